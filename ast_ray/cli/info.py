@@ -1,0 +1,46 @@
+"""``ast-ray info RUN``: what is in a run directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ast_ray.cli.display import results_table
+from ast_ray.cli.errors import reported
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="as JSON")
+def info(run: Path, as_json: bool) -> None:
+    """Say what a run directory holds: settings, experts, distilled sets, results, and what is still to do."""
+    from ast_ray.stages.inspect_run import describe_run
+
+    console = Console()
+    with reported(Console(stderr=True), as_json=as_json, resume=str):
+        found = describe_run(run)
+        if as_json:
+            click.echo(json.dumps(found))
+            return
+        _show(console, found)
+
+
+def _show(console: Console, found: dict[str, Any]) -> None:
+    console.print(f"run: {found['run']} (preset {found['preset'] or 'none'}, seed {found['seed']})", highlight=False)
+    console.print(f"data: {found['data']}, settings in {found['config']}", highlight=False)
+    for buffer in found["buffers"]:
+        console.print(
+            f"experts {buffer['fingerprint']}: {buffer['experts']} finished, {buffer['epochs']} epochs, "
+            f"Avg_Var {buffer['avg_var']:.4g}, validation accuracy {buffer['validation_accuracy']:.1%}, "
+            f"{buffer['bytes'] / 2**20:.1f} MiB",
+            highlight=False,
+        )
+    for method, state in found["methods"].items():
+        console.print(f"{method}: {state}", highlight=False)
+    if found["rows"]:
+        console.print(results_table(found["rows"]))
+    console.print("finished" if found["finished"] else "not finished: the same command again goes on", highlight=False)

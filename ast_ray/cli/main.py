@@ -1,0 +1,24 @@
+"""``ast-ray``: the command group."""
+
+from __future__ import annotations
+
+import click
+
+from ast_ray import __version__
+from ast_ray.cli.evaluate import evaluate
+from ast_ray.cli.info import info
+from ast_ray.cli.presets import presets
+from ast_ray.cli.run import distill, experts, run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="ast-ray")
+def main() -> None:
+    """Dataset distillation: a handful of synthetic images on which a network trains nearly as well as on the whole set.
+
+    Start with `ast-ray run --preset digits`. Every setting of a preset can be overridden by name.
+    """
+
+
+for command in (run, experts, distill, evaluate, presets, info):
+    main.add_command(command)

@@ -1,0 +1,84 @@
+"""Options made from the settings' schema, and the configuration they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ast_ray.config import Config, Setting, apply_overrides, check, load_yaml, problems_of, schema
+from ast_ray.config.presets import PRESETS, preset
+from ast_ray.config.schema import aliases
+from ast_ray.errors import ConfigError, Problem
+
+_HIDDEN, _PREFIX = {"preset"}, "setting__"
+
+
+def _flags(item: Setting) -> list[str]:
+    """``--section.field-name``, and ``--field-name`` where that is unique."""
+    full = "--" + item.path.replace("_", "-")
+    short = "--" + item.leaf.replace("_", "-")
+    unique = aliases().get(item.leaf) == item.path
+    return [full, short] if unique and short != full else [full]
+
+
+def _help(item: Setting) -> str:
+    symbol = f" [{item.symbol}]" if item.symbol else ""
+    choices = f" One of: {', '.join(item.choices)}." if item.choices else ""
+    default = ",".join(str(part) for part in item.default) if isinstance(item.default, tuple) else item.default
+    shown = "none" if default == "" else default
+    return f"{item.doc}{symbol}.{choices} Default: {shown}."
+
+
+def parameter(item: Setting) -> str:
+    """The name under which click hands an option over."""
+    return _PREFIX + item.path.replace(".", "__")
+
+
+def given_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings among click's options that were given, by path."""
+    return {
+        name.removeprefix(_PREFIX).replace("__", "."): value
+        for name, value in options.items()
+        if name.startswith(_PREFIX) and value is not None
+    }
+
+
+def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--preset``, ``--config`` and one option per setting."""
+    for item in reversed([item for item in schema().values() if item.path not in _HIDDEN]):
+        kind = item.kind.__name__ if not item.choices else "name"
+        function = click.option(*_flags(item), parameter(item), metavar=kind.upper(), default=None, help=_help(item))(
+            function
+        )
+    function = click.option("--config", "config_file", metavar="FILE", help="settings from a YAML file")(function)
+    return click.option(
+        "--preset", "preset_name", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}"
+    )(function)
+
+
+def build_config(preset_name: str | None, config_file: str | None, options: dict[str, Any]) -> Config:
+    """Preset (default: digits), then file, then options; checked as a whole.
+
+    Raises:
+        ConfigError: every problem at once.
+    """
+    given = given_settings(options)
+    base = Config() if config_file and not preset_name else preset(preset_name or "digits")
+    if config_file:
+        base = load_yaml(config_file, base)
+    try:
+        return check(apply_overrides(base, given))
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *_beside(base, given, error)]) from None
+
+
+def _beside(base: Config, given: dict[str, Any], error: ConfigError) -> list[Problem]:
+    """Problems between settings that show once the unusable values are set aside, so that all are told at once."""
+    bad = {problem.setting for problem in error.problems}
+    good = {name: value for name, value in given.items() if name not in bad}
+    if len(good) == len(given):
+        return []
+    found = problems_of(apply_overrides(base, good))
+    return [problem for problem in found if problem.setting not in bad]

@@ -1,0 +1,116 @@
+"""``ast-ray run``, ``experts`` and ``distill``: the stages, all or in part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ast_ray.cli.display import results_table
+from ast_ray.cli.errors import reported
+from ast_ray.cli.options import build_config, setting_options
+from ast_ray.cli.session import Session, open_session, resume_command
+
+
+def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--out`` and ``--json``, shared by the commands that work, before the settings."""
+    function = setting_options(function)
+    function = click.option("--json", "as_json", is_flag=True, help="results as JSON on stdout, nothing else there")(
+        function
+    )
+    return click.option("--out", metavar="DIR", help="run directory; default: runs/<preset>")(function)
+
+
+def _work(
+    work: Callable[[Session], dict[str, Any]],
+    show: Callable[[Console, dict[str, Any]], None],
+    options: dict[str, Any],
+    buffer: str | None = None,
+) -> None:
+    """Build the configuration, open the session, work, show."""
+    as_json, out = options.pop("as_json"), options.pop("out")
+    messages = Console(stderr=True)
+    with reported(messages, as_json=as_json, resume=resume_command):
+        config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
+        with open_session(config, out, messages, quiet=as_json, buffer=buffer) as session:
+            results = {**work(session), "run": str(session.plan.directory.path)}
+        if as_json:
+            click.echo(json.dumps(results))
+        else:
+            show(Console(), results)
+
+
+@click.command()
+@working_options
+def run(**options: Any) -> None:
+    """Train experts, distil, evaluate; print the table. The same command again goes on where it stopped."""
+    from ast_ray.stages.pipeline import run_all
+
+    _work(lambda session: run_all(session.plan, session.executor, session.display), _show_results, options)
+
+
+@click.command()
+@working_options
+def experts(**options: Any) -> None:
+    """Train the experts that are missing (Algorithm 1); print their Avg_Var and accuracy."""
+    from ast_ray.stages.pipeline import mean_expert, train_experts
+
+    def work(session: Session) -> dict[str, Any]:
+        plan = session.plan
+        trained = train_experts(plan, plan.config.run.methods, session.executor)
+        return {
+            "experts": {
+                method: {**mean_expert(rows), "folder": str(plan.buffer(method).folder)}
+                for method, rows in trained.items()
+            }
+        }
+
+    _work(work, _show_experts, options)
+
+
+@click.command()
+@click.option("--experts", "buffer", metavar="DIR", help="match the experts in this folder (one method only)")
+@working_options
+def distill(buffer: str | None, **options: Any) -> None:
+    """Distil (Algorithm 2), training missing experts first; print where the sets are."""
+    from ast_ray.stages.pipeline import distill_methods, distill_outcomes, train_experts
+
+    def work(session: Session) -> dict[str, Any]:
+        methods = session.plan.config.run.methods
+        train_experts(session.plan, methods, session.executor)
+        distill_methods(session.plan, methods, session.executor)
+        return {"distilled": distill_outcomes(session.plan, methods)}
+
+    _work(work, _show_distilled, options, buffer)
+
+
+def _show_results(console: Console, results: dict[str, Any]) -> None:
+    console.print(results_table(results["rows"]))
+    _show_experts(console, results)
+    console.print(f"run directory: {results['run']}", highlight=False, soft_wrap=True)
+    console.print(f"images: {results['run']}/distill/<method>/synthetic.png", highlight=False, soft_wrap=True)
+    console.print(f"curves: tensorboard --logdir {results['run']}/tensorboard", highlight=False, soft_wrap=True)
+
+
+def _show_experts(console: Console, results: dict[str, Any]) -> None:
+    table = Table(title="experts (mean)")
+    for name in ("method", "experts", "Avg_Var", "validation accuracy %"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    for method, row in results["experts"].items():
+        accuracy = f"{100 * row['validation_accuracy']:.1f}"
+        table.add_row(method, str(row["count"]), f"{row['avg_var']:.4g}", accuracy)
+    console.print(table)
+
+
+def _show_distilled(console: Console, results: dict[str, Any]) -> None:
+    for method, outcome in results["distilled"].items():
+        console.print(
+            f"{method}: validation accuracy {outcome['validation_accuracy']:.1%} "
+            f"at iteration {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}, {outcome['path']}",
+            highlight=False,
+            soft_wrap=True,
+        )

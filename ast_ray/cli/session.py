@@ -1,0 +1,78 @@
+"""What every working command does: build the configuration, load the images, open Ray, show progress."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ast_ray.cli.display import Display
+from ast_ray.config import Config
+from ast_ray.stages.context import real_data, resolve_device
+from ast_ray.stages.executor import Executor, SerialExecutor
+from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run_setup import open_run
+from ast_ray.telemetry.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open run: its plan, where jobs go, and the display."""
+
+    plan: Plan
+    executor: Executor
+    display: Display
+
+
+def command_line() -> list[str]:
+    """The command as typed."""
+    return ["ast-ray", *sys.argv[1:]]
+
+
+def default_out(config: Config) -> Path:
+    """``runs/<preset>``, or ``runs/custom``."""
+    return Path("runs") / (config.preset or "custom")
+
+
+@contextmanager
+def open_session(
+    config: Config, out: str | None, console: Console, *, quiet: bool, buffer: str | None = None
+) -> Iterator[Session]:
+    """Check everything that can be checked, then open the executor the settings ask for."""
+    import torch
+
+    device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
+    directory = RunDirectory((Path(out) if out else default_out(config)).expanduser().resolve())
+    data = real_data(config.data, device)
+    open_run(config, data, directory, command_line())
+    plan = Plan(config, data, directory, Path(buffer).expanduser().resolve() if buffer else None)
+    for method in config.run.methods:
+        if plan.buffer(method).folder.exists():
+            plan.buffer(method).prepare()
+            plan.buffer(method).missing()
+    with Display(console, quiet=quiet) as display, open_executor(config, display) as executor:
+        yield Session(plan, executor, display)
+
+
+@contextmanager
+def open_executor(config: Config, display: Display) -> Iterator[Executor]:
+    """The executor of ``compute.backend``."""
+    if config.compute.backend == "serial":
+        yield SerialExecutor(display)
+        return
+    from ast_ray.distributed.session import ray_session
+
+    with ray_session(config.compute) as capacity:
+        from ast_ray.distributed.executor import RayExecutor
+
+        yield RayExecutor(capacity, display, max_attempts=config.compute.max_attempts)
+
+
+def resume_command() -> str:
+    """What to type to go on."""
+    return shlex.join(command_line())

@@ -1,0 +1,70 @@
+"""Identities: which settings decide an artefact's content, and their hash.
+
+An identity holds what changes the bytes and nothing else: the number of experts, where work runs and how often
+it is logged are left out, so that more experts extend a buffer and another machine resumes a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ast_ray.config.loading import flatten, to_dict
+from ast_ray.config.settings import Config
+
+FORMAT = 1
+_NOT_CONTENT = {
+    "distill": ("validate_every", "validate_networks", "checkpoint_every", "log_every", "gradient"),
+    "data": ("root", "download", "source"),
+    "expert": ("count",),
+}
+
+
+def _section(config: Config, name: str) -> dict[str, Any]:
+    values = to_dict(config)[name]
+    return {key: value for key, value in values.items() if key not in _NOT_CONTENT.get(name, ())}
+
+
+def expert_identity(config: Config, data_id: str) -> dict[str, Any]:
+    """What decides an expert's bytes besides its number; ``data_id`` names the source's content."""
+    return {
+        "format": FORMAT,
+        "seed": config.seed,
+        "data": {"id": data_id, **_section(config, "data")},
+        "network": _section(config, "network"),
+        "expert": _section(config, "expert"),
+    }
+
+
+def method_identity(config: Config, data_id: str) -> dict[str, Any]:
+    """What decides a synthetic set's bytes, its selection by validation included."""
+    values = to_dict(config)
+    selection = {name: values["distill"][name] for name in ("validate_every", "validate_networks")}
+    return {
+        **expert_identity(config, data_id),
+        "experts": config.expert.count,
+        "distill": {**_section(config, "distill"), **selection},
+        "evaluate": {name: values["evaluate"][name] for name in _PROTOCOL},
+    }
+
+
+_PROTOCOL = ("passes", "batch_size", "momentum", "weight_decay", "lr", "lr_decay_pass", "lr_decay_factor")
+
+
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """Return the first 16 hex digits of the SHA-256 of the canonical JSON of an identity."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Name every setting in which two identities differ: ``expert.lr: 0.003 here, 0.01 there``."""
+    ours, theirs = flatten(wanted), flatten(found)
+    names = sorted(ours.keys() | theirs.keys())
+    return [
+        f"{name}: {ours.get(name, 'absent')} here, {theirs.get(name, 'absent')} there"
+        for name in names
+        if ours.get(name) != theirs.get(name)
+    ]

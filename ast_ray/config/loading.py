@@ -1,0 +1,104 @@
+"""From names and YAML to a `Config`, and back. Collects every problem before it raises."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ast_ray.config.schema import aliases, schema
+from ast_ray.config.settings import Config
+from ast_ray.errors import ConfigError, Problem, nearest
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the configuration as nested plain values, ready for JSON or YAML."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    result = plain(dataclasses.asdict(config))
+    assert isinstance(result, dict)
+    return result
+
+
+def to_yaml(config: Config) -> str:
+    """Return the configuration as YAML that `load_yaml` reads back to an equal value."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Turn nested sections into ``section.field`` names."""
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{path}."))
+        else:
+            flat[path] = value
+    return flat
+
+
+def apply_overrides(config: Config, values: Mapping[str, object]) -> Config:
+    """Return a copy with settings replaced by name (dashes or underscores, full path or unique last part).
+
+    Raises:
+        ConfigError: all unknown names and unusable values at once, each with the nearest valid one.
+    """
+    problems: list[Problem] = []
+    changes: dict[str, dict[str, object]] = {}
+    for name, value in values.items():
+        path = aliases().get(name.replace("-", "_"))
+        if path is None:
+            problems.append(Problem(name, value, f"unknown setting{_nearest_setting(name)}"))
+            continue
+        try:
+            parsed = schema()[path].parse(value)
+        except ValueError as error:
+            problems.append(Problem(path, value, str(error)))
+            continue
+        section, _, leaf = path.rpartition(".")
+        changes.setdefault(section, {})[leaf] = parsed
+    if problems:
+        raise ConfigError(problems)
+    top = dict(changes.pop("", {}))
+    for section, leaves in changes.items():
+        top[section] = dataclasses.replace(getattr(config, section), **leaves)
+    return dataclasses.replace(config, **top)  # type: ignore[arg-type]
+
+
+def _nearest_setting(name: str) -> str:
+    wanted = name.replace("-", "_")
+    leaf = wanted.rpartition(".")[2]
+    same_leaf = [path for path in schema() if path.rpartition(".")[2] == leaf]
+    if same_leaf:
+        return f"; did you mean {' or '.join(repr(path) for path in same_leaf)}?"
+    return nearest(wanted, aliases()) or nearest(leaf, aliases())
+
+
+def from_dict(values: Mapping[str, Any], base: Config | None = None) -> Config:
+    """Build a configuration from nested values over ``base`` (default: the defaults)."""
+    return apply_overrides(base or Config(), flatten(values))
+
+
+def load_yaml(path: str | Path, base: Config | None = None) -> Config:
+    """Read a configuration file (full or partial).
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds unknown or unusable settings.
+    """
+    file = Path(path)
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([Problem("config", str(path), f"cannot be read: {error.strerror}")]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem("config", str(path), f"is not YAML: {' '.join(str(error).split())}")]) from None
+    if not isinstance(values, Mapping):
+        raise ConfigError([Problem("config", str(path), "holds no settings (expected section: {name: value})")])
+    return from_dict(values, base)

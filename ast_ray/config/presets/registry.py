@@ -1,0 +1,34 @@
+"""Presets by name, and the settings of each method of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ast_ray.config.presets.cifar10 import cifar10_cpu, cifar10_ipc1, cifar10_ipc10
+from ast_ray.config.presets.digits import digits
+from ast_ray.config.presets.modifiers import as_mtt
+from ast_ray.config.settings import Config
+from ast_ray.errors import ConfigError, Problem, nearest
+
+PRESETS: dict[str, Callable[[], Config]] = {
+    "digits": digits,
+    "cifar10-ipc1": cifar10_ipc1,
+    "cifar10-ipc10": cifar10_ipc10,
+    "cifar10-cpu": cifar10_cpu,
+}
+
+
+def preset(name: str) -> Config:
+    """Return a preset's configuration.
+
+    Raises:
+        ConfigError: unknown name; says the nearest.
+    """
+    if name not in PRESETS:
+        raise ConfigError([Problem("preset", name, f"unknown preset{nearest(name, PRESETS)}")])
+    return PRESETS[name]()
+
+
+def method_config(config: Config, method: str) -> Config:
+    """Return the settings of one method of a run: ``ast`` as given, ``mtt`` with every component off."""
+    return as_mtt(config) if method == "mtt" else config

@@ -1,0 +1,173 @@
+"""Every setting of a run, section by section, with the paper's symbol and where the default comes from.
+
+Equation and section numbers are those of arXiv 2310.10541. A setting that is 0 "for automatic" says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ast_ray.config.fields import setting
+
+DSA_ALL = "color_crop_cutout_flip_scale_rotate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the real images come from and how they are split and normalised."""
+
+    source: str = setting("digits", "digits, cifar10 (torchvision), or a folder of Parquet shards with image and label")
+    root: str = setting("~/.cache/ast-ray", "folder for downloads")
+    download: bool = setting(True, "let torchvision download a missing dataset")
+    train_size: int = setting(0, "training images kept, the same number per class; 0 = all", low=0)
+    validation_size: int = setting(0, "images held out of the training split for every choice; 0 = a tenth", low=0)
+    split_seed: int = setting(0, "seed of the validation split and of the training subset", low=0)
+    preprocess: Literal["standard", "zca", "none"] = setting(
+        "standard", "standard: subtract mean, divide by std per channel; zca: whitening (eps 0.1) instead"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The network that experts and students share (Sec. V-A)."""
+
+    name: Literal["convnet"] = setting("convnet", "ConvNet-D: D blocks of conv, instance norm, ReLU, average pooling")
+    width: int = setting(128, "filters per block", low=1)
+    depth: int = setting(0, "blocks D; 0 = by image size (3 for 32 px, 4 for 64, 5 for 128)", symbol="D", low=0, high=8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertConfig:
+    """Buffer phase: smooth, high-quality experts (Algorithm 1, Eq. 19)."""
+
+    count: int = setting(50, "number of experts (paper: 50)", low=1)
+    epochs: int = setting(50, "epochs per expert; E epochs record E+1 points (paper: 50)", symbol="E", low=1)
+    lr: float = setting(0.003, "learning rate (authors' code; the paper does not say)", symbol="eta", above=0)
+    momentum: float = setting(0.9, "momentum of v <- gamma*v + eta*g", symbol="gamma", low=0, below=1)
+    weight_decay: float = setting(1e-3, "L2 coefficient added to the gradient (authors' code)", low=0)
+    batch_size: int = setting(256, "real images per step", low=1)
+    lr_decay_epoch: int = setting(25, "epoch from which the learning rate is scaled; 0 = never (paper: 25)", low=0)
+    lr_decay_factor: float = setting(0.5, "factor applied at lr_decay_epoch (paper: 0.5)", above=0, high=1)
+    clip_schedule: Literal["linear", "cosine", "step", "constant"] = setting(
+        "linear", "how the clipped-loss coefficient rises to 1; constant = off", symbol="lambda"
+    )
+    clip_start: float = setting(0.5, "clipped-loss coefficient of the first epoch", symbol="lambda_0", above=0, high=1)
+    clip_epochs: int = setting(5, "epochs until the clipped-loss coefficient is 1", low=0)
+    penalty_weight: float = setting(1.0, "gradient-penalty weight; 0 costs nothing", symbol="mu", low=0)
+    penalty_target: float = setting(1.0, "norm the penalty pulls the input gradient to", symbol="K", low=0)
+    penalty_scalar: Literal["sum", "true_class"] = setting(
+        "sum", "scalar whose input gradient is penalised: the sum of the logits, or the true class's logit"
+    )
+    penalty_norm: Literal["sample", "pixel"] = setting(
+        "sample", "norm over the whole image (Eq. 19), or over the channels of each pixel (authors' code)"
+    )
+    augmentation: str = setting(DSA_ALL, "DSA operations of the cross-entropy batch, joined by _; none = off")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Distillation phase: the student aligned to the experts (Algorithm 2, Eq. 20-23)."""
+
+    ipc: int = setting(1, "synthetic images per class", symbol="ipc", low=1)
+    iterations: int = setting(5000, "outer iterations", low=1)
+    syn_steps: int = setting(50, "student steps on the synthetic set per iteration", symbol="N", low=1)
+    expert_epochs: int = setting(2, "expert epochs the student has to cover", symbol="M", low=1)
+    max_start_epoch: int = setting(2, "start epochs are drawn from 0..T+ - 1", symbol="T+", low=1)
+    batch_size: int = setting(0, "synthetic images per student step; 0 = the whole set", symbol="b", low=0)
+    lr_img: float = setting(100.0, "learning rate of the pixels", above=0)
+    lr_lr: float = setting(1e-5, "learning rate of the student's learning rate", low=0)
+    student_lr: float = setting(0.01, "initial student learning rate", symbol="alpha_0", above=0)
+    outer_momentum: float = setting(0.5, "SGD momentum of pixels and alpha (Sec. IV-D)", low=0, below=1)
+    init: Literal["representative", "random-real", "noise"] = setting(
+        "representative", "starting images: nearest to K-means centroids (Sec. IV-C1), random real ones, or noise"
+    )
+    init_clusters: int = setting(0, "K-means clusters per class; 0 = ipc up to 10 images, else 10", low=0)
+    balanced_inner_loss: bool = setting(True, "scale the inner loss by nu(t) (Eq. 20)", symbol="nu")
+    vartheta: float = setting(8.0, "offset inside the logarithm of nu", symbol="vartheta", above=1)
+    log_base: float = setting(0.0, "base of nu's logarithm; 0 = e (authors' code: 5)", low=0)
+    beta_strategy: Literal["equal", "scaled", "final"] = setting(
+        "equal", "weights of the matching points (Eq. 22); final = only the end, as MTT", symbol="beta"
+    )
+    rho: float = setting(0.1, "relative size of the weight perturbation (Eq. 23); 0 = off", symbol="rho", low=0)
+    perturb_scope: Literal["all", "conv"] = setting("all", "filters perturbed: conv and linear weights, or conv only")
+    perturb_vectors: bool = setting(False, "also perturb biases and norm scales, each as one filter")
+    student_momentum: float = setting(0.0, "heavy-ball momentum of the student (authors' code: 0.9)", low=0, below=1)
+    dropout: float = setting(
+        0.0, "dropout on the student's features (tried and rejected in Sec. IV-D2)", low=0, below=1
+    )
+    start_epoch_window: int = setting(
+        0, "draw the start epoch within +-window of the last one (tried and rejected); 0 = uniform", low=0
+    )
+    augmentation: str = setting(DSA_ALL, "DSA operations of the student's batch, joined by _; none = off")
+    siamese: bool = setting(False, "share one draw of the DSA parameters over the batch")
+    gradient: Literal["recompute", "full_graph"] = setting(
+        "recompute", "exact gradient in constant memory, or the unrolled graph (same values, for checking)"
+    )
+    validate_every: int = setting(500, "iterations between validations; 0 = only at the end", low=0)
+    validate_networks: int = setting(2, "networks trained per validation", low=1)
+    checkpoint_every: int = setting(50, "iterations between checkpoints", low=1)
+    log_every: int = setting(10, "iterations between metric rows", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Evaluation phase: fresh networks on the synthetic set, scored on the real test set (Sec. V-A)."""
+
+    networks: int = setting(5, "fresh networks per row (paper: 5)", low=1)
+    passes: int = setting(1000, "passes over the synthetic set", low=1)
+    batch_size: int = setting(256, "synthetic images per step", low=1)
+    momentum: float = setting(0.9, "SGD momentum", low=0, below=1)
+    weight_decay: float = setting(5e-4, "L2 coefficient", low=0)
+    lr: float = setting(0.0, "learning rate; 0 = the learned alpha (real images: real_lr)", low=0)
+    real_lr: float = setting(0.01, "learning rate for real images, which carry no alpha", above=0)
+    lr_decay_pass: int = setting(500, "pass from which the learning rate is scaled; 0 = never", low=0)
+    lr_decay_factor: float = setting(0.5, "factor applied at lr_decay_pass", above=0, high=1)
+    full_epochs: int = setting(50, "epochs of the full-data row", low=1)
+    full_networks: int = setting(0, "networks of the full-data row; 0 = networks", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """Where the work runs. Nothing here changes what is computed, so nothing here is fingerprinted."""
+
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto = cuda where there is one")
+    backend: Literal["ray", "serial"] = setting("ray", "ray, or one process without Ray")
+    address: str = setting("", "address of a running Ray cluster (auto, host:port); empty = start Ray here")
+    workers: int = setting(0, "expert and evaluation workers; 0 = as many as the resources allow", low=0)
+    cpus_per_task: float = setting(1.0, "CPUs reserved per task", above=0)
+    gpus_per_task: float = setting(
+        0.0,
+        "GPUs reserved per task, fractions allowed; 0 = one where the cluster has GPUs and device is not cpu",
+        low=0,
+    )
+    threads: int = setting(1, "torch threads per task (part of what makes bits reproducible)", low=1)
+    max_attempts: int = setting(3, "attempts per task when its worker is lost", low=1)
+    store: str = setting("", "folder of experts shared by several runs; empty = inside the run directory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What `ast-ray run` compares."""
+
+    methods: tuple[Literal["ast", "mtt"], ...] = setting(
+        ("ast", "mtt"), "distillation methods; ast = the settings given"
+    )
+    baselines: tuple[Literal["random", "representative", "full"], ...] = setting(
+        ("random", "representative", "full"), "real images of the same number (random, representative) and the full set"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run, whole."""
+
+    preset: str = setting("", "name of the preset this started from")
+    seed: int = setting(0, "seed of every random stream", low=0)
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    expert: ExpertConfig = field(default_factory=ExpertConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    run: RunConfig = field(default_factory=RunConfig)

@@ -1,0 +1,89 @@
+"""Checks between settings. Bounds of single settings are checked while they are parsed (`schema`)."""
+
+from __future__ import annotations
+
+from ast_ray.config.schema import schema
+from ast_ray.config.settings import DSA_ALL, Config
+from ast_ray.errors import ConfigError, Problem, nearest
+
+DSA_OPERATIONS = tuple(DSA_ALL.split("_"))
+
+
+def problems_of(config: Config) -> list[Problem]:
+    """Return everything wrong with a configuration that can be seen without the data."""
+    return [*_single(config), *_augmentations(config), *_epochs(config), *_distill(config), *_compute(config)]
+
+
+def check(config: Config) -> Config:
+    """Return the configuration unchanged, or raise `ConfigError` with every problem."""
+    problems = problems_of(config)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _value(config: Config, path: str) -> object:
+    value: object = config
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _single(config: Config) -> list[Problem]:
+    problems = []
+    for path, item in schema().items():
+        value = _value(config, path)
+        try:
+            parsed = item.parse(value)
+        except ValueError as error:
+            problems.append(Problem(path, value, str(error)))
+            continue
+        if item.kind is not float and type(parsed) is not type(value):
+            problems.append(Problem(path, value, f"expected {item.kind.__name__}"))
+    return problems
+
+
+def _augmentations(config: Config) -> list[Problem]:
+    problems = []
+    for path in ("expert.augmentation", "distill.augmentation"):
+        value = str(_value(config, path))
+        for name in [] if value == "none" else value.split("_"):
+            if name not in DSA_OPERATIONS:
+                problems.append(Problem(path, value, f"unknown operation {name!r}{nearest(name, DSA_OPERATIONS)}"))
+    return problems
+
+
+def _epochs(config: Config) -> list[Problem]:
+    reach = config.distill.max_start_epoch - 1 + config.distill.expert_epochs
+    if reach <= config.expert.epochs:
+        return []
+    reason = (
+        f"start epoch {config.distill.max_start_epoch - 1} (T+ - 1) plus "
+        f"expert_epochs = {config.distill.expert_epochs} (M) needs epoch {reach}, "
+        f"but experts record epochs 0..{config.expert.epochs}; "
+        f"largest valid: {max(0, config.expert.epochs + 1 - config.distill.expert_epochs)}"
+    )
+    return [Problem("distill.max_start_epoch", config.distill.max_start_epoch, reason)]
+
+
+def _distill(config: Config) -> list[Problem]:
+    distill, problems = config.distill, []
+    if distill.beta_strategy != "final" and distill.syn_steps < distill.expert_epochs:
+        reason = f"intermediate matching needs at least one student step per expert epoch (M = {distill.expert_epochs})"
+        problems.append(Problem("distill.syn_steps", distill.syn_steps, reason))
+    if distill.init_clusters > distill.ipc:
+        problems.append(Problem("distill.init_clusters", distill.init_clusters, f"at most ipc = {distill.ipc}"))
+    if distill.log_base == 1:
+        problems.append(Problem("distill.log_base", distill.log_base, "a logarithm has no base 1; 0 = e"))
+    return problems
+
+
+def _compute(config: Config) -> list[Problem]:
+    compute, problems = config.compute, []
+    if compute.device == "cpu" and compute.gpus_per_task > 0:
+        problems.append(Problem("compute.gpus_per_task", compute.gpus_per_task, "device is cpu; use 0"))
+    if compute.backend == "serial" and compute.address:
+        problems.append(Problem("compute.address", compute.address, "a serial run joins no cluster; use backend = ray"))
+    if not config.run.methods and not config.run.baselines:
+        problems.append(Problem("run.methods", (), "nothing to do: name a method or a baseline"))
+    return problems

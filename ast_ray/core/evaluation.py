@@ -1,0 +1,90 @@
+"""Evaluation phase: train a fresh network on a small set and score it on real images (Sec. V-A)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ast_ray.config.settings import EvaluateConfig
+from ast_ray.core.augmentation import apply, draw, operations
+from ast_ray.core.networks import Network
+from ast_ray.errors import DivergenceError
+
+
+@dataclass(frozen=True)
+class Score:
+    """Top-1 accuracy in [0, 1] and mean cross-entropy on real images."""
+
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained in evaluation: SGD with momentum, the rate scaled once at ``lr_decay_pass``."""
+
+    lr: float
+    passes: int
+    batch_size: int
+    momentum: float
+    weight_decay: float
+    lr_decay_pass: int
+    lr_decay_factor: float
+    augmentation: str
+    siamese: bool = False
+
+    @classmethod
+    def of(cls, config: EvaluateConfig, *, lr: float, augmentation: str, siamese: bool = False) -> Recipe:
+        """The protocol of the settings; ``evaluate.lr`` overrides the given (learned) rate when it is not 0."""
+        return cls(
+            lr=config.lr or lr,
+            passes=config.passes,
+            batch_size=config.batch_size,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            lr_decay_pass=config.lr_decay_pass,
+            lr_decay_factor=config.lr_decay_factor,
+            augmentation=augmentation,
+            siamese=siamese,
+        )
+
+
+def train_network(network: Network, images: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> None:
+    """Train the network in place on images [n, C, H, W], labels int64 [n].
+
+    Raises:
+        DivergenceError: the last loss is not finite.
+    """
+    network.train()
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    names, size = operations(recipe.augmentation), (images.shape[2], images.shape[3])
+    loss = torch.zeros(())
+    for number in range(recipe.passes):
+        if recipe.lr_decay_pass and number == recipe.lr_decay_pass:
+            optimizer.param_groups[0]["lr"] = recipe.lr * recipe.lr_decay_factor
+        for rows in torch.randperm(len(images), generator=generator).split(recipe.batch_size):
+            index = rows.to(images.device)
+            chosen = draw(names, len(index), size, generator, siamese=recipe.siamese)
+            loss = F.cross_entropy(network(apply(images[index], chosen)), labels[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    if not torch.isfinite(loss):
+        raise DivergenceError(f"evaluation diverged: training loss {float(loss)} with learning rate {recipe.lr:.3g}")
+
+
+@torch.no_grad()
+def score(network: Network, images: Tensor, labels: Tensor, *, batch_size: int = 500) -> Score:
+    """Top-1 accuracy and loss on real images [n, C, H, W], labels int64 [n]."""
+    network.eval()
+    correct, loss = 0, 0.0
+    for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        logits = network(x)
+        correct += int((logits.argmax(1) == y).sum())
+        loss += float(F.cross_entropy(logits, y, reduction="sum"))
+    return Score(correct / len(labels), loss / len(labels))

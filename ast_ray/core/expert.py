@@ -1,0 +1,96 @@
+"""Buffer phase: one expert's smooth, high-quality trajectory (Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ast_ray.config.settings import ExpertConfig
+from ast_ray.core.augmentation import apply, draw, operations
+from ast_ray.core.flat_params import FlatSpec, call, flatten
+from ast_ray.core.networks import Network
+from ast_ray.core.rng import stream
+from ast_ray.core.smoothness import clipped_loss_coefficient, gradient_penalty
+from ast_ray.errors import DivergenceError
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """The expert at the end of an epoch; epoch 0 is the initialisation."""
+
+    epoch: int
+    theta: Tensor
+    train_loss: float
+    penalty: float
+
+
+def train_expert(
+    network: Network, images: Tensor, labels: Tensor, config: ExpertConfig, *, seed: int, expert_id: int
+) -> Iterator[EpochRecord]:
+    """Train one expert from the network's present weights and yield theta [P] at epochs 0..E.
+
+    SGD with momentum as the paper writes it: v <- gamma*v + eta*g; theta <- theta - v. Every epoch draws from its own
+    stream (seed, "expert", id, epoch). The cross-entropy sees the augmented batch, the penalty the un-augmented one.
+
+    Args:
+        network: initialised; its parameters are read, never written.
+        images: [n, C, H, W] on the device; labels: int64 [n].
+
+    Raises:
+        DivergenceError: a loss or weight stopped being finite; names the epoch and what to lower.
+    """
+    spec, theta = FlatSpec.of(network), flatten(network)
+    velocity = torch.zeros_like(theta)
+    yield EpochRecord(0, theta.clone(), float("nan"), float("nan"))
+    for epoch in range(config.epochs):
+        decayed = config.lr_decay_epoch and epoch >= config.lr_decay_epoch
+        lr = config.lr * (config.lr_decay_factor if decayed else 1.0)
+        coefficient = clipped_loss_coefficient(epoch, config)
+        losses, penalties = [], []
+        generator = stream(seed, "expert", expert_id, "epoch", epoch)
+        for batch in torch.randperm(len(images), generator=generator).split(config.batch_size):
+            index = batch.to(images.device)
+            theta.requires_grad_()
+            loss, penalty = _losses(network, spec, theta, images[index], labels[index], config, coefficient, generator)
+            (gradient,) = torch.autograd.grad(loss, theta)
+            with torch.no_grad():
+                gradient.add_(theta, alpha=config.weight_decay)
+                velocity.mul_(config.momentum).add_(gradient, alpha=lr)
+                theta = theta.detach() - velocity
+            losses.append(loss.detach())
+            penalties.append(penalty.detach())
+        train_loss = float(torch.stack(losses).mean())
+        _require_finite(train_loss, theta, expert_id, epoch + 1)
+        yield EpochRecord(epoch + 1, theta.clone(), train_loss, float(torch.stack(penalties).mean()))
+
+
+def _losses(
+    network: Network,
+    spec: FlatSpec,
+    theta: Tensor,
+    x: Tensor,
+    y: Tensor,
+    config: ExpertConfig,
+    coefficient: float,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Return (L_SC, penalty) of one batch (Eq. 19); mu = 0 skips the penalty and its double backward."""
+    chosen = draw(operations(config.augmentation), len(x), (x.shape[2], x.shape[3]), generator)
+    loss = coefficient * F.cross_entropy(call(network, spec, theta, apply(x, chosen)), y)
+    if config.penalty_weight == 0:
+        return loss, torch.zeros_like(loss)
+    penalty = gradient_penalty(lambda images: call(network, spec, theta, images), x, y, config)
+    return loss + config.penalty_weight * penalty, penalty
+
+
+def _require_finite(train_loss: float, theta: Tensor, expert_id: int, epoch: int) -> None:
+    if torch.isfinite(theta).all() and train_loss == train_loss and abs(train_loss) != float("inf"):
+        return
+    raise DivergenceError(
+        f"expert {expert_id} diverged in epoch {epoch} (mean loss {train_loss:g}); "
+        "lower expert.lr, expert.momentum or expert.penalty_weight"
+    )

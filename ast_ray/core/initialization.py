@@ -1,0 +1,112 @@
+"""The first synthetic images (Sec. IV-C1): representative, random real, or noise."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from ast_ray.core.networks import Network
+from ast_ray.core.rng import stream, stream_seed
+from ast_ray.errors import DataError
+
+
+@torch.no_grad()
+def features_of(network: Network, images: Tensor, *, batch_size: int = 256) -> Tensor:
+    """Features [n, F] before the linear layer, for images [n, C, H, W]."""
+    return torch.cat([network.features(batch) for batch in images.split(batch_size)])
+
+
+def representative_rows(features: np.ndarray, count: int, clusters: int, seed: int) -> list[int]:
+    """Choose ``count`` rows of features [n, F]: the nearest to each K-means centroid, then the next nearest.
+
+    Clusters share ``count`` evenly, the larger ones first; ipc = 50 with 10 clusters takes each centre's image and
+    the 4 next nearest. A cluster with too few members is filled up with the nearest rows left over. Single-threaded, so
+    that the result does not depend on the machine's load.
+    """
+    with threadpool_limits(1):
+        kmeans = KMeans(clusters, n_init=3, random_state=seed % 2**32).fit(features)
+    distance = np.linalg.norm(features[:, None] - kmeans.cluster_centers_[None], axis=2)
+    sizes = np.bincount(kmeans.labels_, minlength=clusters)
+    order = sorted(range(clusters), key=lambda cluster: (-sizes[cluster], cluster))
+    chosen: list[int] = []
+    for place, cluster in enumerate(order):
+        quota = count // clusters + (place < count % clusters)
+        members = np.flatnonzero(kmeans.labels_ == cluster)
+        nearest = members[np.argsort(distance[members, cluster], kind="stable")]
+        chosen += [int(row) for row in nearest[:quota]]
+    if len(chosen) < count:
+        taken = set(chosen)
+        left = [int(row) for row in np.argsort(distance.min(axis=1), kind="stable") if int(row) not in taken]
+        chosen += left[: count - len(chosen)]
+    return chosen
+
+
+def rows_by_class(labels: Tensor, classes: int, ipc: int) -> list[Tensor]:
+    """Rows of each class, checked to hold at least ``ipc`` images."""
+    rows = [torch.nonzero(labels.cpu() == label).flatten() for label in range(classes)]
+    for label, members in enumerate(rows):
+        if len(members) < ipc:
+            raise DataError(f"class {label} has {len(members)} training images, ipc = {ipc} needs as many")
+    return rows
+
+
+def initial_rows(
+    kind: Literal["representative", "random-real"],
+    images: Tensor,
+    labels: Tensor,
+    classes: int,
+    ipc: int,
+    *,
+    seed: int,
+    network: Network | None = None,
+    clusters: int = 0,
+) -> Tensor:
+    """Rows [S] of real images that start D_syn, class by class.
+
+    Args:
+        network: a trained expert, needed for ``representative``.
+        clusters: K-means clusters per class; 0 = ipc up to 10 images, else 10.
+
+    Raises:
+        DataError: a class holds fewer than ``ipc`` images.
+    """
+    chosen = []
+    for label, members in enumerate(rows_by_class(labels, classes, ipc)):
+        if kind == "random-real":
+            order = torch.randperm(len(members), generator=stream(seed, "init", "random", label))
+            chosen.append(members[order[:ipc]])
+            continue
+        if network is None:
+            raise ValueError("representative initialization needs a trained expert")
+        features = features_of(network, images[members.to(images.device)]).double().cpu().numpy()
+        wanted = clusters or min(ipc, 10)
+        picked = representative_rows(features, ipc, wanted, stream_seed(seed, "init", "kmeans", label))
+        chosen.append(members[torch.tensor(picked)])
+    return torch.cat(chosen)
+
+
+def initial_images(
+    kind: Literal["representative", "random-real", "noise"],
+    images: Tensor,
+    labels: Tensor,
+    classes: int,
+    ipc: int,
+    *,
+    seed: int,
+    network: Network | None = None,
+    clusters: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Starting images [S, C, H, W] and labels int64 [S]; see `initial_rows`. Noise is standard normal."""
+    synthetic_labels = torch.arange(classes).repeat_interleave(ipc).to(labels.device)
+    if kind == "noise":
+        rows_by_class(labels, classes, ipc)
+        shape = (classes * ipc, *images.shape[1:])
+        noise = torch.randn(shape, generator=stream(seed, "init", "noise"))
+        return noise.to(images), synthetic_labels
+    rows = initial_rows(kind, images, labels, classes, ipc, seed=seed, network=network, clusters=clusters)
+    return images[rows.to(images.device)].clone(), synthetic_labels

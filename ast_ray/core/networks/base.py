@@ -1,0 +1,43 @@
+"""What every network offers: features, a classifier on top, and an initialisation from a given stream."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """A feature extractor followed by one linear classifier.
+
+    Subclasses set ``classifier`` and implement `features`.
+    """
+
+    classifier: nn.Linear
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images [B, C, H, W] -> features [B, F] before the linear layer."""
+        raise NotImplementedError(f"{type(self).__name__} defines no features")
+
+    def forward(self, x: Tensor, feature_mask: Tensor | None = None) -> Tensor:
+        """Images [B, C, H, W] -> logits [B, K]; ``feature_mask`` [B, F] scales the features (dropout)."""
+        features = self.features(x)
+        return self.classifier(features if feature_mask is None else features * feature_mask)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def initialize(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the framework's default initialisation from ``generator`` instead of the global state.
+
+    Convolutions and linear layers: weight and bias uniform within 1/sqrt(fan_in). Norm layers: ones and zeros.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        elif isinstance(module, nn.GroupNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)

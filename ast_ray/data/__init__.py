@@ -1,0 +1,7 @@
+"""Real images: read, checked, decoded once, split and normalised into one tensor per split. No Ray."""
+
+from ast_ray.data.preprocess import Preprocessing
+from ast_ray.data.real import RealData, load_real_data
+from ast_ray.data.sources import DecodedDataset, open_source
+
+__all__ = ["DecodedDataset", "Preprocessing", "RealData", "load_real_data", "open_source"]

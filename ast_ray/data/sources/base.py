@@ -1,0 +1,68 @@
+"""The interface of a source and the checks every decoded dataset has to pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ast_ray.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedDataset:
+    """Images as stored: uint8 [n, C, H, W] and int64 [n] per split, and K class names."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    class_names: tuple[str, ...]
+
+    def content_id(self) -> str:
+        """Hash of pixels, labels and names: the same images from another container have the same id."""
+        digest = hashlib.sha256("\n".join(self.class_names).encode())
+        for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset that can be decoded; ``key`` names its content cheaply, for the cache."""
+
+    name: str
+    key: str
+    decode: Callable[[], DecodedDataset]
+
+
+def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:
+    """Return the dataset, or raise `DataError` for labels out of range, empty classes or splits that do not fit."""
+    classes = len(dataset.class_names)
+    for split, images, labels in (
+        ("train", dataset.train_images, dataset.train_labels),
+        ("test", dataset.test_images, dataset.test_labels),
+    ):
+        if len(labels) == 0:
+            raise DataError(f"{name}: the {split} split holds no images")
+        wrong = torch.nonzero((labels < 0) | (labels >= classes)).flatten()
+        if len(wrong):
+            row = int(wrong[0])
+            raise DataError(
+                f"{name}: {len(wrong)} {split} labels out of range 0..{classes - 1}; "
+                f"first: image {row} has label {int(labels[row])}"
+            )
+        counts = torch.bincount(labels, minlength=classes)
+        empty = [dataset.class_names[label] for label in range(classes) if counts[label] == 0]
+        if empty:
+            raise DataError(f"{name}: {len(empty)} classes have no {split} image: {', '.join(empty[:5])}")
+        if images.shape[1:] != dataset.train_images.shape[1:]:
+            raise DataError(
+                f"{name}: {split} images are {tuple(images.shape[1:])}, "
+                f"training images {tuple(dataset.train_images.shape[1:])}"
+            )
+    return dataset

@@ -1,0 +1,72 @@
+"""The errors a user can meet. Each carries an exit code; `cli` renders them, nothing below it prints.
+
+Everything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class AstRayError(Exception):
+    """Something a user can act on: bad input, a missing file, a diverged run."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a configuration: which setting, which value, why and what would do."""
+
+    setting: str
+    value: object
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} = {self.value!r}: {self.reason}" if self.setting else self.reason
+
+
+class ConfigError(AstRayError):
+    """All problems of a configuration at once, found before any work starts."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
+
+class DataError(AstRayError):
+    """The images cannot be used: missing, truncated, of another size, mislabelled, or too few."""
+
+
+class StoreError(AstRayError):
+    """An artefact is missing, damaged, or belongs to another configuration."""
+
+
+class DivergenceError(AstRayError):
+    """A loss, gradient, step size or weight stopped being finite (or alpha stopped being positive)."""
+
+    exit_code = 3
+
+
+class ResourceError(AstRayError):
+    """The machine lacks what was asked for: a GPU, disk space, permission, a Ray cluster."""
+
+
+class TaskError(AstRayError):
+    """Some tasks of a stage failed for good; what finished is kept."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest valid name, or the list of valid names."""
+    names = list(valid)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; valid: {', '.join(names)}" if len(names) <= 40 else ""

@@ -1,0 +1,42 @@
+"""What every stage needs first: its device, its threads, the real images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+
+from ast_ray.config.settings import ComputeConfig, DataConfig
+from ast_ray.data.real import RealData, load_real_data
+from ast_ray.errors import ResourceError
+
+
+def resolve_device(compute: ComputeConfig) -> torch.device:
+    """Return the device of the settings.
+
+    Raises:
+        ResourceError: cuda asked for where there is none.
+    """
+    available = torch.cuda.is_available()
+    if compute.device == "cuda" and not available:
+        raise ResourceError("compute.device = 'cuda': torch finds no GPU on this machine; use 'cpu' or 'auto'")
+    return torch.device("cuda" if available and compute.device != "cpu" else "cpu")
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Use ``count`` threads inside the block: part of what makes bits reproducible."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=2)
+def real_data(config: DataConfig, device: torch.device) -> RealData:
+    """The real images, loaded once per process."""
+    return load_real_data(config, device)

@@ -1,0 +1,275 @@
+"""Distil one synthetic set: Algorithm 2's loop with validation, checkpoints, metrics, and an exact resume."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ast_ray.config.fingerprint import fingerprint
+from ast_ray.config.settings import Config
+from ast_ray.core.distillation import DistillState, IterationReport, Problem, iterate
+from ast_ray.core.flat_params import FlatSpec, load
+from ast_ray.core.initialization import initial_images
+from ast_ray.core.networks import Network, build
+from ast_ray.core.rng import stream
+from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.data.real import RealData
+from ast_ray.errors import DivergenceError
+from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.synthetic import synthetic_set
+from ast_ray.stages.validation import validate
+from ast_ray.store.atomic import write_json
+from ast_ray.store.buffer import Buffer
+from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ast_ray.store.synthetic import save_synthetic
+from ast_ray.telemetry.images import save_grid
+from ast_ray.telemetry.metrics import MetricsLog
+from ast_ray.telemetry.progress import ProgressSink, Update
+from ast_ray.telemetry.run_directory import MethodDirectory
+from ast_ray.telemetry.tensorboard import DistillationBoard
+
+NEAR_ONE, WATCHED = 0.95, 100
+
+
+@dataclass(frozen=True)
+class DistillJob:
+    """One method's distillation."""
+
+    method: str
+    config: Config
+    buffer_folder: str
+    expert_identity: Mapping[str, Any] = field(hash=False)
+    identity: Mapping[str, Any] = field(hash=False)
+    output: str
+    tensorboard: str
+
+    @property
+    def key(self) -> str:
+        """The method's name."""
+        return f"distill {self.method}"
+
+    @property
+    def directory(self) -> MethodDirectory:
+        """Where its artefacts go."""
+        return MethodDirectory(Path(self.output))
+
+    @property
+    def buffer(self) -> Buffer:
+        """The experts it matches."""
+        return Buffer(Path(self.buffer_folder), self.expert_identity, self.config.expert.count)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best set so far, by validation accuracy."""
+
+    images: Tensor
+    student_lr: float
+    accuracy: float
+    iteration: int
+
+
+class Distillation:
+    """One running distillation: the problem, its state, and where both are written."""
+
+    def __init__(self, job: DistillJob, sink: ProgressSink) -> None:
+        self.job, self.config, self.sink = job, job.config, sink
+        self.data: RealData = real_data(self.config.data, resolve_device(self.config.compute))
+        generator = stream(self.config.seed, "distill", "layout")
+        shape = self.data.image_shape
+        network = build(self.config.network, shape, self.data.classes, generator).to(self.data.train_images.device)
+        images, labels = start_images(self.config, self.data, job.buffer, network)
+        self.problem = Problem(network, labels, job.buffer, self.config.distill, self.config.seed)
+        self.state = DistillState.begin(images, self.config.distill.student_lr)
+        self.best: Best | None = None
+        self.recent: deque[float] = deque(maxlen=WATCHED)
+        self.warned = False
+        self._resume_or_begin()
+
+    @property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.job.identity)
+
+    def _resume_or_begin(self) -> None:
+        found = read_checkpoint(self.job.directory.checkpoint, self._fingerprint)
+        if found is None:
+            save_synthetic(self.job.directory.initial, self._set(self.state.images, self.config.distill.student_lr, 0))
+            return
+        device = self.state.images.device
+        tensors = {name: tensor.to(device) for name, tensor in found.tensors.items()}
+        self.state = DistillState(
+            images=tensors["images"],
+            student_lr=tensors["student_lr"],
+            image_velocity=tensors["image_velocity"],
+            lr_velocity=tensors["lr_velocity"],
+            iteration=found.values["iteration"],
+            last_start_epoch=found.values["last_start_epoch"],
+        )
+        self.recent.extend(found.values["recent"])
+        if found.values["best"] is not None:
+            self.best = Best(images=tensors["best_images"], **found.values["best"])
+
+    def checkpoint(self) -> None:
+        """Write the whole state, atomically."""
+        state, best = self.state, self.best
+        tensors = {
+            "images": state.images,
+            "student_lr": state.student_lr,
+            "image_velocity": state.image_velocity,
+            "lr_velocity": state.lr_velocity,
+        }
+        values: dict[str, Any] = {
+            "iteration": state.iteration,
+            "last_start_epoch": state.last_start_epoch,
+            "recent": list(self.recent),
+            "best": None,
+        }
+        if best is not None:
+            tensors["best_images"] = best.images
+            values["best"] = {
+                "student_lr": best.student_lr,
+                "accuracy": best.accuracy,
+                "iteration": best.iteration,
+            }
+        write_checkpoint(self.job.directory.checkpoint, Checkpoint(self._fingerprint, tensors, values))
+
+    def step(self) -> IterationReport:
+        """One iteration; a divergence is told with the checkpoint it can go on from."""
+        try:
+            self.state, report = iterate(self.problem, self.state)
+        except DivergenceError as error:
+            self.checkpoint()
+            where = f"last good state: iteration {self.state.iteration}, {self.job.directory.checkpoint}"
+            raise DivergenceError(f"{self.job.method}: {error}; {where}") from error
+        self.recent.append(report.relative_loss)
+        return report
+
+    def validate(self) -> float:
+        """Accuracy on the validation split, mean over networks; keeps the best set."""
+        student_lr = float(self.state.student_lr)
+        try:
+            accuracy = validate(self.config, self.data, self.state.images, self.problem.labels, student_lr)
+        except DivergenceError as error:
+            self.sink.say(f"{self.job.method}, iteration {self.state.iteration}: {error}; counted as accuracy 0")
+            accuracy = 0.0
+        if self.best is None or accuracy > self.best.accuracy:
+            self.best = Best(self.state.images.clone(), student_lr, accuracy, self.state.iteration)
+        return accuracy
+
+    def warn_if_stuck(self) -> str | None:
+        """Say once when the student covers none of the expert's distance."""
+        mean = sum(self.recent) / max(1, len(self.recent))
+        if self.warned or len(self.recent) < min(WATCHED, self.config.distill.iterations) or mean < NEAR_ONE:
+            return None
+        self.warned = True
+        return (
+            f"{self.job.method}: the matching loss stays near 1 (mean {mean:.2f} over {len(self.recent)} iterations): "
+            "the student covers almost none of the expert's distance; look at distill.rho (smaller), "
+            "distill.student_lr and distill.syn_steps (larger), distill.lr_img, expert.lr"
+        )
+
+    def _set(self, images: Tensor, student_lr: float, iteration: int) -> SyntheticSet:
+        about = {"method": self.job.method, "iteration": iteration, "fingerprint": self._fingerprint}
+        return synthetic_set(self.config, self.data, images, self.problem.labels, student_lr, about)
+
+    def current_set(self) -> SyntheticSet:
+        """The set as it stands."""
+        return self._set(self.state.images, float(self.state.student_lr), self.state.iteration)
+
+    def publish(self) -> dict[str, Any]:
+        """Write best and last set, the picture, and the outcome, the last of all."""
+        assert self.best is not None
+        directory, best = self.job.directory, self.best
+        save_synthetic(directory.last, self.current_set())
+        chosen = self._set(best.images, best.student_lr, best.iteration)
+        save_synthetic(directory.synthetic, chosen)
+        save_grid(directory.picture, chosen)
+        mean = sum(self.recent) / len(self.recent)
+        outcome = {
+            "method": self.job.method,
+            "fingerprint": self._fingerprint,
+            "iterations": self.state.iteration,
+            "best_iteration": best.iteration,
+            "validation_accuracy": best.accuracy,
+            "student_lr": best.student_lr,
+            "relative_loss": mean if math.isfinite(mean) else None,
+            "warning": self.warn_if_stuck(),
+        }
+        write_json(directory.outcome, outcome)
+        return outcome
+
+
+def start_images(config: Config, data: RealData, buffer: Buffer, network: Network) -> tuple[Tensor, Tensor]:
+    """Initial images and labels; representative ones look through expert 0 at its last recorded epoch."""
+    if config.distill.init == "representative":
+        (theta,) = buffer.segment(0, config.expert.epochs, 0)
+        load(network, FlatSpec.of(network), theta.to(data.train_images.device))
+    return initial_images(
+        config.distill.init,
+        data.train_images,
+        data.train_labels,
+        data.classes,
+        config.distill.ipc,
+        seed=config.seed,
+        network=network,
+        clusters=config.distill.init_clusters,
+    )
+
+
+def distill(job: DistillJob, sink: ProgressSink) -> dict[str, Any]:
+    """Distil until the last iteration and return the outcome; goes on from the checkpoint when there is one.
+
+    Raises:
+        DivergenceError: with iteration, cause and the last good checkpoint; StoreError: experts missing or damaged.
+    """
+    settings = job.config.distill
+    with torch_threads(job.config.compute.threads):
+        run = Distillation(job, sink)
+        begun = run.state.iteration
+        with (
+            MetricsLog(job.directory.metrics, after=begun) as metrics,
+            DistillationBoard(Path(job.tensorboard), after=begun) as board,
+        ):
+            while run.state.iteration < settings.iterations:
+                report = run.step()
+                _record(run, report, metrics, board)
+        return run.publish()
+
+
+def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, board: DistillationBoard) -> None:
+    """Log, validate and checkpoint where the settings say so."""
+    settings, number = run.config.distill, report.iteration
+    last = number == settings.iterations
+    row: dict[str, Any] = {}
+    if number % settings.log_every == 0 or number == 1 or last:
+        row = {**asdict(report)}
+        board.iteration(report)
+    if last or (settings.validate_every and number % settings.validate_every == 0):
+        accuracy = run.validate()
+        row = {**asdict(report), "validation_accuracy": accuracy}
+        board.validation(number, accuracy, run.current_set())
+    if row:
+        metrics.append(row)
+    if message := run.warn_if_stuck():
+        run.sink.say(message)
+    if last or number % settings.checkpoint_every == 0:
+        run.checkpoint()
+    note = f"loss {report.relative_loss:.3f}, alpha {report.student_lr:.4f}"
+    if run.best is not None:
+        note += f", validation {run.best.accuracy:.1%}"
+    run.sink.update(Update(run.job.key, number, settings.iterations, note))
+
+
+def finished(job: DistillJob) -> bool:
+    """Whether this very distillation has published its outcome."""
+    if not job.directory.outcome.exists():
+        return False
+    outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
+    return bool(outcome.get("fingerprint") == fingerprint(job.identity))

@@ -1,0 +1,69 @@
+"""Where jobs run is decided here, not in the stages: the interface, and the one-process executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from ast_ray.errors import AstRayError
+from ast_ray.telemetry.progress import ProgressSink
+
+
+class Job(Protocol):
+    """A picklable description of one unit of work."""
+
+    @property
+    def key(self) -> str:
+        """A name that is unique in its stage."""
+
+
+J = TypeVar("J", bound=Job)
+R = TypeVar("R")
+
+
+class Executor(Protocol):
+    """Runs jobs and yields their results as they finish."""
+
+    def run(
+        self, function: Callable[[J, ProgressSink], R], jobs: Sequence[J], *, long_lived: bool = True
+    ) -> Iterator[R]:
+        """Run ``function(job, sink)`` for each job.
+
+        ``long_lived`` jobs go to actors that stay; others are short independent tasks. Every job that can finish does
+        before an error is raised.
+
+        Raises:
+            AstRayError: of a job, once the others are through.
+        """
+
+
+def raise_failures(failures: Sequence[tuple[str, AstRayError]], total: int) -> None:
+    """Raise the first failure, naming how many jobs failed; nothing when there is none."""
+    if not failures:
+        return
+    key, error = failures[0]
+    error.add_note(
+        f"{len(failures)} of {total} jobs failed; first: {key}. What finished is kept; run the same command again."
+    )
+    raise error
+
+
+class SerialExecutor:
+    """One job after the other in this process."""
+
+    def __init__(self, sink: ProgressSink) -> None:
+        self._sink = sink
+
+    def run(
+        self, function: Callable[[J, ProgressSink], R], jobs: Sequence[J], *, long_lived: bool = True
+    ) -> Iterator[R]:
+        """See `Executor.run`."""
+        failures: list[tuple[str, AstRayError]] = []
+        for job in jobs:
+            try:
+                result = function(job, self._sink)
+            except AstRayError as error:
+                failures.append((job.key, error))
+                continue
+            yield result
+        raise_failures(failures, len(jobs))

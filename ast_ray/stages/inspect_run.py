@@ -1,0 +1,67 @@
+"""Read a run directory without changing it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ast_ray.config.loading import load_yaml
+from ast_ray.errors import StoreError
+from ast_ray.store.trajectory import read_metadata
+from ast_ray.store.trajectory import read_metrics as read_expert
+from ast_ray.telemetry.metrics import read_metrics
+from ast_ray.telemetry.run_directory import RunDirectory
+
+
+def describe_run(path: Path) -> dict[str, Any]:
+    """Return settings, experts, distillations and results of a run directory.
+
+    Raises:
+        StoreError: not a run directory, or a damaged expert.
+    """
+    directory = RunDirectory(path)
+    if not directory.config.exists():
+        raise StoreError(f"{path}: not a run directory (no {directory.config.name} in it)")
+    config = load_yaml(directory.config)
+    results: dict[str, Any] = {"rows": []}
+    if directory.results.exists():
+        results = json.loads(directory.results.read_text(encoding="utf-8"))
+    return {
+        "run": str(path),
+        "preset": config.preset,
+        "seed": config.seed,
+        "data": config.data.source,
+        "config": str(directory.config),
+        "buffers": [_buffer(folder) for folder in sorted(directory.experts.glob("*")) if any(folder.glob("*.parquet"))],
+        "methods": {method: _method(directory, method, config.distill.iterations) for method in config.run.methods},
+        "rows": results["rows"],
+        "finished": directory.results.exists(),
+    }
+
+
+def _buffer(folder: Path) -> dict[str, Any]:
+    files = sorted(folder.glob("expert-*.parquet"))
+    metrics = [read_expert(file) for file in files]
+    moves = [sum(curve["move"][1:]) / len(curve["move"][1:]) for curve in metrics]
+    accuracies = [curve["validation_accuracy"][-1] for curve in metrics]
+    return {
+        "fingerprint": folder.name,
+        "experts": len(files),
+        "epochs": read_metadata(files[0])["epochs"],
+        "avg_var": sum(moves) / len(moves),
+        "validation_accuracy": sum(accuracies) / len(accuracies),
+        "bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def _method(directory: RunDirectory, method: str, iterations: int) -> str:
+    place = directory.method(method)
+    if place.outcome.exists():
+        outcome = json.loads(place.outcome.read_text(encoding="utf-8"))
+        return (
+            f"finished, {outcome['iterations']} iterations, best validation accuracy "
+            f"{outcome['validation_accuracy']:.1%} at {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}"
+        )
+    rows = read_metrics(place.metrics)
+    return f"iteration {rows[-1]['iteration']} of {iterations}" if rows else "not started"

@@ -1,0 +1,71 @@
+"""Everything that can be refused is refused here, before any work: data against settings, device, space, stores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from ast_ray.config.settings import Config
+from ast_ray.core.flat_params import FlatSpec
+from ast_ray.core.networks import build
+from ast_ray.core.rng import stream
+from ast_ray.data.real import RealData
+from ast_ray.errors import ConfigError, Problem, ResourceError
+
+_RESERVE = 64 * 2**20
+
+
+def check_against_data(config: Config, data: RealData) -> None:
+    """Check the settings that only the images can judge.
+
+    Raises:
+        ConfigError: ipc or batch sizes that the data cannot serve.
+    """
+    problems = []
+    counts = torch.bincount(data.train_labels, minlength=data.classes)
+    smallest = int(counts.min())
+    if config.distill.ipc > smallest:
+        label = int(counts.argmin())
+        reason = f"class {data.class_names[label]!r} has {smallest} training images; largest valid: {smallest}"
+        problems.append(Problem("distill.ipc", config.distill.ipc, reason))
+    total = config.distill.ipc * data.classes
+    if config.distill.batch_size > total:
+        reason = f"the synthetic set has ipc*K = {total} images; largest valid: {total} (0 = all)"
+        problems.append(Problem("distill.batch_size", config.distill.batch_size, reason))
+    if problems:
+        raise ConfigError(problems)
+    build(config.network, data.image_shape, data.classes, stream(config.seed, "preflight"))
+
+
+def parameter_count(config: Config, data: RealData) -> int:
+    """P of the settings' network."""
+    return FlatSpec.of(build(config.network, data.image_shape, data.classes, stream(config.seed, "preflight"))).numel
+
+
+def expert_bytes(config: Config, data: RealData) -> int:
+    """Disk needed by one expert."""
+    return 4 * parameter_count(config, data) * (config.expert.epochs + 1)
+
+
+def check_folder(folder: Path, needed: int = 0) -> None:
+    """Create the folder and check that it can be written and holds ``needed`` bytes.
+
+    Raises:
+        ResourceError: no permission, or too little space.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.write_bytes(b"x")
+        probe.unlink()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise ResourceError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    if free < needed + _RESERVE:
+        raise ResourceError(
+            f"{folder}: {needed / 2**20:.0f} MiB needed for experts, {free / 2**20:.0f} MiB free; "
+            "lower expert.count or expert.epochs, or set compute.store"
+        )

@@ -1,0 +1,105 @@
+"""A buffer: the folder of all experts of one fingerprint, ``expert-00000.parquet`` and so on, with ``buffer.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ast_ray.config.fingerprint import differences, fingerprint
+from ast_ray.errors import StoreError
+from ast_ray.store.atomic import write_json
+from ast_ray.store.trajectory import read_metadata, read_metrics, read_segment
+
+
+@dataclass(frozen=True)
+class ExpertSummary:
+    """What the table of experts shows."""
+
+    expert_id: int
+    epochs: int
+    avg_var: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Experts 0..count-1 of one identity, in one folder."""
+
+    folder: Path
+    identity: Mapping[str, Any]
+    count: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the identity."""
+        return fingerprint(self.identity)
+
+    def path(self, expert_id: int) -> Path:
+        """The file of one expert."""
+        return self.folder / f"expert-{expert_id:05d}.parquet"
+
+    def prepare(self) -> None:
+        """Create the folder, or check that it is this identity's.
+
+        Raises:
+            StoreError: the folder belongs to another identity; names every difference.
+        """
+        marker = self.folder / "buffer.json"
+        if not marker.exists():
+            write_json(marker, {"fingerprint": self.fingerprint, "identity": self.identity})
+            return
+        try:
+            found = json.loads(marker.read_text(encoding="utf-8"))
+            other = found["identity"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{marker}: not a buffer description ({error})") from error
+        if fingerprint(other) != self.fingerprint:
+            changed = "\n  ".join(differences(self.identity, other))
+            raise StoreError(
+                f"{self.folder}: the experts in this folder were trained with other settings:\n  {changed}"
+            )
+
+    def missing(self) -> list[int]:
+        """Experts without a finished file; a file of another fingerprint or a damaged one is an error, not missing."""
+        absent = []
+        for expert_id in range(self.count):
+            if not self.path(expert_id).exists():
+                absent.append(expert_id)
+                continue
+            self._check(expert_id)
+        return absent
+
+    def _check(self, expert_id: int) -> dict[str, Any]:
+        metadata = read_metadata(self.path(expert_id))
+        if metadata["fingerprint"] != self.fingerprint or metadata["expert_id"] != expert_id:
+            raise StoreError(
+                f"{self.path(expert_id)}: belongs to expert {metadata['expert_id']} of buffer "
+                f"{metadata['fingerprint']}, not to expert {expert_id} of {self.fingerprint}"
+            )
+        return metadata
+
+    def summaries(self) -> list[ExpertSummary]:
+        """Epochs, Avg_Var and last validation accuracy of every finished expert."""
+        rows = []
+        for expert_id in range(self.count):
+            if self.path(expert_id).exists():
+                metrics = read_metrics(self.path(expert_id))
+                moves = metrics["move"][1:]
+                accuracy = metrics["validation_accuracy"][-1]
+                rows.append(ExpertSummary(expert_id, len(moves), sum(moves) / len(moves), accuracy))
+        return rows
+
+    def __len__(self) -> int:
+        """Number of experts."""
+        return self.count
+
+    def segment(self, expert_id: int, start_epoch: int, length: int) -> list[Tensor]:
+        """theta_t, ..., theta_{t+length}, each [P] float32 on the CPU."""
+        epochs = range(start_epoch, start_epoch + length + 1)
+        return [torch.from_numpy(theta.copy()) for theta in read_segment(self.path(expert_id), epochs)]

@@ -1,0 +1,88 @@
+"""Every path inside a run directory, spelled once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class MethodDirectory:
+    """What one distillation leaves, under ``RUN/distill/<method>``."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The whole state of a running distillation."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def synthetic(self) -> Path:
+        """The result: best by validation accuracy."""
+        return self.path / "synthetic.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The set after the last iteration."""
+        return self.path / "last.safetensors"
+
+    @property
+    def initial(self) -> Path:
+        """The set before the first iteration."""
+        return self.path / "initial.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per logged iteration."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def picture(self) -> Path:
+        """PNG grid of the result, a row per class."""
+        return self.path / "synthetic.png"
+
+    @property
+    def outcome(self) -> Path:
+        """Written last: its presence means the distillation is finished."""
+        return self.path / "outcome.json"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run directory and what it holds."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, device, commands, fingerprints."""
+        return self.path / "manifest.json"
+
+    @property
+    def experts(self) -> Path:
+        """Buffers, one folder per fingerprint."""
+        return self.path / "experts"
+
+    @property
+    def results(self) -> Path:
+        """The final table."""
+        return self.path / "results.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    def method(self, name: str) -> MethodDirectory:
+        """The folder of one distillation method."""
+        return MethodDirectory(self.path / "distill" / name)
+
+    def row(self, set_name: str, network: str, protocol: str, index: int) -> Path:
+        """One evaluated network."""
+        return self.path / "evaluation" / f"{set_name}-{network}-{protocol}-{index}.json"
