@@ -18,7 +18,7 @@ from ast_ray.errors import DataError
 
 SIZE, CLASSES = 128, 1000
 
-# Class indices of each subset: Cazenavette et al. 2022 (MTT), Table 7.
+# Class indices of each subset: Cazenavette et al. 2022 (MTT, arXiv 2203.11932).
 SUBSETS: dict[str, tuple[int, ...]] = {
     "nette": (0, 217, 482, 491, 497, 566, 569, 571, 574, 701),
     "woof": (193, 182, 258, 162, 155, 167, 159, 273, 207, 229),
