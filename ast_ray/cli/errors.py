@@ -27,9 +27,18 @@ def reported(console: Console, *, as_json: bool, resume: Callable[[], str]) -> I
         if as_json:
             print(json.dumps({"error": {"type": type(error).__name__, "message": "\n".join(lines)}}))  # noqa: T201
         console.print(
-            "error: " + "\n  ".join("\n".join(lines).splitlines()), style="red", highlight=False, markup=False
+            "error: " + "\n  ".join("\n".join(lines).splitlines()),
+            style="red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        console.print(f"\ninterrupted; what finished is kept. Go on with:\n  {resume()}", highlight=False, markup=False)
+        console.print(
+            f"\ninterrupted; what finished is kept. Go on with:\n  {resume()}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
         sys.exit(INTERRUPTED)
