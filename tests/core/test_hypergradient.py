@@ -58,10 +58,14 @@ class Case:
 def _grid() -> list[Case]:
     """Every (N, M) x batch x beta x momentum, the other switches turning along; then every operation by itself."""
     reaches, batches = [(1, 1), (4, 2), (7, 3)], [0, 4]
-    turning = itertools.cycle(
-        [(DSA_ALL, True, 0.0, 1), ("none", False, 0.3, 2), ("color_flip", True, 0.3, 1), ("crop_scale", False, 0.0, 2)]
-        + [(DSA_ALL, False, 0.3, 2)]  # five of them: no divisor of the other sizes, so every pair meets
-    )
+    switches = [  # five of them, which divides no other side of the grid: each meets each
+        (DSA_ALL, True, 0.0, 1),
+        ("none", False, 0.3, 2),
+        ("color_flip", True, 0.3, 1),
+        ("crop_scale", False, 0.0, 2),
+        (DSA_ALL, False, 0.3, 2),
+    ]
+    turning = itertools.cycle(switches)
     cases = []
     for (steps, epochs), batch, beta, momentum in itertools.product(
         reaches, batches, ("equal", "scaled", "final"), (0.0, 0.9)
@@ -165,7 +169,7 @@ def test_inputs_are_left_alone_and_carry_no_graph(make_network, make_images):
         )
         assert not any(value.requires_grad for value in (result.loss, result.images, result.alpha, *result.parts))
     assert all(torch.equal(old, new) for old, new in zip(before, (setup.start, images, setup.alpha), strict=True))
-    assert not (setup.start.requires_grad or images.requires_grad or setup.alpha.requires_grad)
+    assert not any(value.requires_grad for value in (setup.start, images, setup.alpha))
 
 
 def test_images_outside_every_batch_get_no_gradient(make_network, make_images):
