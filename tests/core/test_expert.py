@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -90,7 +91,7 @@ def test_records_the_initialization_and_every_epoch(make_network, make_images):
     assert [record.epoch for record in records] == [0, 1, 2, 3]
     assert torch.equal(records[0].theta, flatten(network))
     assert math.isnan(records[0].train_loss)
-    moves = [float((a.theta - b.theta).norm()) for a, b in zip(records, records[1:], strict=False)]
+    moves = [float((a.theta - b.theta).norm()) for a, b in itertools.pairwise(records)]
     assert min(moves) > 0
     assert not any(record.theta.requires_grad for record in records)
 
