@@ -12,7 +12,7 @@ from rich.console import Console
 from ast_ray.cli.display import Display, results_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.options import build_config, given_settings, setting_options
-from ast_ray.cli.session import open_executor, resume_command
+from ast_ray.cli.session import check_device, open_executor, resume_command
 from ast_ray.config import Config, apply_overrides, check, from_dict
 from ast_ray.store.atomic import write_json
 
@@ -34,6 +34,7 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
     with reported(messages, as_json=as_json, resume=resume_command):
         paths = set_paths(sets)
         config = _config(next(iter(paths.values())), options)
+        check_device(config)
         folder = (Path(out) if out else _beside(next(iter(paths.values())))).resolve()
         jobs = set_jobs(config, paths, folder)
         with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:

@@ -274,7 +274,8 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
 
 def finished(job: DistillJob) -> bool:
     """Whether this very distillation has published its outcome."""
-    if not job.directory.outcome.exists():
+    try:
+        outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return False
-    outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
-    return bool(outcome.get("fingerprint") == fingerprint(job.identity))
+    return isinstance(outcome, dict) and outcome.get("fingerprint") == fingerprint(job.identity)
