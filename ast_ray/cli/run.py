@@ -15,10 +15,13 @@ from ast_ray.cli.errors import reported
 from ast_ray.cli.options import build_config, setting_options
 from ast_ray.cli.session import Session, open_session, resume_command
 
+# Unknown options reach `build_config`, which tells them together with everything else that is wrong.
+LENIENT = {"ignore_unknown_options": True}
+
 
 def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--out`` and ``--json``, shared by the commands that work, before the settings."""
-    function = setting_options(function)
+    function = click.argument("unknown", nargs=-1, type=click.UNPROCESSED, metavar="")(setting_options(function))
     function = click.option("--json", "as_json", is_flag=True, help="results as JSON on stdout, nothing else there")(
         function
     )
@@ -44,7 +47,7 @@ def _work(
             show(Console(), results)
 
 
-@click.command()
+@click.command(context_settings=LENIENT)
 @working_options
 def run(**options: Any) -> None:
     """Train experts, distil, evaluate; print the table. The same command again goes on where it stopped."""
@@ -53,7 +56,7 @@ def run(**options: Any) -> None:
     _work(lambda session: run_all(session.plan, session.executor, session.display), _show_results, options)
 
 
-@click.command()
+@click.command(context_settings=LENIENT)
 @working_options
 def experts(**options: Any) -> None:
     """Train the experts that are missing (Algorithm 1); print their Avg_Var and accuracy."""
@@ -72,7 +75,7 @@ def experts(**options: Any) -> None:
     _work(work, _show_experts, options)
 
 
-@click.command()
+@click.command(context_settings=LENIENT)
 @click.option("--experts", "buffer", metavar="DIR", help="match the experts in this folder (one method only)")
 @working_options
 def distill(buffer: str | None, **options: Any) -> None:
