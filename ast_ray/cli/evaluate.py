@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ast_ray.cli.display import Display, results_table
 from ast_ray.cli.errors import reported
+from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
 from ast_ray.cli.session import check_device, open_executor, resume_command
 from ast_ray.config import Config, apply_overrides, check, from_dict
@@ -18,7 +19,7 @@ from ast_ray.errors import ConfigError
 from ast_ray.store.atomic import write_json
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(cls=SettingsCommand)
 @click.argument("sets", nargs=-1, required=True, metavar="SET...")
 @click.option("--out", metavar="DIR", help="where rows and results.json go; default: evaluation/ beside the first set")
 @click.option("--json", "as_json", is_flag=True, help="results as JSON on stdout, nothing else there")

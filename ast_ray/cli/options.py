@@ -54,7 +54,10 @@ def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
         )
     function = click.option("--config", "config_file", metavar="FILE", help="settings from a YAML file")(function)
     return click.option(
-        "--preset", "preset_name", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}"
+        "--preset",
+        "preset_name",
+        metavar="NAME",
+        help=f"settings to start from, in place of the defaults below: {', '.join(PRESETS)}",
     )(function)
 
 

@@ -12,11 +12,10 @@ from rich.table import Table
 
 from ast_ray.cli.display import results_table
 from ast_ray.cli.errors import reported
+from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, setting_options
 from ast_ray.cli.session import Session, open_session, resume_command
-
-# Unknown options reach `build_config`, which tells them together with everything else that is wrong.
-LENIENT = {"ignore_unknown_options": True}
+from ast_ray.errors import ConfigError, Problem
 
 
 def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,6 +38,9 @@ def _work(
     messages = Console(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
+        if buffer and len(config.run.methods) != 1:
+            reason = "one folder of experts serves one method; name it with --methods"
+            raise ConfigError([Problem("run.methods", ",".join(config.run.methods), reason)])
         with open_session(config, out, messages, quiet=as_json, buffer=buffer) as session:
             results = {**work(session), "run": str(session.plan.directory.path)}
         if as_json:
@@ -47,7 +49,7 @@ def _work(
             show(Console(), results)
 
 
-@click.command(context_settings=LENIENT)
+@click.command(cls=SettingsCommand)
 @working_options
 def run(**options: Any) -> None:
     """Train experts, distil, evaluate; print the table. The same command again goes on where it stopped."""
@@ -56,7 +58,7 @@ def run(**options: Any) -> None:
     _work(lambda session: run_all(session.plan, session.executor, session.display), _show_results, options)
 
 
-@click.command(context_settings=LENIENT)
+@click.command(cls=SettingsCommand)
 @working_options
 def experts(**options: Any) -> None:
     """Train the experts that are missing (Algorithm 1); print their Avg_Var and accuracy."""
@@ -75,7 +77,7 @@ def experts(**options: Any) -> None:
     _work(work, _show_experts, options)
 
 
-@click.command(context_settings=LENIENT)
+@click.command(cls=SettingsCommand)
 @click.option("--experts", "buffer", metavar="DIR", help="match the experts in this folder (one method only)")
 @working_options
 def distill(buffer: str | None, **options: Any) -> None:
