@@ -70,7 +70,7 @@ class Buffer:
             return
         try:
             found = json.loads(marker.read_text(encoding="utf-8"))
-            other = found["identity"]
+            other = dict(found["identity"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{marker}: not a buffer description ({error})") from error
         if fingerprint(other) != self.fingerprint:
