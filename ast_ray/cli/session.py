@@ -16,7 +16,7 @@ from ast_ray.config import Config
 from ast_ray.stages.context import images_to_decode, prepare_images, real_data, resolve_device
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.run_setup import open_run
+from ast_ray.stages.run_setup import check_run, record_run
 from ast_ray.telemetry.progress import Update
 from ast_ray.telemetry.run_directory import RunDirectory
 
@@ -50,6 +50,7 @@ def open_session(
     """Check everything that can be checked, then open the executor the settings ask for."""
     import torch
 
+    check_device(config)
     device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
     directory = RunDirectory((Path(out) if out else default_out(config)).expanduser().resolve())
     with ExitStack() as stack:
@@ -59,13 +60,11 @@ def open_session(
             executor = stack.enter_context(open_executor(config, display))
         decode(config, display, on_ray=executor is not None)
         data = real_data(config.data, device)
-        open_run(config, data, directory, command_line())
         plan = Plan(config, data, directory, Path(buffer).expanduser().resolve() if buffer else None)
-        for method in config.run.methods:
-            if plan.buffer(method).folder.exists():
-                plan.buffer(method).prepare()
-                plan.buffer(method).missing()
-        yield Session(plan, executor or stack.enter_context(open_executor(config, display)), display)
+        check_run(plan)
+        executor = executor or stack.enter_context(open_executor(config, display))
+        record_run(plan, command_line())
+        yield Session(plan, executor, display)
 
 
 def decode(config: Config, display: Display, *, on_ray: bool) -> None:
@@ -83,6 +82,16 @@ def decode(config: Config, display: Display, *, on_ray: bool) -> None:
         warnings = prepare_images(config.data, progress=progress)
     for warning in warnings:
         display.say(warning)
+
+
+def check_device(config: Config) -> None:
+    """Refuse cuda where the work would run here and there is none; a cluster is asked once it is joined.
+
+    Raises:
+        ResourceError: no GPU.
+    """
+    if not config.compute.address:
+        resolve_device(config.compute)
 
 
 @contextmanager
