@@ -45,7 +45,8 @@ class CacheWriter:
         for split in ("train", "test"):
             self._file.write(np.asarray(self._labels[split], "<i8").tobytes())
         parts: list[tuple[str, str, list[int], int]] = [
-            (f"{split}_images", "U8", [counts[split], *self._shape], counts[split] * size) for split in ("train", "test")
+            (f"{split}_images", "U8", [counts[split], *self._shape], counts[split] * size)
+            for split in ("train", "test")
         ]
         parts += [("padding", "U8", [padding], padding)] if padding else []
         parts += [(f"{split}_labels", "I64", [counts[split]], 8 * counts[split]) for split in ("train", "test")]

@@ -20,8 +20,8 @@ _BATCH, _PARTS = 4096, ("mean", "vectors", "scale")
 def fit_zca(images: Tensor, *, eps: float = ZCA_EPS, device: torch.device | str = "cpu") -> Whitening:
     """Fit T = U diag((S + eps)^-1/2) U^T on uint8 images [n, C, H, W], flattened CHW, covariance /(n - 1).
 
-    Products and eigenvectors are float32, sums and eigenvalues (as Rayleigh quotients of those vectors) float64: half the
-    time of float64 throughout, and the eigenvalues are right to second order in the vectors' rounding.
+    Products and eigenvectors are float32, sums and eigenvalues (as Rayleigh quotients of those vectors) float64: faster
+    than float64 throughout, and the eigenvalues are right to second order in the vectors' rounding.
     """
     size = images[0].numel()
     mean = _mean(images).to(device)

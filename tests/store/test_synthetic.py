@@ -48,7 +48,9 @@ def test_round_trip(tmp_path: Path, whitened: bool) -> None:
             assert torch.equal(before, after)
             assert before.dtype == after.dtype
         elif item.name == "whitening" and whitened:
-            assert all(torch.equal(getattr(before, part), getattr(after, part)) for part in ("mean", "vectors", "scale"))
+            assert all(
+                torch.equal(getattr(before, part), getattr(after, part)) for part in ("mean", "vectors", "scale")
+            )
         else:
             assert before == after, item.name
     assert torch.equal(found.pixels(), original.pixels())

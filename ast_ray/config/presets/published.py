@@ -6,7 +6,7 @@ import dataclasses
 import textwrap
 from collections.abc import Callable
 
-from ast_ray.config.presets.cells import DATM, EMA, PAPER, Cell, Method, cell, cells, own_values
+from ast_ray.config.presets.cells import AST_KEEPS, DATM, EMA, PAPER, Cell, Method, cell, cells, own_values
 from ast_ray.config.presets.datasets import DATASETS, SUBSETS, DatasetFacts
 from ast_ray.config.presets.modifiers import as_mtt
 from ast_ray.config.settings import Config, DataConfig, DistillConfig, ExpertConfig, RunConfig
@@ -66,7 +66,9 @@ def _row_text(method: Method, dataset: str, ipc: int) -> str:
     if method == "mtt":
         return text + "MTT's row for this cell."
     if not own_values(method, dataset, ipc):
-        kept = "which AST's published code keeps" if method == "ast" else "as FTD publishes none"
+        kept = "as FTD publishes none"
+        if method == "ast":
+            kept = "which AST's code keeps" if (dataset, ipc) in AST_KEEPS else "as AST's sources name no other values"
         return text + f"MTT's row for this cell, {kept}."
     difference = cell("mtt", dataset, ipc).changed(row)
     whose = "the authors' code" if method == "ast" else "FTD's row"
@@ -96,9 +98,9 @@ def _disagreements(method: Method, dataset: str, ipc: int) -> str:
 
 _EXPERTS: dict[Method, str] = {
     "ast": (
-        "Experts: 50 of 50 epochs, momentum, lambda .5 to 1 over 5 epochs, mu 1, K 1, rate halved at 25: the paper; rate "
-        ".003, momentum .9, weight decay 1e-3, batch 256: the authors' code, which has lambda .50 to .95 over 10 epochs, "
-        "penalty weight 2 and the rate times .6 after epoch 26 instead. rho: the paper's .1 drowned the match where it "
+        "Experts: 50 of 50 epochs, momentum, lambda .5 to 1 over 5 epochs, mu 1, K 1, rate halved at 25: the paper; "
+        "rate .003, momentum .9, weight decay 1e-3, batch 256: the authors' code, which has lambda .50 to .95 over 10 "
+        "epochs, penalty weight 2 and the rate times .6 after epoch 26 instead. rho: the paper's .1 drowned the match where it "
         "was tried (see cifar10-cpu), so .01."
     ),
     "mtt": (
@@ -107,9 +109,9 @@ _EXPERTS: dict[Method, str] = {
     ),
     "ftd": (
         "Experts: 100 of 50 epochs of plain SGD at .01, batch 256. Not included: FTD's experts are trained with GSAM "
-        "(sharpness-aware; rho .01, alpha .3 for CIFAR-10 at ipc 1 and 10, else 1), which this package does not implement"
-        "{ema}. So this is FTD's distillation row on MTT's experts, and the run's tables call it MTT; the accuracy quoted is "
-        "FTD's own."
+        "(sharpness-aware; rho .01, alpha .3 for CIFAR-10 at ipc 1 and 10, else 1), which this package does not "
+        "implement{ema}. So this is FTD's distillation row on MTT's experts, and the run's tables call it MTT; the "
+        "accuracy quoted is FTD's own."
     ),
 }
 
@@ -117,10 +119,7 @@ _EXPERTS: dict[Method, str] = {
 def _documentation(method: Method, dataset: str, ipc: int) -> str:
     title = _TITLES.get(dataset, f"ImageNet subset {dataset} at 128 px")
     reported = PAPER[method].get((dataset, ipc))
-    if reported:
-        paper = f"published: {reported[0]} ± {reported[1]} %"
-    else:
-        paper = "the tables have no figure for it"
+    paper = f"published: {reported[0]} ± {reported[1]} %" if reported else "the tables have no figure for it"
     images = "image" if ipc == 1 else "images"
     ema = EMA.get((dataset, ipc))
     average = f", nor its moving average of the synthetic images (decay {ema})" if ema else ", nor its moving average"

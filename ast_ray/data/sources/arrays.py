@@ -43,7 +43,9 @@ def _pair(path: Path, arrays: dict[str, np.ndarray], x: str, y: str) -> tuple[np
     missing = [name for name in (x, y) if name not in arrays]
     if missing:
         held = ", ".join(arrays) or "nothing"
-        raise DataError(f"{path}: no array {missing[0]!r} (it holds {held}; expected x and y, or x_train, y_train, ...)")
+        raise DataError(
+            f"{path}: no array {missing[0]!r} (it holds {held}; expected x and y, or x_train, y_train, ...)"
+        )
     pixels, labels = arrays[x], arrays[y].squeeze()
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pixels) or not len(labels):
         reason = f"{labels.dtype} of shape {labels.shape} for {len(pixels)} images"

@@ -1,9 +1,9 @@
 """The ImageNet subsets of ten classes at 128x128, from an ILSVRC folder or from an already extracted subset.
 
-Layouts: ``train/<wnid>/*.JPEG`` with ``val/<wnid>/*.JPEG`` (as torchvision prepares it), or ``Data/CLS-LOC/train/<wnid>`` and
-``Data/CLS-LOC/val/*.JPEG`` with ``LOC_val_solution.csv`` (as Kaggle ships it). With 1,000 class folders the subset's are
-taken by their place in sorted order, which is the ILSVRC class index; with ten, they are the subset. The validation
-images are the test split.
+Layouts: ``train/<wnid>/*.JPEG`` with ``val/<wnid>/*.JPEG`` (as torchvision prepares it), or
+``Data/CLS-LOC/train/<wnid>`` and ``Data/CLS-LOC/val/*.JPEG`` with ``LOC_val_solution.csv`` (as Kaggle ships it). With
+1,000 class folders the subset's are taken by their place in sorted order, which is the ILSVRC class index; with ten,
+they are the subset. The validation images are the test split.
 """
 
 from __future__ import annotations
@@ -79,9 +79,7 @@ def _validation(folder: Path, root: Path, wnids: list[str]) -> tuple[list[tuple[
         return [(f"{wnid}/{name}", label) for wnid, label in pairs for name in image_names(root / "val" / wnid)], []
     table = folder / "LOC_val_solution.csv"
     if not table.is_file():
-        raise DataError(
-            f"{folder}: val/ is not sorted into class folders and there is no {table.name} that says which image is what"
-        )
+        raise DataError(f"{folder}: val/ is not sorted into class folders and no {table.name} says which image is what")
     label = {wnid: number for number, wnid in enumerate(wnids)}
     found, failures = [], []
     with table.open(newline="", encoding="utf-8", errors="replace") as file:

@@ -1,7 +1,7 @@
 """Parquet shards in the Hugging Face image layout: a folder of them, its ``data/`` folder, or one file.
 
-``train*.parquet`` and ``test*.parquet`` (or ``validation*``, ``val*``) are the splits; without those names every shard is
-training data. A column ``image`` (or ``img``) is a struct of encoded ``bytes`` and ``path``, a column ``label`` (or
+``train*.parquet`` and ``test*.parquet`` (or ``validation*``, ``val*``) are the splits; without those names every shard
+is training data. A column ``image`` (or ``img``) is a struct of encoded ``bytes`` and ``path``, a column ``label`` (or
 ``fine_label``) holds integers or names. Class names come from the schema's metadata.
 """
 
@@ -48,11 +48,9 @@ def parquet_source(path: Path) -> Source:
             raise DataError(f"{path}: labels are numbers in some shards and names in others")
         numbers = {text: number for number, text in enumerate(names or texts)} if texts else {}
         if not names:
-            names = tuple(texts or (str(label) for label in range(max((int(v) for v in values if v is not None)) + 1)))
+            names = tuple(texts or (str(label) for label in range(max(int(v) for v in values if v is not None) + 1)))
         failures = [failure for shard in shards.values() for failure in shard.failures(numbers)]
-        chunks = [
-            tuple(chunk for file in split for chunk in shards[file].chunks(numbers)) for split in (train, test)
-        ]
+        chunks = [tuple(chunk for file in split for chunk in shards[file].chunks(numbers)) for split in (train, test)]
         return Listing(chunks[0], chunks[1], names, tuple(failures))
 
     return Source(str(path), content_key([*train, *test], folder), listing)
@@ -91,7 +89,9 @@ class _Shard:
         found = []
         for group, labels in enumerate(self.groups):
             usable = [
-                (row, number) for row, label in enumerate(labels) if (number := self._number(label, numbers)) is not None
+                (row, number)
+                for row, label in enumerate(labels)
+                if (number := self._number(label, numbers)) is not None
             ]
             for start in range(0, len(usable), CHUNK):
                 rows, chosen = zip(*usable[start : start + CHUNK], strict=True)
