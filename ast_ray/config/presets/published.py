@@ -100,8 +100,8 @@ _EXPERTS: dict[Method, str] = {
     "ast": (
         "Experts: 50 of 50 epochs, momentum, lambda .5 to 1 over 5 epochs, mu 1, K 1, rate halved at 25: the paper; "
         "rate .003, momentum .9, weight decay 1e-3, batch 256: the authors' code, which has lambda .50 to .95 over 10 "
-        "epochs, penalty weight 2 and the rate times .6 after epoch 26 instead. rho: the paper's .1 drowned the match where it "
-        "was tried (see cifar10-cpu), so .01."
+        "epochs, penalty weight 2 and the rate times .6 after epoch 26 instead. rho: the paper's .1 drowned the "
+        "match where it was tried (see cifar10-cpu), so .01."
     ),
     "mtt": (
         "Experts: 100 of 50 epochs, plain SGD at .01, batch 256, no momentum, decay or schedule, DSA-augmented: MTT. "

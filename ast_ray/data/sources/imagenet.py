@@ -81,12 +81,15 @@ def _validation(folder: Path, root: Path, wnids: list[str]) -> tuple[list[tuple[
     if not table.is_file():
         raise DataError(f"{folder}: val/ is not sorted into class folders and no {table.name} says which image is what")
     label = {wnid: number for number, wnid in enumerate(wnids)}
+    present = set(image_names(root / "val"))
     found, failures = [], []
     with table.open(newline="", encoding="utf-8", errors="replace") as file:
         for number, row in enumerate(csv.reader(file), 1):
             wnid = row[1].split(" ")[0] if len(row) > 1 else ""
             if not wnid:
                 failures.append(Failure(f"{table.name}: line {number}", "expected an image and its class"))
+            elif wnid in label and f"{row[0]}.JPEG" not in present:
+                failures.append(Failure(f"{table.name}: line {number}", f"image {row[0]}.JPEG is missing"))
             elif wnid in label:
                 found.append((f"{row[0]}.JPEG", label[wnid]))
     return sorted(found), failures

@@ -1,7 +1,7 @@
 """Tiny ImageNet in its own layout: 200 classes of 500 training images, 64x64 pixels.
 
-``train/<wnid>/images/*.JPEG``; ``val/images/*.JPEG`` with ``val/val_annotations.txt`` (file, wnid, box; tab-separated).
-The validation images are the test split: those of ``test/`` carry no labels. ``words.txt``, if there, names the classes.
+``train/<wnid>/images/*.JPEG``; ``val/images/*.JPEG`` with ``val/val_annotations.txt`` (file, wnid, box by tabs).
+The validation images are the test split: those of ``test/`` carry no labels. ``words.txt``, if there, names classes.
 """
 
 from __future__ import annotations
