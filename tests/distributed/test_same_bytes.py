@@ -96,16 +96,16 @@ def test_every_worker_killed_once_in_the_middle(
 def test_a_run_begun_serially_is_gone_on_with_on_ray(
     tiny: Callable[..., Config], serial: Plan, two_slots: Capacity, tmp_path: Path
 ) -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     class StopInDistillation(Recorder):
         def update(self, update: Update) -> None:
             if update.key == "distill ast" and update.done == 3:
-                raise Stop
+                raise StopError
 
     plan = tiny_plan(tiny(), tmp_path)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         run_all(plan, SerialExecutor(StopInDistillation()), Recorder())
     run_all(plan, RayExecutor(two_slots, Recorder()), Recorder())
     assert_same(tmp_path, serial.directory.path)

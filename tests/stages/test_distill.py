@@ -20,7 +20,7 @@ from ast_ray.telemetry.progress import Update
 from tests.tiny import Recorder, artefacts, assert_same, tiny_plan
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Not an error of the package: stands for a process that is gone."""
 
 
@@ -33,7 +33,7 @@ class StopAt(Recorder):
 
     def update(self, update: Update) -> None:
         if update.done == self.iteration:
-            raise Stop
+            raise StopError
 
 
 def job_in(config: Config, path: Path, reference: Plan, method: str = "ast") -> DistillJob:
@@ -49,7 +49,7 @@ def test_a_resume_at_any_iteration_gives_the_undisturbed_bytes(
     tiny: Callable[..., Config], reference: Plan, tmp_path: Path, killed_at: int
 ) -> None:
     job = job_in(tiny(), tmp_path, reference)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         distill(job, StopAt(killed_at))
     assert not finished(job)
     assert not job.directory.synthetic.exists()
@@ -72,7 +72,7 @@ def test_a_resume_with_momentum_window_and_full_graph_too(
     )
     whole, broken = job_in(config, tmp_path / "a", reference), job_in(config, tmp_path / "b", reference)
     distill(whole, Recorder())
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         distill(broken, StopAt(5))
     distill(broken, Recorder())
     assert_same(tmp_path / "a", tmp_path / "b")
