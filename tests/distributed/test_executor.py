@@ -83,10 +83,10 @@ def test_one_slot_is_one_process_and_two_are_two(two_slots: Capacity) -> None:
 
 
 def test_a_failing_job_does_not_stop_the_others(two_slots: Capacity) -> None:
-    results = []
+    results: list[int] = []
+    running = RayExecutor(two_slots, Recorder()).run(fails, [Task(number) for number in range(5)])
     with pytest.raises((DivergenceError, ConfigError)) as caught:
-        for result in RayExecutor(two_slots, Recorder()).run(fails, [Task(number) for number in range(5)]):
-            results.append(result)
+        results.extend(running)
     assert sorted(results) == [0, 3, 4]
     assert "2 of 5 jobs failed" in caught.value.__notes__[0]
 
@@ -109,9 +109,9 @@ def test_a_lost_worker_is_replaced_and_one_lost_for_good_is_an_error(
 ) -> None:
     sink, results = Recorder(), []
     jobs = [Task(number, str(tmp_path)) for number in range(4)]
+    running = RayExecutor(two_slots, sink, max_attempts=2).run(dies, jobs, long_lived=long_lived)
     with pytest.raises(TaskError, match="task 1: its worker was lost 2 times") as caught:
-        for result in RayExecutor(two_slots, sink, max_attempts=2).run(dies, jobs, long_lived=long_lived):
-            results.append(result)
+        results.extend(running)
     assert sorted(results) == [0, 2, 3]
     assert "1 of 4 jobs failed" in caught.value.__notes__[0]
     assert {name: (tmp_path / name).stat().st_size for name in ("attempts-0", "attempts-1", "attempts-2")} == {
