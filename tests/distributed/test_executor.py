@@ -84,7 +84,7 @@ def test_one_slot_is_one_process_and_two_are_two(two_slots: Capacity) -> None:
 
 def test_a_failing_job_does_not_stop_the_others(two_slots: Capacity) -> None:
     results: list[int] = []
-    running = RayExecutor(two_slots, Recorder()).run(fails, [Task(number) for number in range(5)])
+    running = RayExecutor(two_slots, Recorder()).run(fails, [Task(number) for number in range(5)], long_lived=False)
     with pytest.raises((DivergenceError, ConfigError)) as caught:
         results.extend(running)
     assert sorted(results) == [0, 3, 4]
@@ -100,7 +100,7 @@ def test_errors_keep_their_type_and_content(two_slots: Capacity) -> None:
 
 def test_a_bug_is_not_dressed_up(two_slots: Capacity) -> None:
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        list(RayExecutor(two_slots, Recorder()).run(breaks, [Task(0)]))
+        list(RayExecutor(two_slots, Recorder()).run(breaks, [Task(0)], long_lived=False))
 
 
 @pytest.mark.parametrize("long_lived", [True, False])
