@@ -102,7 +102,7 @@ def test_ctrl_c_says_how_to_go_on(words: Words, start: Start, tmp_path: Path) ->
 
 
 @pytest.mark.ray
-def test_ctrl_c_with_ray_stops_the_workers_too(words: Words, start: Start, tmp_path: Path) -> None:
+def test_ctrl_c_with_ray_and_json(words: Words, start: Start, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     options = {**LONG, "compute__backend": "ray", "compute__workers": 1, "distill__iterations": 100000}
     process = start(["run", *words(**options), "--out", str(run.path), "--json"])
