@@ -124,6 +124,7 @@ def test_random_rows_are_of_their_class_distinct_and_seeded():
     assert torch.equal(rows, again)
     assert not torch.equal(rows, other)
     assert rows[:20].tolist() != sorted(rows[:20].tolist())
+    assert (rows[:20] // 2).tolist() != (rows[20:] // 2).tolist()  # each class draws for itself
 
 
 def test_images_are_copies_of_the_real_ones():

@@ -56,8 +56,9 @@ def test_whitened_round_trip(pixels, whitening):
     assert torch.allclose(_set(model_space, whitening=whitening).pixels(), pixels, atol=1e-5)
 
 
-def test_pixels_are_clipped_to_what_can_be_shown():
-    shown = _set(torch.tensor([-9.0, 0.0, 0.5, 9.0]).view(4, 1, 1, 1)).pixels()
+@pytest.mark.parametrize("whitening", [None, (torch.zeros(1), torch.eye(1), torch.eye(1))])
+def test_pixels_are_clipped_to_what_can_be_shown(whitening):
+    shown = _set(torch.tensor([-9.0, 0.0, 0.5, 9.0]).view(4, 1, 1, 1), whitening=whitening).pixels()
     assert shown.flatten().tolist() == [0.0, 0.0, 0.5, 1.0]
 
 
