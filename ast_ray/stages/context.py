@@ -39,8 +39,9 @@ def torch_threads(count: int) -> Iterator[None]:
 
 @lru_cache(maxsize=2)
 def real_data(config: DataConfig, device: torch.device) -> RealData:
-    """The real images, loaded once per process."""
-    return load_real_data(config, device)
+    """The real images, loaded once per process; on one thread, since the last bit of a sum depends on how many add."""
+    with torch_threads(1):
+        return load_real_data(config, device)
 
 
 def prepare_images(

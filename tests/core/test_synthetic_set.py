@@ -60,6 +60,11 @@ def test_pixels_are_clipped_to_what_can_be_shown():
     assert shown.flatten().tolist() == [0.0, 0.0, 0.5, 1.0]
 
 
+def test_whitened_pixels_are_clipped_as_well(pixels, whitening):
+    shown = _set(100 * (pixels - 0.5), whitening=whitening).pixels()
+    assert (float(shown.min()), float(shown.max())) == (0.0, 1.0)
+
+
 def test_it_is_a_torch_dataset(pixels):
     data = _set(pixels)
     assert (len(data), data.ipc) == (4, 2)
