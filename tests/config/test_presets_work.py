@@ -9,6 +9,7 @@ presets' learning rates belong to segments of that length.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_a_preset_trains_and_distils(name: str):
     records = list(train_expert(network, images, labels, config.expert, seed=0, expert_id=0))
     weights = [record.theta for record in records]
     assert len(weights) >= 3
-    assert all(not torch.equal(one, other) for one, other in zip(weights, weights[1:], strict=False))
+    assert all(not torch.equal(one, other) for one, other in itertools.pairwise(weights))
 
     weights = [weights[0] + STEPS_PER_EPOCH * (theta - weights[0]) for theta in weights]
 
