@@ -58,7 +58,7 @@ def _beside(path: Path) -> Path:
 
 def _config(path: Path, options: dict[str, Any]) -> Config:
     name, file = options.pop("preset_name"), options.pop("config_file")
-    if name or file:
+    if name or file or options.get("dataset_name"):
         return build_config(name, file, options)
     from ast_ray.store.synthetic import load_synthetic
 

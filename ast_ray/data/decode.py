@@ -93,8 +93,9 @@ def decode_image(content: bytes | np.ndarray, target: Target) -> np.ndarray:
         raise ValueError(f"pixels are {content.dtype}, expected uint8")
     image = _from_array(content) if isinstance(content, np.ndarray) else Image.open(io.BytesIO(content))
     with image:
+        image.load()
         if not isinstance(content, np.ndarray):
-            image = ImageOps.exif_transpose(image)
+            image = _upright(image)
         image = _fit(_convert(image, target.channels), target)
         pixels = np.asarray(image)
     return pixels[None] if target.channels == 1 else pixels.transpose(2, 0, 1)
@@ -102,6 +103,14 @@ def decode_image(content: bytes | np.ndarray, target: Target) -> np.ndarray:
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the camera's rotation; an image whose metadata is damaged is still an image."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _UNREADABLE:
+        return image
 
 
 def _convert(image: Image.Image, channels: int) -> Image.Image:

@@ -84,7 +84,7 @@ def target_of(source: Source, listing: Listing, config: DataConfig, *, mapper: M
         DataError: no header can be read.
     """
     size = config.image_size or source.image_size
-    if size and config.channels != "auto":
+    if size and (config.channels != "auto" or source.colour):
         return Target(size, size, 1 if config.channels == "grey" else 3, config.resize), ""
     seen = probe(listing, mapper=mapper)
     if not seen.images:

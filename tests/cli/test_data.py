@@ -12,9 +12,11 @@ from PIL import Image
 
 from ast_ray.cli.main import main
 from ast_ray.cli.options import build_config, given_settings, setting_options
+from ast_ray.cli.session import decode
 from ast_ray.config import Config
 from ast_ray.config.presets import preset
 from ast_ray.errors import ConfigError
+from tests.tiny import Recorder
 
 
 def invoke(*words: object) -> Result:
@@ -170,6 +172,17 @@ def test_a_run_on_a_folder_needs_nothing_but_folder_and_ipc(
     assert result.exit_code == 0, result.output
     assert "AST" in result.stdout
     assert (tmp_path / "runs/pets-ipc1/distill/ast/synthetic.safetensors").exists()
+
+
+def test_what_was_left_out_is_said(pets: Path, tmp_path: Path):
+    (pets / "cat" / "0.png").write_bytes(b"x")
+    config = parse("--source", pets, "--root", tmp_path, "--skip-corrupt")
+    sink = Recorder()
+    for _ in range(2):  # decoded, then from the cache
+        decode(config, sink, on_ray=False)  # type: ignore[arg-type]
+    assert len(sink.messages) == 2
+    assert "went on without 1 images, annotations or classes; first: cat/0.png (not an image)" in sink.messages[1]
+    assert [(update.key, update.done, update.total) for update in sink.updates][-1] == ("decode pets", 30, 30)
 
 
 def test_presets_are_listed_with_what_they_need():

@@ -59,7 +59,8 @@ class Source:
     """A dataset that can be listed and then decoded.
 
     ``key`` names its content cheaply, for the cache; ``statistics`` the dataset whose constants normalise it, if any;
-    ``image_size`` the side it is resized to unless the settings say otherwise (0 = by what it holds).
+    ``image_size`` the side it is resized to unless the settings say otherwise (0 = by what it holds);
+    ``colour``: known to be rgb, so that nobody has to look.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Source:
     listing: Callable[[], Listing]
     statistics: str = ""
     image_size: int = 0
+    colour: bool = False
 
 
 def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:

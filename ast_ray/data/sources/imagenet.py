@@ -56,7 +56,7 @@ def imagenet_subset(folder: Path, subset: str) -> Source:
         )
 
     key = f"{subset}-{content_key(files, root)}"
-    return Source(f"{folder} ({subset})", key, listing, statistics="imagenet", image_size=SIZE)
+    return Source(f"{folder} ({subset})", key, listing, statistics="imagenet", image_size=SIZE, colour=True)
 
 
 def _chosen(folder: Path, root: Path, subset: str) -> list[str]:

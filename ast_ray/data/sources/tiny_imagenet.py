@@ -50,7 +50,7 @@ def tiny_imagenet(folder: Path) -> Source:
         )
 
     key = content_key([*files, folder / ANNOTATIONS], folder)
-    return Source(str(folder), key, listing, statistics="tiny-imagenet", image_size=SIZE)
+    return Source(str(folder), key, listing, statistics="tiny-imagenet", image_size=SIZE, colour=True)
 
 
 def _annotations(folder: Path, label: dict[str, int]) -> tuple[list[tuple[str, int]], list[Failure]]:
