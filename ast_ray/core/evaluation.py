@@ -47,8 +47,8 @@ class Recipe:
     ) -> Recipe:
         """The recipe of a protocol; ``evaluate.lr`` overrides the given (learned) rate when it is not 0.
 
-        ``strict`` and ``peak`` are the settings'; ``no-augmentation`` is strict without DSA; ``mtt`` and ``ast`` are the
-        published ones, whatever the settings say.
+        ``strict`` and ``peak`` are the settings'; ``no-augmentation`` is strict without DSA; ``mtt`` and ``ast`` are
+        the published ones, whatever the settings say.
         """
         if protocol == "no-augmentation":
             augmentation = "none"

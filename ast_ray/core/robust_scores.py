@@ -1,4 +1,4 @@
-"""DD-Ranking's scores (arXiv 2505.13300; formulas as in the package ``ddranking`` 0.2.0): what the images add by themselves.
+"""DD-Ranking's scores (arXiv 2505.13300; the package ``ddranking`` 0.2.0): what the images add by themselves.
 
 Accuracies are fractions in [0, 1] of networks trained on: the synthetic set, random real images of the same number, the
 full real set. Both scores lie in [0, 1]; (1 - e^-1) / (e - e^-1) = 0.269 means "no better than random images".
@@ -29,7 +29,7 @@ def label_robust_score(ior: float, hlr: float, *, weight: float = 0.5) -> float:
 
 
 def augmentation_robust_score(with_augmentation: float, without_augmentation: float, *, weight: float = 0.5) -> float:
-    """ARS: the same map of b = g IOR_aug + (1 - g) IOR_plain, improvements over random with and without augmentation."""
+    """ARS: the same map of b = g IOR_aug + (1 - g) IOR_plain: improvements over random, augmented and not."""
     return _to_unit(weight * with_augmentation + (1 - weight) * without_augmentation)
 
 

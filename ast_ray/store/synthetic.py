@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
@@ -20,13 +22,18 @@ _WHITENING = ("whitening_mean", "whitening_matrix", "whitening_inverse")
 
 def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
     """Write ``path`` (safetensors) and ``path`` with suffix .json, each atomically."""
-    description = _describe(synthetic)
-    tensors = {"images": synthetic.images.detach().cpu().float().contiguous(), "labels": synthetic.labels.cpu()}
-    if synthetic.whitening is not None:
-        tensors.update(zip(_WHITENING, synthetic.whitening, strict=True))
+    tensors, description = pack(synthetic)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {"description": json.dumps(description)})
     write_json(path.with_suffix(".json"), description)
+
+
+def pack(synthetic: SyntheticSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (images, labels, whitening) and a plain description: all of a set, for any container."""
+    tensors = {"images": synthetic.images.detach().cpu().float().contiguous(), "labels": synthetic.labels.cpu()}
+    if synthetic.whitening is not None:
+        tensors.update(zip(_WHITENING, synthetic.whitening, strict=True))
+    return tensors, _describe(synthetic)
 
 
 def _describe(synthetic: SyntheticSet) -> dict[str, Any]:
@@ -62,9 +69,21 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
         raise StoreError(f"{path}: no synthetic set here") from None
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path}: damaged ({error})") from error
-    description = json.loads(header)
+    return unpack(path, tensors, json.loads(header))
+
+
+def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> SyntheticSet:
+    """Put a packed set together again; ``path`` is named in errors.
+
+    Raises:
+        StoreError: not a synthetic set, or one without its tensors.
+    """
     if description.get("format") != FORMAT:
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
+    needed = ("images", "labels", *(_WHITENING if description["preprocess"] == "zca" else ()))
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise StoreError(f"{path}: a synthetic set without {', '.join(missing)}")
     whitening = None
     if "whitening_mean" in tensors:
         whitening = (tensors["whitening_mean"], tensors["whitening_matrix"], tensors["whitening_inverse"])
