@@ -1,4 +1,4 @@
-"""Evaluate one network on one set: a synthetic set, or real images as a baseline. One row per network."""
+"""Evaluate one network on one small set: train it fresh, score it on the real test set (Sec. V-A)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from ast_ray.config.settings import Config
-from ast_ray.core.evaluation import Recipe
-from ast_ray.core.initialization import initial_rows
-from ast_ray.core.networks import build
-from ast_ray.core.rng import stream, stream_seed
+from ast_ray.config.architectures import architecture
+from ast_ray.config.settings import Config, NetworkConfig
+from ast_ray.core.evaluation import Score
 from ast_ray.data.real import RealData
-from ast_ray.errors import DataError, DivergenceError
+from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
-from ast_ray.stages.distill import start_images
-from ast_ray.stages.validation import train_and_score
+from ast_ray.stages.evaluate_data import Training, training_set
+from ast_ray.stages.validation import train_and_peek, train_and_score
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
-from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.progress import ProgressSink
 
 PROTOCOL = "strict"
@@ -33,8 +28,10 @@ PROTOCOL = "strict"
 class EvaluationJob:
     """One network on one set.
 
-    ``set_name`` is the row's name; ``source`` is ``random``, ``representative``, ``full`` or a path of a synthetic set.
-    ``token`` names everything else that decides the result; a row with another token is stale and run again.
+    ``set_name`` is the row's name; ``source`` is ``random``, ``representative``, ``herding``, ``k-centre``, ``full`` or
+    a path of a synthetic set. ``token`` names everything else that decides the result; a row with another token is
+    stale and run again. ``architecture`` is a network's name, empty for the settings' own; ``role`` names the random
+    streams, so that a set keeps its networks under another name.
     """
 
     set_name: str
@@ -45,11 +42,34 @@ class EvaluationJob:
     token: str
     buffer_folder: str = ""
     expert_identity: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    architecture: str = ""
+    protocol: str = PROTOCOL
+    role: str = ""
 
     @property
     def key(self) -> str:
-        """Set and network."""
-        return f"evaluate {self.set_name} {self.index}"
+        """Set, network, protocol and number."""
+        return f"evaluate {self.set_name} {self.label} {self.protocol} {self.index}"
+
+    @property
+    def label(self) -> str:
+        """The network's name in rows."""
+        return self.architecture or self.config.network.name
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The network's settings."""
+        return network_config(self.config, self.architecture)
+
+    @property
+    def buffer(self) -> Buffer:
+        """Experts whose first one looks at real images for representative subsets."""
+        return Buffer(Path(self.buffer_folder), self.expert_identity, self.config.expert.count)
+
+
+def network_config(config: Config, name: str) -> NetworkConfig:
+    """Settings of the architecture called ``name``, empty for the run's own."""
+    return architecture(name, config.network) if name else config.network
 
 
 def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
@@ -62,7 +82,9 @@ def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
 
 
 def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
-    """Train one fresh network on the set, score it on the whole test set (strict protocol: last pass, no choice).
+    """Train one fresh network on the set, score it on the whole test set, publish and return the row.
+
+    Every protocol but ``peak`` scores once, after the last pass.
 
     Raises:
         DivergenceError: training diverged; names set and network.
@@ -74,22 +96,19 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
     config = job.config
     with torch_threads(config.compute.threads):
         data = real_data(config.data, resolve_device(config.compute))
-        images, labels, recipe = _training_set(job, data)
+        training = training_set(job.source, job.protocol, job.index, config, data, job.buffer)
         try:
-            result = train_and_score(
-                config, data, images, labels, recipe, role=f"evaluate {job.set_name}", index=job.index, test=True
-            )
+            result, best_pass = _result(job, data, training)
         except DivergenceError as error:
-            raise DivergenceError(f"set {job.set_name!r}, network {job.index}: {error}") from error
+            raise DivergenceError(f"set {job.set_name!r}, {job.label}, network {job.index}: {error}") from error
     row = {
         "set": job.set_name,
-        "network": config.network.name,
-        "protocol": PROTOCOL,
+        "network": job.label,
+        "protocol": job.protocol,
         "seed": job.index,
         "accuracy": result.accuracy,
         "loss": result.loss,
-        "images": len(images),
-        "lr": recipe.lr,
+        **_how(training, best_pass),
         "seconds": round(time.perf_counter() - began, 3),
         "token": job.token,
     }
@@ -97,54 +116,20 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
     return row
 
 
-def _training_set(job: EvaluationJob, data: RealData) -> tuple[Tensor, Tensor, Recipe]:
-    """The images [S, C, H, W], labels [S] and recipe of a job."""
-    config = job.config
-    evaluate, augmentation = config.evaluate, config.distill.augmentation
-    real = Recipe.of(evaluate, lr=evaluate.real_lr, augmentation=augmentation, siamese=config.distill.siamese)
-    if job.source == "full":
-        recipe = Recipe(
-            lr=evaluate.real_lr,
-            passes=evaluate.full_epochs,
-            batch_size=config.expert.batch_size,
-            momentum=evaluate.momentum,
-            weight_decay=evaluate.weight_decay,
-            lr_decay_pass=evaluate.full_epochs // 2,
-            lr_decay_factor=evaluate.lr_decay_factor,
-            augmentation=augmentation,
-        )
-        return data.train_images, data.train_labels, recipe
-    if job.source == "random":
-        seed = stream_seed(config.seed, "baseline", job.index)
-        rows = initial_rows(
-            "random-real", data.train_images, data.train_labels, data.classes, config.distill.ipc, seed=seed
-        ).to(data.train_images.device)
-        return data.train_images[rows], data.train_labels[rows], real
-    if job.source == "representative":
-        generator = stream(config.seed, "distill", "layout")
-        network = build(config.network, data.image_shape, data.classes, generator).to(data.train_images.device)
-        buffer = Buffer(Path(job.buffer_folder), job.expert_identity, config.expert.count)
-        images, labels = start_images(config, data, buffer, network)
-        return images, labels, real
-    return _synthetic(job, data)
+def _result(job: EvaluationJob, data: RealData, training: Training) -> tuple[Score, int | None]:
+    arguments = (job.config, data, training.images, training.labels, training.recipe)
+    role = f"evaluate {job.role or job.set_name}"
+    if job.protocol == "peak":
+        return train_and_peek(*arguments, role=role, index=job.index, network=job.network)
+    return train_and_score(*arguments, role=role, index=job.index, network=job.network, test=True), None
 
 
-def _synthetic(job: EvaluationJob, data: RealData) -> tuple[Tensor, Tensor, Recipe]:
-    synthetic = load_synthetic(job.source)
-    if synthetic.images.shape[1:] != data.train_images.shape[1:]:
-        raise DataError(
-            f"{job.source}: images are {tuple(synthetic.images.shape[1:])}, "
-            f"the data's {tuple(data.train_images.shape[1:])}"
-        )
-    if synthetic.class_names != data.class_names:
-        raise DataError(
-            f"{job.source}: distilled for the classes {synthetic.class_names}, the data has {data.class_names}"
-        )
-    recipe = Recipe.of(
-        job.config.evaluate,
-        lr=synthetic.student_lr,
-        augmentation=synthetic.augmentation,
-        siamese=synthetic.siamese,
-    )
-    device = data.train_images.device
-    return synthetic.images.to(device), synthetic.labels.to(device), recipe
+def _how(training: Training, best_pass: int | None) -> dict[str, Any]:
+    return {
+        "images": len(training.images),
+        "lr": training.recipe.lr,
+        "lr_source": training.lr_source,
+        "passes": training.recipe.passes,
+        "augmentation": training.recipe.augmentation,
+        "best_pass": best_pass,
+    }
