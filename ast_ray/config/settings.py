@@ -132,6 +132,9 @@ class EvaluateConfig:
     momentum: float = setting(0.9, "SGD momentum", low=0, below=1)
     weight_decay: float = setting(5e-4, "L2 coefficient", low=0)
     lr: float = setting(0.0, "learning rate; 0 = the learned alpha (real images: real_lr)", low=0)
+    transfer_lr: float = setting(
+        0.0, "learning rate on architectures other than the one alpha was learned on; 0 = as on that one", low=0
+    )
     real_lr: float = setting(0.01, "learning rate for real images, which carry no alpha", above=0)
     lr_decay_pass: int = setting(500, "pass from which the learning rate is scaled; 0 = never", low=0)
     lr_decay_factor: float = setting(0.5, "factor applied at lr_decay_pass", above=0, high=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from ast_ray.store.buffer import Buffer
 from ast_ray.telemetry.progress import ProgressSink
 
 PROTOCOL = "strict"
+COLLAPSED = 0.02  # nats from the loss of an even guess
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
     config = job.config
     with torch_threads(config.compute.threads):
         data = real_data(config.data, resolve_device(config.compute))
-        training = training_set(job.source, job.protocol, job.index, config, data, job.buffer)
+        training = training_set(job.source, job.protocol, job.index, config, data, job.buffer, job.network)
         try:
             result, best_pass = _result(job, data, training)
         except DivergenceError as error:
@@ -108,12 +110,26 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
         "seed": job.index,
         "accuracy": result.accuracy,
         "loss": result.loss,
+        "classes": data.classes,
         **_how(training, best_pass),
         "seconds": round(time.perf_counter() - began, 3),
         "token": job.token,
     }
     write_json(Path(job.row), row)
     return row
+
+
+def collapse_warning(row: Mapping[str, Any]) -> str | None:
+    """What to say when a network learned nothing: it answers the same for every image, with a loss of ln K.
+
+    The learned alpha suits the network it was learned on; one without norm layers, or a deeper one, may not survive it.
+    """
+    if row["lr_source"] != "learned" or abs(row["loss"] - math.log(row["classes"])) > COLLAPSED:
+        return None
+    return (
+        f"{row['set']} on {row['network']}, seed {row['seed']}: learned nothing (loss {row['loss']:.2f} = ln "
+        f"{row['classes']}) at the learned rate {row['lr']:.3g}; try --transfer-lr {row['lr'] / 5:.1g}"
+    )
 
 
 def _result(job: EvaluationJob, data: RealData, training: Training) -> tuple[Score, int | None]:

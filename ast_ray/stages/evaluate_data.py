@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ast_ray.config.settings import Config
+from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.coresets import CORESETS, coreset_rows
 from ast_ray.core.evaluation import Recipe
 from ast_ray.core.flat_params import FlatSpec, load
@@ -35,14 +35,16 @@ class Training:
     lr_source: Literal["learned", "given", "real_lr"]
 
 
-def training_set(source: str, protocol: str, index: int, config: Config, data: RealData, buffer: Buffer) -> Training:
-    """The set called ``source`` (one of `REAL_SETS`, or a path) with its recipe under a protocol.
+def training_set(
+    source: str, protocol: str, index: int, config: Config, data: RealData, buffer: Buffer, network: NetworkConfig
+) -> Training:
+    """The set called ``source`` (one of `REAL_SETS`, or a path) with its recipe under a protocol on a network.
 
     Raises:
         DataError: the set does not fit the data; StoreError: it cannot be read.
     """
     if source not in REAL_SETS:
-        return _synthetic(source, protocol, config, data)
+        return _synthetic(source, protocol, config, data, network)
     if source == "full":
         return Training(data.train_images, data.train_labels, _full_recipe(config), "real_lr")
     rows = _real_rows(source, index, config, data, buffer).to(data.train_images.device)
@@ -106,16 +108,17 @@ def check_fits(path: str | Path, synthetic: SyntheticSet, data: RealData) -> Non
         raise DataError(f"{path}: distilled for the classes {synthetic.class_names}, the data has {data.class_names}")
 
 
-def _synthetic(source: str, protocol: str, config: Config, data: RealData) -> Training:
+def _synthetic(source: str, protocol: str, config: Config, data: RealData, network: NetworkConfig) -> Training:
     synthetic = load_set(source)
     check_fits(source, synthetic, data)
+    other = config.evaluate.transfer_lr if network != config.network else 0.0
     recipe = Recipe.of(
         config.evaluate,
-        lr=synthetic.student_lr,
+        lr=other or synthetic.student_lr,
         augmentation=synthetic.augmentation,
         siamese=synthetic.siamese,
         protocol=protocol,
     )
     device = data.train_images.device
     images, labels = synthetic.images.to(device), synthetic.labels.to(device)
-    return Training(images, labels, recipe, "given" if config.evaluate.lr else "learned")
+    return Training(images, labels, recipe, "given" if config.evaluate.lr or other else "learned")

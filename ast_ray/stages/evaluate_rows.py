@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("accuracy", pa.float64()),
         ("loss", pa.float64()),
+        ("classes", pa.int64()),
         ("images", pa.int64()),
         ("lr", pa.float64()),
         ("lr_source", pa.string()),

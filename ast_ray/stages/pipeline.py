@@ -15,7 +15,7 @@ from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
 from ast_ray.stages.distill import DistillJob, distill, finished
-from ast_ray.stages.evaluate import EvaluationJob, evaluate_network, finished_row
+from ast_ray.stages.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
 from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
@@ -139,6 +139,8 @@ def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: Progr
             done += 1
             note = f"{row['set']} on {row['network']} {row['accuracy']:.1%}"
             sink.update(Update("evaluate", done, len(jobs), note))
+            if warning := collapse_warning(row):
+                sink.say(warning)
             if time.monotonic() - published > PUBLISH_INTERVAL:
                 _publish(folders)
                 published = time.monotonic()

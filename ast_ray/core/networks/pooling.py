@@ -7,13 +7,21 @@ from torch import nn
 Size = tuple[int, int]
 
 
-def halve(size: Size, *, keep: int) -> tuple[Size, bool]:
-    """Size after a pooling by 2, and whether there is one: it is skipped where a side would fall below ``keep``.
+def late_poolings(size: Size, layers: int, *, last: int) -> list[bool]:
+    """Which of ``layers`` poolings by 2 an image gets to leave at least ``last`` positions a side, if it can.
 
-    Instance norm needs ``keep`` = 2: over a single position it returns its bias and the network is blind.
+    Small images skip the early ones: late layers then see as many positions as at the published size. Early poolings
+    would leave instance norm 2x2 positions or a single one, over which hardly anything of the image survives.
     """
-    smaller = (size[0] // 2, size[1] // 2)
-    return (smaller, True) if min(smaller) >= keep else (size, False)
+    count = 0
+    while count < layers and min(size) >> (count + 1) >= 1 and min(size) >> count > last:
+        count += 1
+    return [number >= layers - count for number in range(layers)]
+
+
+def halve(size: Size) -> Size:
+    """Size after a pooling by 2."""
+    return size[0] // 2, size[1] // 2
 
 
 def at_most(size: Size, largest: int) -> tuple[nn.Module, Size]:

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from ast_ray.core.networks.base import Network, norm_layer
-from ast_ray.core.networks.pooling import halve
+
+SMALLEST_SIDE = 2  # instance norm over a single position returns its bias: the network would be blind
 
 
 class ResNet18(Network):
@@ -23,8 +24,10 @@ class ResNet18(Network):
         body.maxpool, body.fc = nn.Identity(), nn.Identity()
         for stage in (body.layer2, body.layer3, body.layer4):
             # A stride of 2 on an odd side keeps the middle: (n + 1) // 2 positions.
-            size, smaller = halve((size[0] + size[0] % 2, size[1] + size[1] % 2), keep=2)
-            if not smaller:
+            halved = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+            if min(halved) >= SMALLEST_SIDE:
+                size = halved
+            else:
                 stage[0].conv1.stride = stage[0].downsample[0].stride = (1, 1)
         self.body = body
         self.classifier = nn.Linear(512, classes)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs
 
 from ast_ray.core.networks.base import Network, norm_layer
-from ast_ray.core.networks.pooling import at_most, halve
+from ast_ray.core.networks.pooling import at_most, halve, late_poolings
 
 _LAYERS = cfgs["A"]
 
@@ -14,18 +14,19 @@ _LAYERS = cfgs["A"]
 class VGG11(Network):
     """Eight 3x3 convolutions with norm and ReLU, five max poolings, then one linear layer on 512 features.
 
-    32 px leave one position; larger images are averaged down to it, and below 32 px poolings are skipped so that
-    every norm layer sees at least 2x2 positions.
+    32 px leave one position; larger images are averaged down to it, smaller ones skip the early poolings.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int, *, norm: str = "instance") -> None:
         super().__init__()
         channels, size = image_shape[0], image_shape[1:]
         layers: list[nn.Module] = []
-        for number, filters in enumerate(_LAYERS):
+        poolings = iter(late_poolings(size, 5, last=1))
+        for filters in _LAYERS:
             if isinstance(filters, str):
-                size, smaller = halve(size, keep=1 if number == len(_LAYERS) - 1 else 2)
-                layers += [nn.MaxPool2d(2)] if smaller else []
+                if next(poolings):
+                    layers.append(nn.MaxPool2d(2))
+                    size = halve(size)
                 continue
             layers += [nn.Conv2d(channels, filters, 3, padding=1), norm_layer(norm)(filters), nn.ReLU()]
             channels = filters
