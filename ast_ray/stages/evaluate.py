@@ -75,12 +75,12 @@ def network_config(config: Config, name: str) -> NetworkConfig:
 
 
 def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
-    """Return the row when it was already evaluated under the same token."""
-    path = Path(job.row)
-    if not path.exists():
+    """Return the row when it was already evaluated under the same token; a damaged one counts as absent."""
+    try:
+        row = json.loads(Path(job.row).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
-    row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return row if row.get("token") == job.token else None
+    return row if isinstance(row, dict) and row.get("token") == job.token else None
 
 
 def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:

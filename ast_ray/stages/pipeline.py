@@ -66,6 +66,13 @@ class Plan:
         )
 
 
+def expert_methods(config: Config) -> list[str]:
+    """Methods whose experts a run needs; chosen real images are looked at through AST's first one."""
+    if config.run.methods:
+        return list(config.run.methods)
+    return ["ast"] if any(name in NEEDS_EXPERT for name in config.run.baselines) else []
+
+
 def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
     """Train every expert that is missing, of all methods together; return each method's experts."""
     buffers = {method: plan.buffer(method) for method in methods}
@@ -167,9 +174,7 @@ def mean_expert(rows: Sequence[ExpertSummary]) -> dict[str, float]:
 def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any]:
     """Experts, distillation, evaluation; write and return the results."""
     config = plan.config
-    needs_expert = bool(config.run.methods) or any(name in NEEDS_EXPERT for name in config.run.baselines)
-    methods = list(config.run.methods) or (["ast"] if needs_expert else [])
-    experts = train_experts(plan, methods, executor)
+    experts = train_experts(plan, expert_methods(config), executor)
     distill_methods(plan, config.run.methods, executor)
     table = evaluate_sets(evaluation_jobs(plan), executor, sink)
     results = {

@@ -30,10 +30,10 @@ def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
 
 def pack(synthetic: SyntheticSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (images, labels, whitening) and a plain description: all of a set, for any container."""
-    tensors = {"images": synthetic.images.detach().cpu().float().contiguous(), "labels": synthetic.labels.cpu()}
+    tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels}
     if synthetic.whitening is not None:
         tensors.update(zip(_WHITENING, synthetic.whitening, strict=True))
-    return tensors, _describe(synthetic)
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, _describe(synthetic)
 
 
 def _describe(synthetic: SyntheticSet) -> dict[str, Any]:
@@ -69,16 +69,20 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
         raise StoreError(f"{path}: no synthetic set here") from None
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path}: damaged ({error})") from error
-    return unpack(path, tensors, json.loads(header))
+    try:
+        description = json.loads(header)
+    except ValueError:
+        description = None
+    return unpack(path, tensors, description)
 
 
-def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> SyntheticSet:
+def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object) -> SyntheticSet:
     """Put a packed set together again; ``path`` is named in errors.
 
     Raises:
         StoreError: not a synthetic set, or one without its tensors.
     """
-    if description.get("format") != FORMAT:
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
     needed = ("images", "labels", *(_WHITENING if description["preprocess"] == "zca" else ()))
     missing = [name for name in needed if name not in tensors]
