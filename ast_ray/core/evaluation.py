@@ -104,7 +104,7 @@ def train_network(
             after_pass(number + 1)
             network.train()
     if not torch.isfinite(loss):
-        raise DivergenceError(f"evaluation diverged: training loss {float(loss)} with learning rate {recipe.lr:.3g}")
+        raise DivergenceError(f"evaluation diverged: training loss {loss.item()} with learning rate {recipe.lr:.3g}")
 
 
 @torch.no_grad()

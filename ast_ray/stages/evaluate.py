@@ -10,19 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ast_ray.config.architectures import architecture
+from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config, NetworkConfig
-from ast_ray.core.evaluation import Score
+from ast_ray.core.evaluation import Recipe, Score
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
-from ast_ray.stages.evaluate_data import Training, training_set
+from ast_ray.stages.evaluate_data import Training, lr_source, training_set
 from ast_ray.stages.validation import train_and_peek, train_and_score
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.telemetry.progress import ProgressSink
 
 PROTOCOL = "strict"
+_COUNTS = ("networks", "full_networks", "architectures", "protocols", "scores")
 COLLAPSED = 0.02  # nats from the loss of an even guess
 
 
@@ -50,8 +54,10 @@ class EvaluationJob:
 
     @property
     def key(self) -> str:
-        """Set, network, protocol and number."""
-        return f"evaluate {self.set_name} {self.label} {self.protocol} {self.index}"
+        """Set and number, between them network and protocol where they are not the usual ones."""
+        protocol = "" if self.protocol == PROTOCOL else self.protocol
+        words = ("evaluate", self.set_name, self.architecture, protocol, str(self.index))
+        return " ".join(word for word in words if word)
 
     @property
     def label(self) -> str:
@@ -72,6 +78,12 @@ class EvaluationJob:
 def network_config(config: Config, name: str) -> NetworkConfig:
     """Settings of the architecture called ``name``, empty for the run's own."""
     return architecture(name, config.network) if name else config.network
+
+
+def row_settings(config: Config) -> dict[str, Any]:
+    """What of the protocol decides one network's row: everything but which networks there are, and how many."""
+    values: dict[str, Any] = to_dict(config)["evaluate"]
+    return {name: value for name, value in values.items() if name not in _COUNTS}
 
 
 def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
@@ -98,11 +110,12 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
     config = job.config
     with torch_threads(config.compute.threads):
         data = real_data(config.data, resolve_device(config.compute))
-        training = training_set(job.source, job.protocol, job.index, config, data, job.buffer, job.network)
+        images, labels, recipe = _training_set(job, data)
         try:
-            result, best_pass = _result(job, data, training)
+            result, best_pass = _result(job, data, images, labels, recipe)
         except DivergenceError as error:
-            raise DivergenceError(f"set {job.set_name!r}, {job.label}, network {job.index}: {error}") from error
+            network = f"{job.architecture} network" if job.architecture else "network"
+            raise DivergenceError(f"set {job.set_name!r}, {network} {job.index}: {error}") from error
     row = {
         "set": job.set_name,
         "network": job.label,
@@ -111,7 +124,12 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
         "accuracy": result.accuracy,
         "loss": result.loss,
         "classes": data.classes,
-        **_how(training, best_pass),
+        "images": len(images),
+        "lr": recipe.lr,
+        "lr_source": lr_source(job.source, config, job.network),
+        "passes": recipe.passes,
+        "augmentation": recipe.augmentation,
+        "best_pass": best_pass,
         "seconds": round(time.perf_counter() - began, 3),
         "token": job.token,
     }
@@ -132,20 +150,15 @@ def collapse_warning(row: Mapping[str, Any]) -> str | None:
     )
 
 
-def _result(job: EvaluationJob, data: RealData, training: Training) -> tuple[Score, int | None]:
-    arguments = (job.config, data, training.images, training.labels, training.recipe)
+def _training_set(job: EvaluationJob, data: RealData) -> Training:
+    return training_set(job.source, job.protocol, job.index, job.config, data, job.buffer, job.network)
+
+
+def _result(
+    job: EvaluationJob, data: RealData, images: Tensor, labels: Tensor, recipe: Recipe
+) -> tuple[Score, int | None]:
+    arguments = (job.config, data, images, labels, recipe)
     role = f"evaluate {job.role or job.set_name}"
     if job.protocol == "peak":
         return train_and_peek(*arguments, role=role, index=job.index, network=job.network)
     return train_and_score(*arguments, role=role, index=job.index, network=job.network, test=True), None
-
-
-def _how(training: Training, best_pass: int | None) -> dict[str, Any]:
-    return {
-        "images": len(training.images),
-        "lr": training.recipe.lr,
-        "lr_source": training.lr_source,
-        "passes": training.recipe.passes,
-        "augmentation": training.recipe.augmentation,
-        "best_pass": best_pass,
-    }

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
-
 from torch import Tensor
 
 from ast_ray.config.settings import Config, NetworkConfig
@@ -25,14 +21,8 @@ REAL_SETS = ("random", "representative", "herding", "k-centre", "full")
 NEEDS_EXPERT = ("representative", *CORESETS)
 
 
-@dataclass(frozen=True, eq=False)
-class Training:
-    """Images [S, C, H, W], labels [S], how to train on them, and where the learning rate comes from."""
-
-    images: Tensor
-    labels: Tensor
-    recipe: Recipe
-    lr_source: Literal["learned", "given", "real_lr"]
+# Images [S, C, H, W], labels int64 [S], and how to train on them.
+Training = tuple[Tensor, Tensor, Recipe]
 
 
 def training_set(
@@ -46,7 +36,7 @@ def training_set(
     if source not in REAL_SETS:
         return _synthetic(source, protocol, config, data, network)
     if source == "full":
-        return Training(data.train_images, data.train_labels, _full_recipe(config), "real_lr")
+        return data.train_images, data.train_labels, _full_recipe(config)
     rows = _real_rows(source, index, config, data, buffer).to(data.train_images.device)
     recipe = Recipe.of(
         config.evaluate,
@@ -55,8 +45,20 @@ def training_set(
         siamese=config.distill.siamese,
         protocol=protocol,
     )
-    given: Literal["given", "real_lr"] = "given" if config.evaluate.lr else "real_lr"
-    return Training(data.train_images[rows], data.train_labels[rows], recipe, given)
+    return data.train_images[rows], data.train_labels[rows], recipe
+
+
+def lr_source(source: str, config: Config, network: NetworkConfig) -> str:
+    """Where a job's learning rate comes from: ``learned`` with the set, ``given`` by hand, or ``real_lr``."""
+    if source == "full":
+        return "real_lr"
+    if config.evaluate.lr or (source not in REAL_SETS and _transfer_lr(config, network)):
+        return "given"
+    return "real_lr" if source in REAL_SETS else "learned"
+
+
+def _transfer_lr(config: Config, network: NetworkConfig) -> float:
+    return config.evaluate.transfer_lr if network != config.network else 0.0
 
 
 def _full_recipe(config: Config) -> Recipe:
@@ -98,27 +100,28 @@ def embedding(config: Config, data: RealData, buffer: Buffer) -> Network:
     return network
 
 
-def check_fits(path: str | Path, synthetic: SyntheticSet, data: RealData) -> None:
-    """Raise `DataError` when a set's images or classes are not the data's."""
-    if synthetic.images.shape[1:] != data.train_images.shape[1:]:
-        raise DataError(
-            f"{path}: images are {tuple(synthetic.images.shape[1:])}, the data's {tuple(data.train_images.shape[1:])}"
-        )
+def check_set(synthetic: SyntheticSet, source: str, data: RealData) -> None:
+    """Refuse a set that was not distilled from images like these.
+
+    Raises:
+        DataError: another image shape or other classes.
+    """
+    shape, wanted = tuple(synthetic.images.shape[1:]), tuple(data.train_images.shape[1:])
+    if shape != wanted:
+        raise DataError(f"{source}: images are {shape}, the data's {wanted}")
     if synthetic.class_names != data.class_names:
-        raise DataError(f"{path}: distilled for the classes {synthetic.class_names}, the data has {data.class_names}")
+        raise DataError(f"{source}: distilled for the classes {synthetic.class_names}, the data has {data.class_names}")
 
 
 def _synthetic(source: str, protocol: str, config: Config, data: RealData, network: NetworkConfig) -> Training:
     synthetic = load_set(source)
-    check_fits(source, synthetic, data)
-    other = config.evaluate.transfer_lr if network != config.network else 0.0
+    check_set(synthetic, source, data)
     recipe = Recipe.of(
         config.evaluate,
-        lr=other or synthetic.student_lr,
+        lr=_transfer_lr(config, network) or synthetic.student_lr,
         augmentation=synthetic.augmentation,
         siamese=synthetic.siamese,
         protocol=protocol,
     )
     device = data.train_images.device
-    images, labels = synthetic.images.to(device), synthetic.labels.to(device)
-    return Training(images, labels, recipe, "given" if config.evaluate.lr or other else "learned")
+    return synthetic.images.to(device), synthetic.labels.to(device), recipe

@@ -6,6 +6,7 @@ gathered into ``rows.parquet``.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from ast_ray.config.settings import Config
 from ast_ray.core.networks import build
 from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem
-from ast_ray.stages.evaluate import PROTOCOL, network_config
+from ast_ray.stages.evaluate import PROTOCOL, network_config, row_settings
 from ast_ray.store.atomic import atomic_path
 
 SCHEMA = pa.schema(
@@ -43,8 +44,6 @@ SCHEMA = pa.schema(
         ("token", pa.string()),
     ]
 )
-# Settings of the evaluation that say how many rows there are, not what is in one.
-_COUNTS = ("networks", "full_networks", "architectures", "protocols", "scores")
 
 
 def row_token(config: Config, data_id: str, architecture: str, protocol: str, what: Mapping[str, Any]) -> str:
@@ -52,17 +51,15 @@ def row_token(config: Config, data_id: str, architecture: str, protocol: str, wh
 
     More networks, architectures or protocols leave rows that are there as they are.
     """
-    settings = to_dict(config)
-    evaluate = {name: value for name, value in settings["evaluate"].items() if name not in _COUNTS}
-    network = to_dict_of_network(config, architecture)
-    data = expert_identity(config, data_id)["data"]
-    identity = {"set": dict(what), "network": network, "protocol": protocol, "evaluate": evaluate, "data": data}
-    return fingerprint({**identity, "seed": config.seed})
-
-
-def to_dict_of_network(config: Config, architecture: str) -> dict[str, Any]:
-    """Plain values of an architecture's settings."""
-    return dict(vars(network_config(config, architecture)))
+    identity = {
+        "set": dict(what),
+        "network": dataclasses.asdict(network_config(config, architecture)),
+        "protocol": protocol,
+        "evaluate": row_settings(config),
+        "data": expert_identity(config, data_id)["data"],
+        "seed": config.seed,
+    }
+    return fingerprint(identity)
 
 
 def real_set_identity(source: str, config: Config, data_id: str) -> dict[str, Any]:
@@ -115,10 +112,18 @@ def check_architectures(config: Config, data: RealData) -> None:
 
 def publish_rows(folder: Path) -> Path:
     """Gather the journal of a folder into ``rows.parquet``, sorted by set, network, protocol and seed."""
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    rows = [row for row in rows if isinstance(row, dict) and "token" in row and "accuracy" in row]
+    rows = [row for path in sorted(folder.glob("*.json")) if (row := _journal_row(path)) is not None]
     rows.sort(key=lambda row: (row["set"], row["network"], row["protocol"], row["seed"]))
     target = folder / "rows.parquet"
     with atomic_path(target) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
     return target
+
+
+def _journal_row(path: Path) -> dict[str, Any] | None:
+    """One row; None for a damaged file, which is evaluated again, and for the results table."""
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and {"token", "accuracy"} <= row.keys() else None

@@ -18,7 +18,7 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import StoreError
 from ast_ray.stages.context import real_data
 from ast_ray.stages.evaluate import EvaluationJob
-from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS, check_fits
+from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS, check_set
 from ast_ray.stages.evaluate_rows import cells, check_architectures, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts import ExpertJob, train_one_expert
@@ -117,7 +117,7 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
             jobs += _jobs(wanted, data, name, name, real_set_identity(name, config, data.data_id), "")
     for name, path in paths.items():
         synthetic = load_set(path)
-        check_fits(path, synthetic, data)
+        check_set(synthetic, str(path), data)
         jobs += _jobs(wanted, data, name, str(path), content_of(synthetic), role_of(synthetic))
     if "full" in with_scored(wanted.real, config):
         jobs += _jobs(wanted, data, "full", "full", real_set_identity("full", config, data.data_id), "")

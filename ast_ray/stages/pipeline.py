@@ -24,7 +24,7 @@ from ast_ray.stages.results import summarize
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
 from ast_ray.telemetry.progress import ProgressSink, Update
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.telemetry.run_directory import EvaluationDirectory, RunDirectory
 
 PUBLISH_INTERVAL = 5.0  # seconds between rewrites of rows.parquet while rows come in
 
@@ -152,7 +152,8 @@ def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: Progr
                 _publish(folders)
                 published = time.monotonic()
     finally:
-        _publish(folders)
+        if todo or not all(EvaluationDirectory(folder).rows.exists() for folder in folders):
+            _publish(folders)
     return summarize(found for job in jobs if (found := finished_row(job)) is not None)
 
 

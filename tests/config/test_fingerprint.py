@@ -20,7 +20,7 @@ def _other(path: str) -> object:
     """A valid value that is not the default."""
     item = schema()[path]
     if item.is_list:
-        return item.default[:1]
+        return item.choices[-1:] or ("x",)
     if item.choices:
         return next(choice for choice in item.choices if choice != item.default)
     if item.kind is bool:
