@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def read_arrays(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path}: cannot read {suffix or 'a file without suffix'}{nearest(suffix, SUFFIXES)}")
     try:
         if suffix in (".pt", ".pth"):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # about pickle's dialect; what it cannot read is refused
+                found = torch.load(path, map_location="cpu", weights_only=True)
         elif suffix == ".safetensors":
             found = load_file(path)
         else:
