@@ -18,7 +18,7 @@ from ast_ray.stages.evaluate_sets import set_jobs, set_paths
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.exporting import export_sets, import_set, space_of
 from ast_ray.stages.pipeline import Plan, evaluate_sets
-from ast_ray.store.export import FORMATS
+from ast_ray.store.export import FORMATS, export_set
 from tests.tiny import Recorder, serial_run, subprocess_environment
 
 Tiny = Callable[..., Config]
@@ -97,10 +97,7 @@ def test_an_imported_set_is_evaluated_with_its_own_rate(reference: Plan, tmp_pat
     torch.save(labels, tmp_path / "labels_best.pt")
     plan, config = reference, reference.config
     found = import_set(config, plan.data, tmp_path / "images_best.pt", tmp_path / "labels_best.pt")
-    (written,) = (tmp_path / f"{container}" for container in ["npz"])
-    from ast_ray.store.export import export_set
-
-    export_set(found, written, "npz")
+    written = export_set(found, tmp_path / "npz", "npz")
     jobs = set_jobs(config, set_paths([str(written)]), tmp_path / "rows")
     (row,) = evaluate_sets(jobs, SerialExecutor(Recorder()), Recorder())
     assert (row["set"], row["images"], row["n"]) == ("npz", 20, 2)
