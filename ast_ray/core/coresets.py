@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ast_ray.core.images import Images
 from ast_ray.core.initialization import features_of, rows_by_class
 from ast_ray.core.networks import Network
 
@@ -47,7 +48,7 @@ def k_centre_rows(features: np.ndarray, count: int) -> list[int]:
 CORESETS: dict[str, Callable[[np.ndarray, int], list[int]]] = {"herding": herding_rows, "k-centre": k_centre_rows}
 
 
-def coreset_rows(kind: str, images: Tensor, labels: Tensor, classes: int, ipc: int, network: Network) -> Tensor:
+def coreset_rows(kind: str, images: Images, labels: Tensor, classes: int, ipc: int, network: Network) -> Tensor:
     """Rows [classes * ipc] of real images, class by class, seen through a trained network.
 
     Raises:

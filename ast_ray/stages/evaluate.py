@@ -16,6 +16,7 @@ from ast_ray.config.architectures import architecture
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.evaluation import Recipe, Score
+from ast_ray.core.images import Images
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
@@ -155,7 +156,7 @@ def _training_set(job: EvaluationJob, data: RealData) -> Training:
 
 
 def _result(
-    job: EvaluationJob, data: RealData, images: Tensor, labels: Tensor, recipe: Recipe
+    job: EvaluationJob, data: RealData, images: Images, labels: Tensor, recipe: Recipe
 ) -> tuple[Score, int | None]:
     arguments = (job.config, data, images, labels, recipe)
     role = f"evaluate {job.role or job.set_name}"

@@ -8,6 +8,7 @@ from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.coresets import CORESETS, coreset_rows
 from ast_ray.core.evaluation import Recipe
 from ast_ray.core.flat_params import FlatSpec, load
+from ast_ray.core.images import Images
 from ast_ray.core.initialization import initial_rows
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream, stream_seed
@@ -22,7 +23,7 @@ NEEDS_EXPERT = ("representative", *CORESETS)
 
 
 # Images [S, C, H, W], labels int64 [S], and how to train on them.
-Training = tuple[Tensor, Tensor, Recipe]
+Training = tuple[Images, Tensor, Recipe]
 
 
 def training_set(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.evaluation import Recipe, Score, score, train_network
+from ast_ray.core.images import Images
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
@@ -15,7 +16,7 @@ from ast_ray.data.real import RealData
 def train_and_score(
     config: Config,
     data: RealData,
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     recipe: Recipe,
     *,
@@ -38,7 +39,7 @@ def train_and_score(
 def train_and_peek(
     config: Config,
     data: RealData,
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     recipe: Recipe,
     *,

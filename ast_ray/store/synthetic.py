@@ -13,11 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.core.whitening import Whitening
 from ast_ray.errors import StoreError
 from ast_ray.store.atomic import atomic_path, write_json
 
 FORMAT = "ast-ray synthetic set 1"
-_WHITENING = ("whitening_mean", "whitening_matrix", "whitening_inverse")
+_WHITENING = ("whitening_mean", "whitening_vectors", "whitening_scale")
 
 
 def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
@@ -32,7 +33,9 @@ def pack(synthetic: SyntheticSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (images, labels, whitening) and a plain description: all of a set, for any container."""
     tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels}
     if synthetic.whitening is not None:
-        tensors.update(zip(_WHITENING, synthetic.whitening, strict=True))
+        whitening = synthetic.whitening
+        parts = (whitening.mean, whitening.vectors, whitening.scale)
+        tensors.update({name: part.float() for name, part in zip(_WHITENING, parts, strict=True)})
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, _describe(synthetic)
 
 
@@ -90,7 +93,7 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object)
         raise StoreError(f"{path}: a synthetic set without {', '.join(missing)}")
     whitening = None
     if "whitening_mean" in tensors:
-        whitening = (tensors["whitening_mean"], tensors["whitening_matrix"], tensors["whitening_inverse"])
+        whitening = Whitening(*(tensors[name] for name in _WHITENING))
     return SyntheticSet(
         images=tensors["images"],
         labels=tensors["labels"].to(torch.int64),

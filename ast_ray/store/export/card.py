@@ -76,7 +76,7 @@ def _protocol(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str:
 
 def _preprocessing(description: Mapping[str, Any]) -> str:
     if description["preprocess"] == "zca":
-        return "ZCA whitening; mean, matrix and inverse are in `preprocessing.safetensors`"
+        return "ZCA whitening; mean, eigenvectors and scale are in `preprocessing.safetensors`"
     mean, std = (", ".join(f"{value:.4f}" for value in description[name]) for name in ("mean", "std"))
     return f"per channel (pixel - mean) / std, mean {mean}, std {std}"
 
