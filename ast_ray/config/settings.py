@@ -171,7 +171,7 @@ class EvaluateConfig:
     lr_decay_pass: int = setting(500, "pass from which the learning rate is scaled; 0 = never", low=0)
     lr_decay_factor: float = setting(0.5, "factor applied at lr_decay_pass", above=0, high=1)
     architectures: tuple[str, ...] = setting(
-        (), "networks to evaluate on, e.g. convnet,alexnet,vgg11,resnet18-bn,convnet-w64,mlp,vit; empty = network"
+        (), "networks to evaluate on, e.g. convnet, alexnet, vgg11, resnet18-bn, convnet-w64, mlp, vit; empty = network"
     )
     protocols: tuple[Literal["strict", "mtt", "ast", "peak", "no-augmentation"], ...] = setting(
         ("strict",),
