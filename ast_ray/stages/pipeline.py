@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ast_ray.config.fingerprint import expert_identity, fingerprint, method_identity
+from ast_ray.config.loading import to_yaml
 from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
@@ -22,6 +23,7 @@ from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.telemetry.tensorboard import log_evaluation, log_overview
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dic
 
 def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> None:
     """Run every distillation that has not published its outcome yet."""
+    log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
     jobs = [job for method in methods if not finished(job := plan.distill_job(method))]
     for _ in executor.run(distill, jobs):
         pass
@@ -152,6 +155,7 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
         "rows": table,
     }
     write_json(plan.directory.results, results)
+    log_evaluation(plan.directory.tensorboard / "evaluation", table)
     return results
 
 
