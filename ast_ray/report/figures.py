@@ -183,6 +183,7 @@ def feature_figures(features: dict[str, Any] | None, key: str) -> list[Figure]:
                 line=False,
                 marked=True,
                 faint=kind == "real",
+                size=3 if kind == "real" else 5.5,
             )
             for kind, text, number in (*_KINDS, ("distilled", "distilled", 0))
             if kind in item["points"]

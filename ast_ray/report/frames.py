@@ -65,7 +65,7 @@ def tile(images: np.ndarray) -> str:
     picture = Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
     stream = io.BytesIO()
     if height <= LOSSLESS_SIDE:
-        picture.save(stream, format="PNG", optimize=True)
+        picture.save(stream, format="PNG")
         kind = "png"
     else:
         picture.save(stream, format="WEBP", quality=82)

@@ -92,7 +92,8 @@ def _gallery(run: RunRecord, method: MethodRecord, key: str, budget: int) -> dic
     names = [str(name) for name in run.manifest.get("classes", [])]
     names += [str(number) for number in range(len(names), len(frames.tiles))]
     chosen = frames.iterations.index(published) if published in frames.iterations else len(frames.iterations) - 1
-    labels = [_moment(number, frames, published) for number in frames.iterations]
+    captions = [_moment(number, frames, published) for number in frames.iterations]
+    labels = [text if text.startswith("start") else f"iteration {text}" for text in captions]
     return {
         "key": key,
         "title": method.title,
@@ -104,15 +105,16 @@ def _gallery(run: RunRecord, method: MethodRecord, key: str, budget: int) -> dic
         "start": {"representative": "representative", "random-real": "random real", "noise": "noise"}[
             method.config.distill.init
         ],
-        "data": {"labels": labels, "tiles": frames.tiles},
+        "captions": captions,
+        "data": {"labels": labels, "captions": captions, "tiles": frames.tiles},
     }
 
 
 def _moment(number: int, frames: Frames, published: int | None) -> str:
-    text = "start" if number == 0 else f"iteration {number}"
+    text = "start" if number == 0 else str(number)
     if number == published:
-        return f"{text} (published)"
-    return f"{text} (last)" if number == frames.iterations[-1] else text
+        return f"{text}, published"
+    return f"{text}, last" if number == frames.iterations[-1] else text
 
 
 def _through(run: RunRecord) -> str:

@@ -24,6 +24,7 @@ class Series:
     line: bool = True
     marked: bool = False
     faint: bool = False
+    size: float = 3.4
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,8 @@ class Plot:
         if one.marked or len(places) == 1:
             for place, x, y in places:
                 said = f"{one.name}: {self.x.label} {self.x.text(x)}, {self.y.label} {self.y.text(y)}"
-                parts.append(
-                    f'<path class="mark {colour}" d="{mark(place, one.colour)}"><title>{escape(said)}</title></path>'
-                )
+                shape = mark(place, one.colour, one.size)
+                parts.append(f'<path class="mark {colour}" d="{shape}"><title>{escape(said)}</title></path>')
         return parts
 
 
@@ -155,7 +155,7 @@ def _joined(places: Sequence[tuple[float, float]]) -> str:
     return "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
 
 
-def mark(place: tuple[float, float], kind: int, size: float = 3.4) -> str:
+def mark(place: tuple[float, float], kind: int, size: float) -> str:
     """Path of a mark, a shape per colour so that colour is never the only difference."""
     x, y = place
     shapes: dict[str, Callable[[], str]] = {
@@ -176,12 +176,12 @@ def mark(place: tuple[float, float], kind: int, size: float = 3.4) -> str:
 
 
 def legend(series: Sequence[Series]) -> Markup:
-    """Names with their marks, as an HTML list; unnamed and faint series are left out."""
+    """Names with their marks, as an HTML list; faint lines, which repeat another series, are left out."""
     items = [
         f'<li><svg viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">'
         f'<path class="mark c{one.colour}" d="{mark((7, 7), one.colour, 4.5)}"/></svg>{escape(one.name)}</li>'
         for one in series
-        if one.name and not one.faint
+        if one.marked or not one.faint
     ]
     return Markup(f'<ul class="legend">{"".join(items)}</ul>')
 

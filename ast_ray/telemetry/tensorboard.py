@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary, SummaryMetadata
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -41,8 +41,13 @@ _NOT_TUNED = ("distill.log_every", "distill.checkpoint_every", "distill.gradient
 
 def _scalar(writer: SummaryWriter, tag: str, value: float, step: int) -> None:
     """Write one number with its glossary entry, which TensorBoard shows beside the chart."""
-    metric = BY_TAG[tag]
-    metadata = SummaryMetadata(display_name=tag, summary_description=metric.description)
+    # TensorBoard's fast loader keeps a description only where the data class is given with it.
+    metadata = SummaryMetadata(
+        plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"),
+        display_name=tag,
+        summary_description=BY_TAG[tag].description,
+        data_class=DATA_CLASS_SCALAR,
+    )
     summary = Summary(value=[Summary.Value(tag=tag, simple_value=value, metadata=metadata)])
     _add(writer, summary, step)
 

@@ -19,7 +19,7 @@
   for (const gallery of document.querySelectorAll(".gallery")) {
     const source = gallery.querySelector("script.frames");
     if (!source) continue;
-    const { labels, tiles } = JSON.parse(source.textContent);
+    const { labels, captions: texts, tiles } = JSON.parse(source.textContent);
     const slider = gallery.querySelector("input[type=range]");
     const output = gallery.querySelector("output");
     const play = gallery.querySelector(".play");
@@ -32,7 +32,7 @@
       images.forEach((image, label) => {
         image.src = tiles[label][at];
         image.alt = `${image.dataset.name}, ${labels[at]}`;
-        captions[label].textContent = labels[at];
+        captions[label].textContent = texts[at];
       });
       output.textContent = labels[at];
       slider.setAttribute("aria-valuetext", labels[at]);
