@@ -12,13 +12,15 @@ from rich.table import Table
 
 from ast_ray.cli.display import results_table
 from ast_ray.cli.errors import reported
+from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, setting_options
 from ast_ray.cli.session import Session, open_session, resume_command
+from ast_ray.errors import ConfigError, Problem
 
 
 def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--out`` and ``--json``, shared by the commands that work, before the settings."""
-    function = setting_options(function)
+    function = click.argument("unknown", nargs=-1, type=click.UNPROCESSED, metavar="")(setting_options(function))
     function = click.option("--json", "as_json", is_flag=True, help="results as JSON on stdout, nothing else there")(
         function
     )
@@ -36,6 +38,9 @@ def _work(
     messages = Console(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
+        if buffer and len(config.run.methods) != 1:
+            reason = "one folder of experts serves one method; name it with --methods"
+            raise ConfigError([Problem("run.methods", ",".join(config.run.methods), reason)])
         with open_session(config, out, messages, quiet=as_json, buffer=buffer) as session:
             results = {**work(session), "run": str(session.plan.directory.path)}
         if as_json:
@@ -44,7 +49,7 @@ def _work(
             show(Console(), results)
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @working_options
 def run(**options: Any) -> None:
     """Train experts, distil, evaluate; print the table. The same command again goes on where it stopped."""
@@ -53,7 +58,7 @@ def run(**options: Any) -> None:
     _work(lambda session: run_all(session.plan, session.executor, session.display), _show_results, options)
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @working_options
 def experts(**options: Any) -> None:
     """Train the experts that are missing (Algorithm 1); print their Avg_Var and accuracy."""
@@ -72,7 +77,7 @@ def experts(**options: Any) -> None:
     _work(work, _show_experts, options)
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.option("--experts", "buffer", metavar="DIR", help="match the experts in this folder (one method only)")
 @working_options
 def distill(buffer: str | None, **options: Any) -> None:
@@ -91,9 +96,12 @@ def distill(buffer: str | None, **options: Any) -> None:
 def _show_results(console: Console, results: dict[str, Any]) -> None:
     console.print(results_table(results["rows"]))
     _show_experts(console, results)
-    console.print(f"run directory: {results['run']}", highlight=False, soft_wrap=True)
-    console.print(f"images: {results['run']}/distill/<method>/synthetic.png", highlight=False, soft_wrap=True)
-    console.print(f"curves: tensorboard --logdir {results['run']}/tensorboard", highlight=False, soft_wrap=True)
+    for line in (
+        f"run directory: {results['run']}",
+        f"images: {results['run']}/distill/<method>/synthetic.png",
+        f"curves: tensorboard --logdir {results['run']}/tensorboard",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_experts(console: Console, results: dict[str, Any]) -> None:
@@ -112,5 +120,6 @@ def _show_distilled(console: Console, results: dict[str, Any]) -> None:
             f"{method}: validation accuracy {outcome['validation_accuracy']:.1%} "
             f"at iteration {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}, {outcome['path']}",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )

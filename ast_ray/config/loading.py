@@ -73,7 +73,7 @@ def apply_overrides(config: Config, values: Mapping[str, object]) -> Config:
 
 
 def _nearest_setting(name: str) -> str:
-    wanted = name.replace("-", "_")
+    wanted = name.replace("-", "_").lower()
     leaf = wanted.rpartition(".")[2]
     same_leaf = [path for path in schema() if path.rpartition(".")[2] == leaf]
     if same_leaf:
