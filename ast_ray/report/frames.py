@@ -15,6 +15,7 @@ from ast_ray.errors import StoreError
 
 ACROSS = 5
 LOSSLESS_SIDE = 40
+COPIES = 2  # before and after stand in the page itself, beside the frames that the slider takes them from
 
 
 @dataclass(frozen=True)
@@ -76,33 +77,40 @@ def tile(images: np.ndarray) -> str:
 def load_frames(
     snapshots: Mapping[int, Path], image_shape: Sequence[int], *, published: int | None, budget: int
 ) -> Frames | None:
-    """Choose images per class and iterations so that all data URIs together stay within about ``budget`` bytes.
+    """Choose classes, images per class and iterations so that the page's data URIs stay within about ``budget`` bytes.
 
-    The first, the ``published`` and the last iteration are always among them; the others are spread evenly. Fewer
-    images per class are shown when even those three would not fit.
+    The first, the ``published`` and the last iteration are always among them; the others are spread evenly. Where even
+    those three do not fit, fewer images per class are shown, and with one image per class fewer classes.
     """
     if not snapshots:
         return None
     numbers = sorted(snapshots)
     must = sorted({numbers[0], numbers[-1], *(number for number in numbers if number == published)})
     sheets = {number: read_sheet(snapshots[number], image_shape) for number in must}
-    whole = sheets[must[-1]].shape[1]
-    for shown in sorted({count for count in (whole, 5, 3, 2, 1) if count <= whole}, reverse=True):
-        tiles = {number: _row(sheets[number], shown) for number in must}
-        largest = max(sum(map(len, row)) for row in tiles.values())
-        if largest * len(must) <= budget or shown == 1:
-            break
+    if len({sheet.shape for sheet in sheets.values()}) > 1:
+        raise StoreError(f"{snapshots[must[0]].parent}: snapshots of different sets")
+    room = budget // (len(must) + COPIES)
+    classes, shown, tiles = _fitting(sheets, room)
+    # The later sheets are the ones that compress worst, so the largest so far bounds the rest.
+    largest = max(sum(map(len, row)) for row in tiles.values())
     others = [number for number in numbers if number not in must]
-    # The later sheets are the ones that compress worst, so the largest of the three bounds the rest.
-    room = max(0, budget // max(1, largest) - len(must))
-    for number in _spread(others, room):
-        tiles[number] = _row(read_sheet(snapshots[number], image_shape), shown)
+    for number in _spread(others, max(0, budget // max(1, largest) - len(must) - COPIES)):
+        tiles[number] = _row(read_sheet(snapshots[number], image_shape)[:classes], shown)
     order = sorted(tiles)
-    classes = len(tiles[order[0]])
-    if any(len(tiles[number]) != classes for number in order):
-        raise StoreError(f"{snapshots[order[0]].parent}: snapshots of different sets of classes")
     by_class = tuple(tuple(tiles[number][label] for number in order) for label in range(classes))
     return Frames(tuple(order), by_class, min(shown, ACROSS), shown)
+
+
+def _fitting(sheets: Mapping[int, np.ndarray], room: int) -> tuple[int, int, dict[int, list[str]]]:
+    """Classes, images per class, and tiles of each sheet that keep every sheet within ``room`` bytes."""
+    classes, whole = next(iter(sheets.values())).shape[:2]
+    for shown in sorted({whole, *(count for count in (5, 3, 2, 1) if count < whole)}, reverse=True):
+        tiles = {number: _row(sheet, shown) for number, sheet in sheets.items()}
+        largest = max(sum(map(len, row)) for row in tiles.values())
+        if largest <= room:
+            return classes, shown, tiles
+    fewer = max(1, classes * room // largest)
+    return fewer, 1, {number: row[:fewer] for number, row in tiles.items()}
 
 
 def _row(sheet: np.ndarray, shown: int) -> list[str]:

@@ -102,6 +102,7 @@ def _gallery(run: RunRecord, method: MethodRecord, key: str, budget: int) -> dic
         "labels": labels,
         "classes": list(zip(names, frames.tiles, strict=False)),
         "ipc": method.config.distill.ipc,
+        "of_classes": len(names),
         "start": {"representative": "representative", "random-real": "random real", "noise": "noise"}[
             method.config.distill.init
         ],

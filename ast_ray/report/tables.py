@@ -12,7 +12,14 @@ from ast_ray.config import to_dict
 from ast_ray.config.loading import flatten
 from ast_ray.report.reading import TITLES, MethodRecord, RunRecord
 
-NETWORKS = {"convnet": "ConvNet", "resnet18": "ResNet-18", "vgg11": "VGG-11", "alexnet": "AlexNet", "mlp": "MLP"}
+NETWORKS = {
+    "convnet": "ConvNet",
+    "resnet18": "ResNet-18",
+    "vgg11": "VGG-11",
+    "alexnet": "AlexNet",
+    "mlp": "MLP",
+    "vit": "ViT",
+}
 _NOT_COMPARED = ("preset", "compute.", "run.", "data.root", "data.download")
 
 
@@ -36,7 +43,8 @@ def percent(mean: float | None, std: float | None = None) -> str:
 
 def network_title(name: str) -> str:
     """A network's name as papers print it."""
-    return NETWORKS.get(name, name)
+    base, dash, variant = name.partition("-")
+    return NETWORKS.get(base, base) + dash + variant
 
 
 def results(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

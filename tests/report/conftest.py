@@ -12,7 +12,8 @@ from tests.small_run import make_run, small_config
 @pytest.fixture(scope="session")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A finished run of both methods, with the features for the report."""
-    plan = make_run(tmp_path_factory.mktemp("report") / "first", small_config())
+    folder = tmp_path_factory.mktemp("report")
+    plan = make_run(folder / "first", small_config(folder))
     write_features(plan, "ast")
     return plan
 

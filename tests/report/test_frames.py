@@ -60,16 +60,26 @@ def test_first_published_and_last_stay_when_frames_are_thinned(tmp_path: Path) -
     assert frames is not None
     assert {0, 70, 190} <= set(frames.iterations)
     assert 3 < len(frames.iterations) < 20
-    assert frames.bytes <= everything.bytes // 2
+    shown_twice = 2 * frames.bytes // len(frames.iterations)
+    assert frames.bytes + shown_twice <= everything.bytes // 2
 
 
 def test_fewer_images_per_class_before_losing_before_and_after(tmp_path: Path) -> None:
     sheets = noise_sheets(tmp_path, range(2), columns=10)
-    frames = load_frames(sheets, (3, 8, 8), published=None, budget=5000)
+    frames = load_frames(sheets, (3, 8, 8), published=None, budget=10000)
     assert frames is not None
     assert frames.iterations == (0, 1)
     assert frames.shown < 10
-    assert frames.bytes <= 5000
+    assert 2 * frames.bytes <= 10000
+    assert len(frames.tiles) == 3
+
+
+def test_fewer_classes_when_one_image_of_each_is_too_much(tmp_path: Path) -> None:
+    sheets = noise_sheets(tmp_path, range(2), classes=50, columns=1)
+    frames = load_frames(sheets, (3, 8, 8), published=None, budget=10000)
+    assert frames is not None
+    assert 1 < len(frames.tiles) < 50
+    assert 2 * frames.bytes <= 10000
 
 
 def test_no_snapshots_no_frames() -> None:

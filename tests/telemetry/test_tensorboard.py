@@ -30,7 +30,8 @@ from tests.small_run import make_run, small_config
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    return make_run(tmp_path_factory.mktemp("board") / "run", small_config(**{"run.methods": "ast"}))
+    folder = tmp_path_factory.mktemp("board")
+    return make_run(folder / "run", small_config(folder, methods="ast"))
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -120,7 +121,7 @@ def test_settings_stand_beside_final_values(plan: Plan) -> None:
 
 
 def test_test_accuracies_are_written_once_however_often_the_run_is_repeated(tmp_path: Path) -> None:
-    config = small_config(**{"run.methods": "ast"})
+    config = small_config(tmp_path, methods="ast")
     plan = make_run(tmp_path / "run", config)
     make_run(tmp_path / "run", config)
     board = events(plan.directory.tensorboard / "evaluation" / "ast-convnet-strict")
