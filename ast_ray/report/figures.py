@@ -41,6 +41,12 @@ def running_mean(values: Sequence[float], window: int = WINDOW) -> list[float]:
     return [statistics.fmean(values[max(0, place - half) : place + half + 1]) for place in range(len(values))]
 
 
+def _thin(points: Sequence[tuple[float, float]], most: int = 500) -> list[tuple[float, float]]:
+    """Every so-many-th point and the last, so that a long run does not swell the page."""
+    stride = -(-len(points) // most) if points else 1
+    return [point for place, point in enumerate(points) if place % stride == 0 or place == len(points) - 1]
+
+
 def _told(series: Sequence[Series], y: Axis) -> str:
     """First and last value of every named series, for readers who cannot see the chart."""
     parts = []
@@ -62,9 +68,10 @@ def distillation_figures(run: RunRecord, key: str) -> list[Figure]:
         number, rows = colour(method.name, place), method.metrics
         raw = [(row["iteration"], row["relative_loss"]) for row in rows]
         smooth = running_mean([value for _, value in raw])
-        loss.append(Series(method.title, number, raw, faint=True))
-        loss.append(Series(method.title, number, [(at, mean) for (at, _), mean in zip(raw, smooth, strict=True)]))
-        alpha.append(Series(method.title, number, [(row["iteration"], row["student_lr"]) for row in rows]))
+        loss.append(Series(method.title, number, _thin(raw), faint=True))
+        strong = [(at, mean) for (at, _), mean in zip(raw, smooth, strict=True)]
+        loss.append(Series(method.title, number, _thin(strong)))
+        alpha.append(Series(method.title, number, _thin([(row["iteration"], row["student_lr"]) for row in rows])))
         accuracy.append(_validation(method, number))
     share = Axis("validation accuracy, %", percent=True)
     ratio, rate = Axis("relative matching loss", low=0.0), Axis("alpha", low=0.0)

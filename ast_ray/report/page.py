@@ -16,7 +16,7 @@ from ast_ray.report.frames import Frames, load_frames
 from ast_ray.report.reading import MethodRecord, RunRecord
 
 LIMIT = 5 * 2**20
-_FOR_IMAGES = 3_400_000
+_FOR_IMAGES, _FOR_CHARTS, _AT_LEAST = 4_600_000, 250_000, 400_000
 
 
 def render(runs: Sequence[RunRecord], *, notes: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -29,7 +29,7 @@ def render(runs: Sequence[RunRecord], *, notes: Mapping[str, Sequence[str]] | No
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     distillations = sum(len(run.methods) for run in runs)
-    budget = _FOR_IMAGES // max(1, distillations)
+    budget = max(_AT_LEAST, _FOR_IMAGES - _FOR_CHARTS * len(runs)) // max(1, distillations)
     return environment.get_template("report.html").render(
         runs=[_run(run, place, budget, (notes or {}).get(str(run.path), ())) for place, run in enumerate(runs)],
         ablation=tables.ablation(runs) if len(runs) > 1 else None,

@@ -20,6 +20,7 @@ NETWORKS = {
     "mlp": "MLP",
     "vit": "ViT",
 }
+BRIEF = 3  # settings named in the table's own lines; more go to a table of theirs alone
 _NOT_COMPARED = ("preset", "compute.", "run.", "data.root", "data.download")
 
 
@@ -110,19 +111,24 @@ def varied(runs: Sequence[RunRecord]) -> dict[str, list[object]]:
     return {name: [one[name] for one in flat] for name in names if any(one[name] != flat[0][name] for one in flat[1:])}
 
 
-def ablation(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """One line per run and method: what differs, experts, match, accuracy, and the distance to the first line."""
+def ablation(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """One line per run and method, and the settings in which the runs differ, a row each.
+
+    ``difference`` is the test accuracy's distance to the same method of the first run, where the data are the same.
+    """
     differing = varied(runs)
+    first = {method.name: _line(runs[0], method)["mean"] for method in runs[0].methods}
     lines: list[dict[str, Any]] = []
     for place, run in enumerate(runs):
-        settings = [f"{name} = {_shown(values[place])}" for name, values in differing.items()]
+        brief = [f"{name} = {_shown(values[place])}" for name, values in differing.items()]
+        same = run.manifest.get("data_id") == runs[0].manifest.get("data_id")
         for method in run.methods:
-            lines.append({"run": run.name, "settings": settings, **_line(run, method)})
-    first = next((line["mean"] for line in lines if line["mean"] is not None), None)
-    for line in lines:
-        known = line["mean"] is not None and first is not None
-        line["difference"] = f"{100 * (line['mean'] - first):+.1f}" if known else "–"
-    return lines
+            line = _line(run, method)
+            known = place and same and line["mean"] is not None and first.get(method.name) is not None
+            line["difference"] = f"{100 * (line['mean'] - first[method.name]):+.1f}" if known else "–"
+            lines.append({"run": run.name, "settings": brief if len(brief) <= BRIEF else [], **line})
+    settings = [{"name": name, "values": [_shown(value) for value in values]} for name, values in differing.items()]
+    return {"lines": lines, "settings": settings, "runs": [run.name for run in runs], "open": len(settings) <= 12}
 
 
 def _line(run: RunRecord, method: MethodRecord) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def test_ablation_names_what_differs_and_the_distance(run: Path) -> None:
     better = [{**row, "mean": row["mean"] + 0.05} if row["set"] == "ast" else row for row in record.rows]
     other = dataclasses.replace(with_settings(record, rho=0.5), rows=better, name="other")
     assert tables.varied([record, other]) == {"distill.rho": [0.01, 0.5]}
-    lines = tables.ablation([record, other])
+    table = tables.ablation([record, other])
+    lines = table["lines"]
     assert [(line["run"], line["method"]) for line in lines] == [
         ("first", "AST"),
         ("first", "MTT"),
@@ -67,4 +68,11 @@ def test_ablation_names_what_differs_and_the_distance(run: Path) -> None:
         ("other", "MTT"),
     ]
     assert lines[2]["settings"] == ["distill.rho = 0.5"]
-    assert (lines[0]["difference"], lines[2]["difference"]) == ("+0.0", "+5.0")
+    assert table["settings"] == [{"name": "distill.rho", "values": ["0.01", "0.5"]}]
+    assert [line["difference"] for line in lines] == ["–", "–", "+5.0", "+0.0"]
+
+
+def test_no_distance_between_different_data(run: Path) -> None:
+    record = read_run(run)
+    other = dataclasses.replace(record, manifest={**record.manifest, "data_id": "another"})
+    assert {line["difference"] for line in tables.ablation([record, other])["lines"]} == {"–"}
