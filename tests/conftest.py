@@ -30,8 +30,8 @@ def _one_thread() -> Iterator[None]:
 def cifar10_folder() -> Path:
     """All of CIFAR-10 as Parquet shards; the test is skipped where it is missing."""
     named = os.environ.get("AST_RAY_CIFAR10")
-    checkout = Path(__file__).resolve().parents[1]
-    places = [Path(named)] if named else [checkout / "shared/data/cifar10", checkout.parent / "shared/data/cifar10"]
+    beside = [folder / "shared/data/cifar10" for folder in Path(__file__).resolve().parents]
+    places = [Path(named)] if named else beside
     for place in places:
         if place.is_dir():
             return place

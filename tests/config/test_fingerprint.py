@@ -6,7 +6,18 @@ import hashlib
 
 import pytest
 
-from ast_ray.config import Config, apply_overrides, differences, expert_identity, fingerprint, method_identity, schema
+from ast_ray.config import (
+    Config,
+    DistillConfig,
+    ExpertConfig,
+    apply_overrides,
+    differences,
+    expert_identity,
+    fingerprint,
+    method_identity,
+    schema,
+    to_yaml,
+)
 
 # What changes the bytes of an expert, and of a synthetic set; everything else must leave a fingerprint alone.
 EXPERT = ("seed", "data.", "network.", "expert.")
@@ -20,7 +31,7 @@ def _other(path: str) -> object:
     """A valid value that is not the default."""
     item = schema()[path]
     if item.is_list:
-        return item.default[:1]
+        return () if item.default else (item.choices or ("x",))[:1]
     if item.choices:
         return next(choice for choice in item.choices if choice != item.default)
     if item.kind is bool:
@@ -57,6 +68,15 @@ def test_fingerprint_is_the_hash_of_sorted_compact_json():
     text = b'{"a":1,"b":{"c":[1,2],"d":"x"}}'
     expected = hashlib.sha256(text).hexdigest()[:16]
     assert fingerprint({"b": {"d": "x", "c": [1, 2]}, "a": 1}) == expected
+
+
+def test_equal_configurations_have_equal_fingerprints():
+    """A whole number in a field of real numbers is the same value, and must be the same text in the hash."""
+    whole = Config(distill=DistillConfig(lr_img=100), expert=ExpertConfig(penalty_weight=1))
+    real = Config(distill=DistillConfig(lr_img=100.0), expert=ExpertConfig(penalty_weight=1.0))
+    assert whole == real
+    assert fingerprint(method_identity(whole, "d")) == fingerprint(method_identity(real, "d"))
+    assert to_yaml(whole) == to_yaml(real)
 
 
 def test_differences_are_named_by_setting():

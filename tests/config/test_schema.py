@@ -57,6 +57,8 @@ def test_a_last_part_names_a_setting_only_where_it_is_unique():
         ("seed", "9007199254740993", 9007199254740993),  # 2^53 + 1: not a float
         ("distill.lr_lr", "1e-7", 1e-7),
         ("distill.lr_img", 1000, 1000.0),
+        ("expert.clip_start", 1, 1.0),  # a bound that belongs to the range
+        ("distill.rho", 0, 0.0),
         ("distill.siamese", "Yes", True),
         ("distill.siamese", "off", False),
         ("distill.siamese", False, False),

@@ -183,12 +183,19 @@ def test_switches_change_what_they_name(begin):
         "dropout": {"dropout": 0.5},
         "no augmentation": {"augmentation": "none"},
         "batches": {"batch_size": 4},
+        "convolutions only": {"perturb_scope": "conv"},
+        "vectors as well": {"perturb_vectors": True},
+        "another offset": {"vartheta": 4.0},
+        "another base": {"log_base": 5.0},
     }.items():
         problem, state, _ = begin(dataclasses.replace(CONFIG, **changes))
         state, report = iterate(problem, state)
         results[name] = (float(state.images.sum()), report)
     assert len({total for total, _ in results.values()}) == len(results)
+    epoch = results["ast"][1].start_epoch
     assert results["unbalanced"][1].nu == 1.0
+    assert results["another offset"][1].nu == balance(epoch, 3, vartheta=4.0)
+    assert results["another base"][1].nu == balance(epoch, 3, log_base=5.0)
     assert len(results["final"][1].parts) == 1
     assert results["scaled"][1].relative_loss == pytest.approx(results["scaled"][1].loss / 1.5)
 
@@ -205,11 +212,22 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(begin, value):
     assert _same(state, kept)
 
 
-def test_alpha_must_stay_positive(begin):
-    problem, state, _ = begin(dataclasses.replace(CONFIG, lr_lr=1.0))
-    state = dataclasses.replace(state, lr_velocity=torch.tensor(1e6, dtype=torch.float64))
+@pytest.mark.parametrize(("velocity", "becomes"), [(1e6, r"-\S+"), (-1e308, "inf"), (math.nan, "nan")])
+def test_alpha_must_stay_positive_and_finite(begin, velocity, becomes):
+    problem, state, _ = begin(dataclasses.replace(CONFIG, lr_lr=10.0))
+    state = dataclasses.replace(state, lr_velocity=torch.tensor(velocity, dtype=torch.float64))
     kept = _copy(state)
-    with pytest.raises(DivergenceError, match=r"alpha would become -\S+ \(alpha was 0\.05.*lower distill\.lr_lr"):
+    with pytest.raises(DivergenceError, match=rf"alpha would become {becomes} \(alpha was 0\.05.*lower distill\.lr_lr"):
+        iterate(problem, state)
+    assert torch.equal(state.images, kept.images)
+    assert (float(state.student_lr), state.iteration) == (0.05, 0)
+
+
+def test_pixels_must_stay_finite(begin):
+    problem, state, _ = begin(dataclasses.replace(CONFIG, lr_img=10.0))
+    state = dataclasses.replace(state, image_velocity=torch.full_like(state.images, 1e308))
+    kept = _copy(state)
+    with pytest.raises(DivergenceError, match=r"iteration 1, .*pixels would stop being finite .*lower distill\.lr_img"):
         iterate(problem, state)
     assert _same(state, kept)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,8 @@ class Identity(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.classifier = torch.nn.utils.skip_init(torch.nn.Linear, 2, 2)
+        with torch.random.fork_rng(devices=[]):
+            self.classifier = torch.nn.Linear(2, 2)
 
     def features(self, x: Tensor) -> Tensor:
         return x.flatten(1)
@@ -53,11 +56,14 @@ def test_fifty_are_ten_clusters_with_the_centre_and_its_four_next_nearest():
         assert set(chosen[first : first + 5] // 9) == {chosen[first] // 9}
 
 
-def test_the_remainder_goes_to_the_larger_clusters():
-    points = np.concatenate([CROSS[:5], CROSS + np.array([100, 0]), CROSS[:7] + np.array([0, 100])])
-    rows = representative_rows(points, 5, 3, seed=0)
-    per_cluster = [sum(low <= row < high for row in rows) for low, high in ((0, 5), (5, 14), (14, 21))]
-    assert per_cluster == [1, 2, 2]
+@pytest.mark.parametrize("sizes", list(itertools.permutations((3, 5, 9))))
+def test_the_remainder_goes_to_the_larger_clusters(sizes):
+    """Whatever the order in which K-means numbers them: 5 = 1 + 2 + 2, 4 = 1 + 1 + 2."""
+    points = np.concatenate([CROSS[:size] + np.array([100 * place, 0]) for place, size in enumerate(sizes)])
+    cluster_of = np.repeat(np.arange(3), sizes)
+    for count, expected in ((5, {3: 1, 5: 2, 9: 2}), (4, {3: 1, 5: 1, 9: 2})):
+        rows = representative_rows(points, count, 3, seed=0)
+        assert {size: int((cluster_of[rows] == place).sum()) for place, size in enumerate(sizes)} == expected
 
 
 def test_a_small_cluster_is_filled_up_with_the_nearest_left_over():
@@ -118,6 +124,7 @@ def test_random_rows_are_of_their_class_distinct_and_seeded():
     assert torch.equal(rows, again)
     assert not torch.equal(rows, other)
     assert rows[:20].tolist() != sorted(rows[:20].tolist())
+    assert (rows[:20] // 2).tolist() != (rows[20:] // 2).tolist()  # each class draws for itself
 
 
 def test_images_are_copies_of_the_real_ones():

@@ -1,4 +1,4 @@
-"""CIFAR-10, at the paper's width and at a size two cores can carry."""
+"""CIFAR-10 at a size two cores can carry; the paper's cells are in `published`."""
 
 from __future__ import annotations
 
@@ -9,46 +9,6 @@ from ast_ray.config.settings import (
     ExpertConfig,
     NetworkConfig,
 )
-
-
-def cifar10_ipc1() -> Config:
-    """CIFAR-10, 1 image per class (paper: 48.8 +- 0.9 %).
-
-    N, M, T+, lr_img, lr_lr, alpha0 and ZCA: MTT's row for this cell (50/2/2/-/100/1e-7/.01), which AST's published
-    code keeps. Experts: 50 x 50 epochs and the rate halved at 25 from the paper; rate, momentum and weight decay from
-    the authors' code. rho: the paper's 0.1 drowns the match where it was tried, so 0.01 (see `cifar10_cpu`).
-    """
-    return Config(
-        preset="cifar10-ipc1",
-        data=DataConfig(source="cifar10", preprocess="zca"),
-        expert=ExpertConfig(),
-        distill=DistillConfig(
-            ipc=1, syn_steps=50, expert_epochs=2, max_start_epoch=2, lr_img=100.0, lr_lr=1e-7, student_lr=0.01, rho=0.01
-        ),
-    )
-
-
-def cifar10_ipc10() -> Config:
-    """CIFAR-10, 10 images per class (paper: 67.1 +- 0.4 %).
-
-    MTT's row for this cell (30/2/20/-/100/1e-5/.001, ZCA), which AST's published code keeps; experts as in
-    `cifar10_ipc1`.
-    """
-    return Config(
-        preset="cifar10-ipc10",
-        data=DataConfig(source="cifar10", preprocess="zca"),
-        expert=ExpertConfig(),
-        distill=DistillConfig(
-            ipc=10,
-            syn_steps=30,
-            expert_epochs=2,
-            max_start_epoch=20,
-            lr_img=100.0,
-            lr_lr=1e-5,
-            student_lr=0.001,
-            rho=0.01,
-        ),
-    )
 
 
 def cifar10_cpu() -> Config:
