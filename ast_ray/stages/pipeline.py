@@ -157,9 +157,17 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
         "experts": {method: mean_expert(rows) for method, rows in experts.items()},
         "rows": table,
     }
+    if _earlier_rows(plan.directory) != table:
+        log_evaluation(plan.directory.tensorboard / "evaluation", table)
     write_json(plan.directory.results, results)
-    log_evaluation(plan.directory.tensorboard / "evaluation", table)
     return results
+
+
+def _earlier_rows(directory: RunDirectory) -> object:
+    try:
+        return json.loads(directory.results.read_text(encoding="utf-8")).get("rows")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:
