@@ -182,6 +182,11 @@ class ComputeConfig:
 class RunConfig:
     """What `ast-ray run` compares."""
 
+    mtt_lr_lr: float = setting(
+        0.0,
+        "distill.lr_lr of method mtt, whose experts move less, which makes alpha's gradient larger; 0 = distill.lr_lr",
+        low=0,
+    )
     methods: tuple[Literal["ast", "mtt"], ...] = setting(
         ("ast", "mtt"), "distillation methods; ast = the settings given"
     )
