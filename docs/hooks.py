@@ -78,7 +78,7 @@ def settings_page() -> str:
         parts.append(f"## {section or 'The whole run'}\n")
         rows = []
         for item in items:
-            kind = " or ".join(f"`{name}`" for name in item.choices) or item.kind.__name__
+            kind = " or ".join(f"`{name}`" if name else "empty" for name in item.choices) or item.kind.__name__
             symbol = f" ({item.symbol})" if item.symbol else ""
             default = ",".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
             rows.append(

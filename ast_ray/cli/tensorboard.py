@@ -44,9 +44,9 @@ def _start(folder: Path, port: int) -> str:
     from tensorboard import program
 
     server = program.TensorBoard()
-    samples = "images=100,histograms=100,scalars=0"
+    samples = "images=100,histograms=100,scalars=10000"  # 0, "all", leaves custom scalars empty
     options = ["--logdir", str(folder), "--host", _LOOPBACK, "--port", str(port), "--samples_per_plugin", samples]
-    server.configure(argv=["tensorboard", *options, "--reload_interval", "10"])
+    server.configure(argv=["tensorboard", *options, "--reload_interval", "10", "--load_fast", "false"])
     try:
         return str(server.launch())
     except program.TensorBoardServerException as error:

@@ -6,6 +6,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -186,14 +187,18 @@ def test_the_command_serves_this_machine_only_with_the_glossary(plan: Plan) -> N
         line = server.stdout.readline()
         address = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert address, line
-        for _ in range(50):
+        for _ in range(100):
             with urllib.request.urlopen(f"{address[0]}data/plugin/scalars/tags") as reply:
                 tags = json.load(reply)
             if len(tags) > 2 and "match/relative_loss" in tags.get("distill/ast", {}):
                 break
-            server.poll()
+            time.sleep(0.1)
         told = tags["distill/ast"]["match/relative_loss"]["description"]
         assert "the student covered none" in told
+        asked = "data/plugin/custom_scalars/scalars?run=distill/ast&tag=match/relative_loss"
+        with urllib.request.urlopen(f"{address[0]}{asked}") as reply:
+            curves = json.load(reply)["tag_to_events"]["match/relative_loss"]
+        assert [step for _, step, _ in curves] == [1, 2, 3, 4, 5, 6]
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 130
     finally:
