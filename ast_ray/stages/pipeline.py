@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ast_ray.config.fingerprint import expert_identity, fingerprint, method_identity
+from ast_ray.config.loading import to_yaml
 from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
@@ -25,6 +26,7 @@ from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.run_directory import EvaluationDirectory, RunDirectory
+from ast_ray.telemetry.tensorboard import log_evaluation, log_overview
 
 PUBLISH_INTERVAL = 5.0  # seconds between rewrites of rows.parquet while rows come in
 
@@ -99,6 +101,7 @@ def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dic
 
 def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> None:
     """Run every distillation that has not published its outcome yet."""
+    log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
     jobs = [job for method in methods if not finished(job := plan.distill_job(method))]
     for _ in executor.run(distill, jobs):
         pass
@@ -182,8 +185,17 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
         "experts": {method: mean_expert(rows) for method, rows in experts.items()},
         "rows": table,
     }
+    if _earlier_rows(plan.directory) != table:
+        log_evaluation(plan.directory.tensorboard / "evaluation", table)
     write_json(plan.directory.results, results)
     return results
+
+
+def _earlier_rows(directory: RunDirectory) -> object:
+    try:
+        return json.loads(directory.results.read_text(encoding="utf-8")).get("rows")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:
