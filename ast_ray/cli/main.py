@@ -9,6 +9,7 @@ from ast_ray.cli.evaluate import evaluate
 from ast_ray.cli.info import info
 from ast_ray.cli.presets import presets
 from ast_ray.cli.run import distill, experts, run
+from ast_ray.cli.tune import tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -20,5 +21,5 @@ def main() -> None:
     """
 
 
-for command in (run, experts, distill, evaluate, presets, info):
+for command in (run, experts, distill, evaluate, tune, presets, info):
     main.add_command(command)
