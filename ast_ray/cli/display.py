@@ -52,12 +52,14 @@ class Display:
             return
         self._printed[update.key] = now
         self._console.print(
-            f"{update.key}: {update.done}/{update.total}{_left(update, now - since, first)}  {update.note}"
+            f"{update.key}: {update.done}/{update.total}{_left(update, now - since, first)}  {update.note}",
+            markup=False,
+            soft_wrap=True,
         )
 
     def say(self, message: str) -> None:
         """Print a sentence."""
-        self._console.print(message, style="yellow", highlight=False)
+        self._console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> Display:
         self._bars.start()

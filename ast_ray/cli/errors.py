@@ -24,21 +24,18 @@ def reported(console: Console, *, as_json: bool, resume: Callable[[], str]) -> I
         if isinstance(error, ConfigError):
             count = len(error.problems)
             lines.insert(0, f"{count} problem{'s' if count > 1 else ''} in the settings; nothing was started")
-        if as_json:
-            print(json.dumps({"error": {"type": type(error).__name__, "message": "\n".join(lines)}}))  # noqa: T201
-        console.print(
-            "error: " + "\n  ".join("\n".join(lines).splitlines()),
-            style="red",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        message = "\n".join(lines)
+        _render(console, type(error).__name__, message, "error: " + "\n  ".join(message.splitlines()), as_json=as_json)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        console.print(
-            f"\ninterrupted; what finished is kept. Go on with:\n  {resume()}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        message = f"interrupted; what finished is kept. Go on with:\n  {resume()}"
+        _render(console, "Interrupted", message, f"\n{message}", as_json=as_json)
         sys.exit(INTERRUPTED)
+
+
+def _render(console: Console, kind: str, message: str, shown: str, *, as_json: bool) -> None:
+    """For people on stderr, unwrapped so that paths and commands can be copied; for scripts as JSON on stdout."""
+    if as_json:
+        print(json.dumps({"error": {"type": kind, "message": message}}))  # noqa: T201
+    style = None if kind == "Interrupted" else "red"
+    console.print(shown, style=style, highlight=False, markup=False, soft_wrap=True)

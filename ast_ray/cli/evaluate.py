@@ -12,9 +12,10 @@ from rich.console import Console
 from ast_ray.cli.display import Display, results_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
-from ast_ray.cli.options import build_config, given_settings, setting_options
-from ast_ray.cli.session import open_executor, resume_command
+from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
+from ast_ray.cli.session import check_device, open_executor, resume_command
 from ast_ray.config import Config, apply_overrides, check, from_dict
+from ast_ray.errors import ConfigError
 from ast_ray.store.atomic import write_json
 
 
@@ -33,8 +34,12 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
 
     messages = Console(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
+        if any(word.startswith("-") for word in sets):
+            words = sets[next(place for place, word in enumerate(sets) if word.startswith("-")) :]
+            raise ConfigError([problem for problem in unknown_options(words) if problem.reason.startswith("-")])
         paths = set_paths(sets)
         config = _config(next(iter(paths.values())), options)
+        check_device(config)
         folder = (Path(out) if out else _beside(next(iter(paths.values())))).resolve()
         jobs = set_jobs(config, paths, folder)
         with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:

@@ -18,14 +18,19 @@ def section_titles() -> dict[str, str]:
 
 
 class SettingsCommand(click.Command):
-    """A command whose settings are listed section by section."""
+    """A command whose settings are listed section by section.
+
+    Unknown options are handed on as arguments: `options.build_config` tells them with everything else that is wrong.
+    """
+
+    ignore_unknown_options = True
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write options in groups."""
         groups: dict[str | None, list[tuple[str, str]]] = {None: []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is None:
+            if record is None or not record[0]:
                 continue
             name = parameter.name or ""
             section = name.removeprefix("setting__").rpartition("__")[0] if name.startswith("setting__") else None

@@ -30,17 +30,19 @@ def info(run: Path, as_json: bool) -> None:
 
 
 def _show(console: Console, found: dict[str, Any]) -> None:
-    console.print(f"run: {found['run']} (preset {found['preset'] or 'none'}, seed {found['seed']})", highlight=False)
-    console.print(f"data: {found['data']}, settings in {found['config']}", highlight=False)
-    for buffer in found["buffers"]:
-        console.print(
-            f"experts {buffer['fingerprint']}: {buffer['experts']} finished, {buffer['epochs']} epochs, "
-            f"Avg_Var {buffer['avg_var']:.4g}, validation accuracy {buffer['validation_accuracy']:.1%}, "
-            f"{buffer['bytes'] / 2**20:.1f} MiB",
-            highlight=False,
-        )
-    for method, state in found["methods"].items():
-        console.print(f"{method}: {state}", highlight=False)
+    lines = [
+        f"run: {found['run']} (preset {found['preset'] or 'none'}, seed {found['seed']})",
+        f"data: {found['data']}, settings in {found['config']}",
+    ]
+    lines += [
+        f"experts {buffer['fingerprint']}: {buffer['experts']} finished, {buffer['epochs']} epochs, "
+        f"Avg_Var {buffer['avg_var']:.4g}, validation accuracy {buffer['validation_accuracy']:.1%}, "
+        f"{buffer['bytes'] / 2**20:.1f} MiB"
+        for buffer in found["buffers"]
+    ]
+    lines += [f"{method}: {state}" for method, state in found["methods"].items()]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if found["rows"]:
         console.print(results_table(found["rows"]))
     console.print("finished" if found["finished"] else "not finished: the same command again goes on", highlight=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import click
 
 from ast_ray import __version__
@@ -12,7 +15,20 @@ from ast_ray.cli.run import distill, experts, run
 from ast_ray.cli.tune import tune
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class _Commands(click.Group):
+    """Tells a script (``--json``) of a malformed command line in JSON too; click's own message goes to stderr."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if as_json:
+                click.echo(json.dumps({"error": {"type": "UsageError", "message": error.format_message()}}))
+            raise
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="ast-ray")
 def main() -> None:
     """Dataset distillation: a handful of synthetic images on which a network trains nearly as well as on the whole set.

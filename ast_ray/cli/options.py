@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -10,7 +10,7 @@ import click
 from ast_ray.config import Config, Setting, apply_overrides, check, load_yaml, problems_of, schema
 from ast_ray.config.presets import PRESETS, preset
 from ast_ray.config.schema import aliases
-from ast_ray.errors import ConfigError, Problem
+from ast_ray.errors import ConfigError, Problem, nearest
 
 _HIDDEN, _PREFIX = {"preset"}, "setting__"
 
@@ -67,14 +67,46 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
     Raises:
         ConfigError: every problem at once.
     """
-    given = given_settings(options)
-    base = Config() if config_file and not preset_name else preset(preset_name or "digits")
-    if config_file:
-        base = load_yaml(config_file, base)
+    given, problems = given_settings(options), unknown_options(options.pop("unknown", ()))
+    base, config = Config(), None
     try:
-        return check(apply_overrides(base, given))
+        base = Config() if config_file and not preset_name else preset(preset_name or "digits")
+        if config_file:
+            base = load_yaml(config_file, base)
     except ConfigError as error:
-        raise ConfigError([*error.problems, *_beside(base, given, error)]) from None
+        raise ConfigError([*problems, *error.problems, *_unusable(given)]) from None
+    try:
+        config = check(apply_overrides(base, given))
+    except ConfigError as error:
+        problems += [*error.problems, *_beside(base, given, error)]
+    if config is None or problems:
+        raise ConfigError(problems)
+    return config
+
+
+def unknown_options(words: Sequence[str]) -> list[Problem]:
+    """A problem for each word of the command line that is no option, with the nearest one."""
+    flags = sorted({flag for item in click.get_current_context().command.params for flag in item.opts})
+    problems, expects_value = [], False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name.startswith("-"):
+            leaf = name.rpartition(".")[2].lstrip("-").replace("-", "_")
+            same = [f"'--{path.replace('_', '-')}'" for path, item in schema().items() if item.leaf == leaf]
+            hint = f"; did you mean {' or '.join(same)}?" if same else nearest(name, flags)
+            problems.append(Problem("", value, f"{name}: unknown setting{hint}"))
+        elif not expects_value:
+            problems.append(Problem("", word, f"{word!r}: not expected here; settings are given as --name value"))
+        expects_value = name.startswith("-") and not equals
+    return problems
+
+
+def _unusable(given: dict[str, Any]) -> list[Problem]:
+    try:
+        apply_overrides(Config(), given)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
 
 
 def _beside(base: Config, given: dict[str, Any], error: ConfigError) -> list[Problem]:

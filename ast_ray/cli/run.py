@@ -20,7 +20,7 @@ from ast_ray.errors import ConfigError, Problem
 
 def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--out`` and ``--json``, shared by the commands that work, before the settings."""
-    function = setting_options(function)
+    function = click.argument("unknown", nargs=-1, type=click.UNPROCESSED, metavar="")(setting_options(function))
     function = click.option("--json", "as_json", is_flag=True, help="results as JSON on stdout, nothing else there")(
         function
     )
@@ -96,9 +96,12 @@ def distill(buffer: str | None, **options: Any) -> None:
 def _show_results(console: Console, results: dict[str, Any]) -> None:
     console.print(results_table(results["rows"]))
     _show_experts(console, results)
-    console.print(f"run directory: {results['run']}", highlight=False, soft_wrap=True)
-    console.print(f"images: {results['run']}/distill/<method>/synthetic.png", highlight=False, soft_wrap=True)
-    console.print(f"curves: tensorboard --logdir {results['run']}/tensorboard", highlight=False, soft_wrap=True)
+    for line in (
+        f"run directory: {results['run']}",
+        f"images: {results['run']}/distill/<method>/synthetic.png",
+        f"curves: tensorboard --logdir {results['run']}/tensorboard",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_experts(console: Console, results: dict[str, Any]) -> None:
@@ -117,5 +120,6 @@ def _show_distilled(console: Console, results: dict[str, Any]) -> None:
             f"{method}: validation accuracy {outcome['validation_accuracy']:.1%} "
             f"at iteration {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}, {outcome['path']}",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )

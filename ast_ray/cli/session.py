@@ -16,7 +16,7 @@ from ast_ray.config import Config
 from ast_ray.stages.context import real_data, resolve_device
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.run_setup import open_run
+from ast_ray.stages.run_setup import check_run, record_run
 from ast_ray.telemetry.run_directory import RunDirectory
 
 
@@ -46,17 +46,25 @@ def open_session(
     """Check everything that can be checked, then open the executor the settings ask for."""
     import torch
 
+    check_device(config)
     device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
     directory = RunDirectory((Path(out) if out else default_out(config)).expanduser().resolve())
     data = real_data(config.data, device)
-    open_run(config, data, directory, command_line())
     plan = Plan(config, data, directory, Path(buffer).expanduser().resolve() if buffer else None)
-    for method in config.run.methods:
-        if plan.buffer(method).folder.exists():
-            plan.buffer(method).prepare()
-            plan.buffer(method).missing()
+    check_run(plan)
     with Display(console, quiet=quiet) as display, open_executor(config, display) as executor:
+        record_run(plan, command_line())
         yield Session(plan, executor, display)
+
+
+def check_device(config: Config) -> None:
+    """Refuse cuda where the work would run here and there is none; a cluster is asked once it is joined.
+
+    Raises:
+        ResourceError: no GPU.
+    """
+    if not config.compute.address:
+        resolve_device(config.compute)
 
 
 @contextmanager

@@ -17,12 +17,14 @@ from ast_ray.errors import ConfigError, Problem, nearest
 def to_dict(config: Config) -> dict[str, Any]:
     """Return the configuration as nested plain values, ready for JSON or YAML."""
 
-    def plain(value: object) -> object:
+    def plain(value: object, path: str) -> object:
         if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
+            return {key: plain(item, f"{path}.{key}" if path else key) for key, item in value.items()}
+        if type(value) is int and schema()[path].kind is float:
+            return float(value)  # 100 and 100.0 are the same setting and must have the same fingerprint
         return list(value) if isinstance(value, tuple) else value
 
-    result = plain(dataclasses.asdict(config))
+    result = plain(dataclasses.asdict(config), "")
     assert isinstance(result, dict)
     return result
 
@@ -73,7 +75,7 @@ def apply_overrides(config: Config, values: Mapping[str, object]) -> Config:
 
 
 def _nearest_setting(name: str) -> str:
-    wanted = name.replace("-", "_")
+    wanted = name.replace("-", "_").lower()
     leaf = wanted.rpartition(".")[2]
     same_leaf = [path for path in schema() if path.rpartition(".")[2] == leaf]
     if same_leaf:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -35,7 +36,8 @@ class Setting:
             parts = value.split(",") if isinstance(value, str) else value
             if not isinstance(parts, list | tuple):
                 raise ValueError("expected a list, or names joined by commas")
-            return tuple(self._one(part.strip() if isinstance(part, str) else part) for part in parts if part != "")
+            names = [part.strip() if isinstance(part, str) else part for part in parts]
+            return tuple(self._one(name) for name in names if name != "")
         return self._one(value)
 
     def _one(self, value: object) -> object:
@@ -79,16 +81,21 @@ def _as_number(value: object, kind: type) -> float | int:
     wanted = "a whole number" if kind is int else "a number"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"expected {wanted}")
+    if kind is int and not isinstance(value, float):
+        with suppress(ValueError):
+            return int(value)  # exact: a float holds 53 bits, a seed may have more
     try:
         number = float(value)
     except ValueError:
         raise ValueError(f"expected {wanted}") from None
+    except OverflowError:
+        raise ValueError("must be finite") from None
     if number != number or number in (float("inf"), float("-inf")):
         raise ValueError("must be finite")
     if kind is int:
         if number != int(number):
             raise ValueError("expected a whole number")
-        return int(value) if isinstance(value, int) else int(number)
+        return int(number)
     return number
 
 

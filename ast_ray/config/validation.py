@@ -45,7 +45,12 @@ def _single(config: Config) -> list[Problem]:
         except ValueError as error:
             problems.append(Problem(path, value, str(error)))
             continue
-        if item.kind is not float and type(parsed) is not type(value):
+        if isinstance(parsed, tuple):
+            if parsed != value:
+                problems.append(Problem(path, value, "expected a tuple"))
+            elif len(set(parsed)) < len(parsed):
+                problems.append(Problem(path, value, "names something twice"))
+        elif type(parsed) is not type(value) and not (item.kind is float and type(value) is int):
             problems.append(Problem(path, value, f"expected {item.kind.__name__}"))
     return problems
 
@@ -80,8 +85,8 @@ def _distill(config: Config) -> list[Problem]:
         problems.append(Problem("distill.syn_steps", distill.syn_steps, reason))
     if distill.init_clusters > distill.ipc:
         problems.append(Problem("distill.init_clusters", distill.init_clusters, f"at most ipc = {distill.ipc}"))
-    if distill.log_base == 1:
-        problems.append(Problem("distill.log_base", distill.log_base, "a logarithm has no base 1; 0 = e"))
+    if 0 < distill.log_base <= 1:  # below 1 every nu is negative: the student would climb its loss
+        problems.append(Problem("distill.log_base", distill.log_base, "the base must be above 1; 0 = e"))
     return problems
 
 

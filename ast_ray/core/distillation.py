@@ -146,11 +146,14 @@ def _update(config: DistillConfig, state: DistillState, result: Hypergradient, r
     image_velocity = config.outer_momentum * state.image_velocity + result.images
     lr_velocity = config.outer_momentum * state.lr_velocity + result.alpha
     student_lr = state.student_lr - config.lr_lr * lr_velocity
-    if not float(student_lr) > 0:
+    if not 0 < float(student_lr) < float("inf"):
         raise _divergence(report, f"alpha would become {float(student_lr):.3g}", "lower distill.lr_lr")
+    images = state.images - config.lr_img * image_velocity
+    if not torch.isfinite(images).all():
+        raise _divergence(report, "pixels would stop being finite", "lower distill.lr_img")
     return replace(
         state,
-        images=state.images - config.lr_img * image_velocity,
+        images=images,
         image_velocity=image_velocity,
         student_lr=student_lr,
         lr_velocity=lr_velocity,

@@ -75,7 +75,9 @@ def train_network(network: Network, images: Tensor, labels: Tensor, recipe: Reci
             loss.backward()
             optimizer.step()
     if not torch.isfinite(loss):
-        raise DivergenceError(f"evaluation diverged: training loss {float(loss)} with learning rate {recipe.lr:.3g}")
+        raise DivergenceError(
+            f"evaluation diverged: training loss {float(loss.detach())} with learning rate {recipe.lr:.3g}"
+        )
 
 
 @torch.no_grad()

@@ -30,7 +30,8 @@ def representative_rows(features: np.ndarray, count: int, clusters: int, seed: i
     """
     with threadpool_limits(1):
         kmeans = KMeans(clusters, n_init=3, random_state=seed % 2**32).fit(features)
-    distance = np.linalg.norm(features[:, None] - kmeans.cluster_centers_[None], axis=2)
+    # one centre at a time: all at once would hold n x clusters x F numbers
+    distance = np.stack([np.linalg.norm(features - center, axis=1) for center in kmeans.cluster_centers_], axis=1)
     sizes = np.bincount(kmeans.labels_, minlength=clusters)
     order = sorted(range(clusters), key=lambda cluster: (-sizes[cluster], cluster))
     chosen: list[int] = []

@@ -54,8 +54,8 @@ class BoardSink:
             self._board.post.remote(update)
 
     def say(self, message: str) -> None:
-        """Post a message."""
-        self._board.say.remote(message)
+        """Post a message and wait until it is kept: the job may end, and its worker with it, right after."""
+        ray.get(self._board.say.remote(message))
 
 
 def forward(board: Any, sink: ProgressSink) -> None:

@@ -163,12 +163,18 @@ class Distillation:
             self.best = Best(self.state.images.clone(), student_lr, accuracy, self.state.iteration)
         return accuracy
 
-    def warn_if_stuck(self) -> str | None:
+    def warn_if_stuck(self) -> None:
         """Say once when the student covers none of the expert's distance."""
+        message = None if self.warned else self.stuck()
+        if message:
+            self.warned = True
+            self.sink.say(message)
+
+    def stuck(self) -> str | None:
+        """What to look at when the student covers none of the expert's distance; None when it does."""
         mean = sum(self.recent) / max(1, len(self.recent))
-        if self.warned or len(self.recent) < min(WATCHED, self.config.distill.iterations) or mean < NEAR_ONE:
+        if len(self.recent) < min(WATCHED, self.config.distill.iterations) or mean < NEAR_ONE:
             return None
-        self.warned = True
         return (
             f"{self.job.method}: the matching loss stays near 1 (mean {mean:.2f} over {len(self.recent)} iterations): "
             "the student covers almost none of the expert's distance; look at distill.rho (smaller), "
@@ -200,7 +206,7 @@ class Distillation:
             "validation_accuracy": best.accuracy,
             "student_lr": best.student_lr,
             "relative_loss": mean if math.isfinite(mean) else None,
-            "warning": self.warn_if_stuck(),
+            "warning": self.stuck(),
         }
         write_json(directory.outcome, outcome)
         return outcome
@@ -272,8 +278,7 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
         board.validation(number, accuracy, run.current_set())
     if row:
         metrics.append(row)
-    if message := run.warn_if_stuck():
-        run.sink.say(message)
+    run.warn_if_stuck()
     if validated or number % settings.checkpoint_every == 0:
         run.checkpoint()
     note = f"loss {report.relative_loss:.3f}, alpha {report.student_lr:.4f}"
@@ -285,7 +290,8 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
 
 def finished(job: DistillJob) -> bool:
     """Whether this very distillation has published its outcome."""
-    if not job.directory.outcome.exists():
+    try:
+        outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return False
-    outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
-    return bool(outcome.get("fingerprint") == fingerprint(job.identity))
+    return isinstance(outcome, dict) and outcome.get("fingerprint") == fingerprint(job.identity)

@@ -11,11 +11,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config
 from ast_ray.core.evaluation import Recipe
 from ast_ray.core.initialization import initial_rows
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream, stream_seed
+from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import DataError, DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
@@ -52,13 +54,19 @@ class EvaluationJob:
         return f"evaluate {self.set_name} {self.index}"
 
 
+def row_settings(config: Config) -> dict[str, Any]:
+    """What of the protocol decides one network's row: everything but how many networks there are."""
+    values: dict[str, Any] = to_dict(config)["evaluate"]
+    return {name: value for name, value in values.items() if name not in ("networks", "full_networks")}
+
+
 def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
-    """Return the row when it was already evaluated under the same token."""
-    path = Path(job.row)
-    if not path.exists():
+    """Return the row when it was already evaluated under the same token; a damaged one counts as absent."""
+    try:
+        row = json.loads(Path(job.row).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
-    row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return row if row.get("token") == job.token else None
+    return row if isinstance(row, dict) and row.get("token") == job.token else None
 
 
 def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
@@ -129,17 +137,22 @@ def _training_set(job: EvaluationJob, data: RealData) -> tuple[Tensor, Tensor, R
     return _synthetic(job, data)
 
 
+def check_set(synthetic: SyntheticSet, source: str, data: RealData) -> None:
+    """Refuse a set that was not distilled from images like these.
+
+    Raises:
+        DataError: another image shape or other classes.
+    """
+    shape, wanted = tuple(synthetic.images.shape[1:]), tuple(data.train_images.shape[1:])
+    if shape != wanted:
+        raise DataError(f"{source}: images are {shape}, the data's {wanted}")
+    if synthetic.class_names != data.class_names:
+        raise DataError(f"{source}: distilled for the classes {synthetic.class_names}, the data has {data.class_names}")
+
+
 def _synthetic(job: EvaluationJob, data: RealData) -> tuple[Tensor, Tensor, Recipe]:
     synthetic = load_synthetic(job.source)
-    if synthetic.images.shape[1:] != data.train_images.shape[1:]:
-        raise DataError(
-            f"{job.source}: images are {tuple(synthetic.images.shape[1:])}, "
-            f"the data's {tuple(data.train_images.shape[1:])}"
-        )
-    if synthetic.class_names != data.class_names:
-        raise DataError(
-            f"{job.source}: distilled for the classes {synthetic.class_names}, the data has {data.class_names}"
-        )
+    check_set(synthetic, job.source, data)
     recipe = Recipe.of(
         job.config.evaluate,
         lr=synthetic.student_lr,

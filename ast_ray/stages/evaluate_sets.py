@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config
 from ast_ray.errors import StoreError
 from ast_ray.stages.context import real_data
-from ast_ray.stages.evaluate import PROTOCOL, EvaluationJob
+from ast_ray.stages.evaluate import PROTOCOL, EvaluationJob, check_set, row_settings
 from ast_ray.stages.preflight import check_folder
 from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.run_directory import RunDirectory
@@ -54,14 +53,16 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path) -> list[Ev
     """One job per set and network; rows go to ``folder``.
 
     Raises:
-        DataError: the data cannot be read; ResourceError: the folder cannot be written.
+        DataError: the data cannot be read, or a set is not of this data; ResourceError: the folder cannot be written.
     """
-    real_data(config.data, torch.device("cpu"))
+    data = real_data(config.data, torch.device("cpu"))
+    for path in paths.values():
+        check_set(load_synthetic(path), str(path), data)
     check_folder(folder)
     jobs = []
     for name, path in paths.items():
         content = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        identity = {"set": content, "evaluate": dataclasses.asdict(config.evaluate), "seed": config.seed}
+        identity = {"set": content, "evaluate": row_settings(config), "seed": config.seed}
         identity["data"], identity["network"] = to_dict(config)["data"], to_dict(config)["network"]
         token = fingerprint(identity)
         for index in range(config.evaluate.networks):

@@ -33,7 +33,9 @@ def describe_run(path: Path) -> dict[str, Any]:
         "seed": config.seed,
         "data": config.data.source,
         "config": str(directory.config),
-        "buffers": [_buffer(folder) for folder in sorted(directory.experts.glob("*")) if any(folder.glob("*.parquet"))],
+        "buffers": [
+            _buffer(folder) for folder in sorted(directory.experts.glob("*")) if any(folder.glob("expert-*.parquet"))
+        ],
         "methods": {method: _method(directory, method, config.distill.iterations) for method in config.run.methods},
         "rows": results["rows"],
         "finished": directory.results.exists(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
 from ast_ray.stages.distill import DistillJob, distill, finished
-from ast_ray.stages.evaluate import EvaluationJob, evaluate_network, finished_row
+from ast_ray.stages.evaluate import EvaluationJob, evaluate_network, finished_row, row_settings
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.results import summarize
@@ -59,6 +58,13 @@ class Plan:
             str(self.directory.method(method).path),
             str(self.directory.tensorboard / "distill" / method),
         )
+
+
+def expert_methods(config: Config) -> list[str]:
+    """Methods whose experts a run needs; representative images look through AST's first one."""
+    if config.run.methods:
+        return list(config.run.methods)
+    return ["ast"] if "representative" in config.run.baselines else []
 
 
 def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
@@ -120,8 +126,7 @@ def evaluation_jobs(plan: Plan) -> list[EvaluationJob]:
 def _job(plan: Plan, set_name: str, source: str, method: str, index: int) -> EvaluationJob:
     config, buffer = plan.method(method), plan.buffer(method)
     identity = method_identity(config, plan.data.data_id)
-    evaluate = dataclasses.asdict(config.evaluate)
-    token = fingerprint({"set": set_name, "identity": identity, "evaluate": evaluate})
+    token = fingerprint({"set": set_name, "identity": identity, "evaluate": row_settings(config)})
     row = plan.directory.row(set_name, config.network.name, "strict", index)
     return EvaluationJob(set_name, source, config, index, str(row), token, str(buffer.folder), buffer.identity)
 
@@ -148,9 +153,7 @@ def mean_expert(rows: Sequence[ExpertSummary]) -> dict[str, float]:
 def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any]:
     """Experts, distillation, evaluation; write and return the results."""
     config = plan.config
-    needs_expert = bool(config.run.methods) or "representative" in config.run.baselines
-    methods = list(config.run.methods) or (["ast"] if needs_expert else [])
-    experts = train_experts(plan, methods, executor)
+    experts = train_experts(plan, expert_methods(config), executor)
     distill_methods(plan, config.run.methods, executor)
     table = evaluate_sets(evaluation_jobs(plan), executor, sink)
     results = {

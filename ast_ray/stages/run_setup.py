@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ast_ray.config.fingerprint import differences, expert_identity, fingerprint
+from ast_ray.config.fingerprint import differences
 from ast_ray.config.loading import to_dict, to_yaml
-from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
-from ast_ray.data.real import RealData
 from ast_ray.errors import StoreError
+from ast_ray.stages.pipeline import Plan, expert_methods
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
 from ast_ray.store.atomic import write_json, write_text
 from ast_ray.telemetry.provenance import environment
@@ -28,19 +29,38 @@ def _content(values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def open_run(config: Config, data: RealData, directory: RunDirectory, command: Sequence[str]) -> None:
-    """Check folder, space and settings, then write config and manifest; the same run again is welcome.
+def check_run(plan: Plan) -> None:
+    """Refuse what can be refused before anything is written: settings, directory, experts, space.
 
     Raises:
-        StoreError: the directory holds a run with other settings; ResourceError: it cannot be written or is too small.
+        ConfigError: settings the images cannot serve; StoreError: the directory holds a run with other settings, or
+        experts of other settings; ResourceError: a folder cannot be written or is too small.
     """
-    check_against_data(config, data)
-    experts = {fingerprint(expert_identity(method_config(config, name), data.data_id)) for name in config.run.methods}
-    present = sum(file.stat().st_size for file in directory.experts.glob("*/expert-*.parquet"))
-    inside = 0 if config.compute.store else len(experts) * config.expert.count * expert_bytes(config, data)
-    check_folder(directory.path, max(0, inside - present))
-    _refuse_other_settings(config, directory)
-    write_text(directory.config, to_yaml(config))
+    check_against_data(plan.config, plan.data)
+    _refuse_other_settings(plan.config, plan.directory)
+    needed: Counter[Path] = Counter({plan.directory.path: 0})
+    buffers = {buffer.folder: buffer for buffer in map(plan.buffer, expert_methods(plan.config))}
+    if plan.buffer_folder and not (plan.buffer_folder / "buffer.json").exists():
+        raise StoreError(f"{plan.buffer_folder}: no experts here (expected a folder with a buffer.json, RUN/experts/*)")
+    for method in expert_methods(plan.config):
+        try:
+            plan.buffer(method).check()
+        except StoreError as error:
+            error.add_note(f"(asked for by method {method!r}; run.methods says which methods run)")
+            raise
+    for folder, buffer in buffers.items():
+        if missing := buffer.missing():
+            inside = folder.is_relative_to(plan.directory.path)
+            place = plan.directory.path if inside else folder if folder.exists() else folder.parent
+            needed[place] += len(missing) * expert_bytes(plan.config, plan.data)
+    for folder, size in needed.items():
+        check_folder(folder, size)
+
+
+def record_run(plan: Plan, command: Sequence[str]) -> None:
+    """Write config and manifest into the run directory; the same run again adds its command."""
+    data, directory = plan.data, plan.directory
+    write_text(directory.config, to_yaml(plan.config))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"command": list(command), "time": now, "environment": environment()}
     manifest = {"data_id": data.data_id, "classes": list(data.class_names), "image_shape": list(data.image_shape)}
@@ -56,11 +76,11 @@ def _earlier(directory: RunDirectory) -> list[Any]:
 
 
 def _refuse_other_settings(config: Config, directory: RunDirectory) -> None:
-    if not directory.config.exists():
-        return
     try:
         found = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
         other = _content(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return
     except (OSError, yaml.YAMLError, AttributeError) as error:
         raise StoreError(
             f"{directory.config}: cannot be read ({error}); move it away or choose another --out"

@@ -44,19 +44,33 @@ class Buffer:
         """The file of one expert."""
         return self.folder / f"expert-{expert_id:05d}.parquet"
 
+    @property
+    def marker(self) -> Path:
+        """The file that says whose experts these are."""
+        return self.folder / "buffer.json"
+
     def prepare(self) -> None:
         """Create the folder, or check that it is this identity's.
 
         Raises:
             StoreError: the folder belongs to another identity; names every difference.
         """
-        marker = self.folder / "buffer.json"
+        if not self.marker.exists():
+            write_json(self.marker, {"fingerprint": self.fingerprint, "identity": self.identity})
+        self.check()
+
+    def check(self) -> None:
+        """Refuse a folder of another identity without writing anything; a folder that is not there yet is fine.
+
+        Raises:
+            StoreError: names every difference.
+        """
+        marker = self.marker
         if not marker.exists():
-            write_json(marker, {"fingerprint": self.fingerprint, "identity": self.identity})
             return
         try:
             found = json.loads(marker.read_text(encoding="utf-8"))
-            other = found["identity"]
+            other = dict(found["identity"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{marker}: not a buffer description ({error})") from error
         if fingerprint(other) != self.fingerprint:

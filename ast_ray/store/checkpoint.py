@@ -43,10 +43,10 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata()
+            header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path}: damaged checkpoint ({error}); delete it to start over") from error
-    if header["fingerprint"] != fingerprint:
-        raise StoreError(f"{path}: checkpoint of run {header['fingerprint']}, this run is {fingerprint}")
+    if header.get("fingerprint") != fingerprint:
+        raise StoreError(f"{path}: checkpoint of run {header.get('fingerprint', 'unknown')}, this run is {fingerprint}")
     return Checkpoint(fingerprint, tensors, json.loads(header["values"]))

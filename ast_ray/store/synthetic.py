@@ -21,9 +21,10 @@ _WHITENING = ("whitening_mean", "whitening_matrix", "whitening_inverse")
 def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
     """Write ``path`` (safetensors) and ``path`` with suffix .json, each atomically."""
     description = _describe(synthetic)
-    tensors = {"images": synthetic.images.detach().cpu().float().contiguous(), "labels": synthetic.labels.cpu()}
+    tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels}
     if synthetic.whitening is not None:
         tensors.update(zip(_WHITENING, synthetic.whitening, strict=True))
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {"description": json.dumps(description)})
     write_json(path.with_suffix(".json"), description)
@@ -62,8 +63,11 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
         raise StoreError(f"{path}: no synthetic set here") from None
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path}: damaged ({error})") from error
-    description = json.loads(header)
-    if description.get("format") != FORMAT:
+    try:
+        description = json.loads(header)
+    except ValueError:
+        description = None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
     whitening = None
     if "whitening_mean" in tensors:

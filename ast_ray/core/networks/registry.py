@@ -28,6 +28,7 @@ def build(
         largest = min(image_shape[1:]).bit_length() - 1
         reason = f"{depth} poolings leave nothing of {image_shape[1]}x{image_shape[2]} px; largest valid: {largest}"
         raise ConfigError([Problem("network.depth", config.depth, reason)])
-    network = ConvNet(image_shape, classes, width=config.width, depth=depth)
+    with torch.random.fork_rng(devices=[]):  # the framework's layers draw from the global state as they are made
+        network = ConvNet(image_shape, classes, width=config.width, depth=depth)
     initialize(network, generator)
     return network

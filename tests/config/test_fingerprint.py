@@ -1,0 +1,87 @@
+"""What is part of an artefact's identity, and what is not."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from ast_ray.config import (
+    Config,
+    DistillConfig,
+    ExpertConfig,
+    apply_overrides,
+    differences,
+    expert_identity,
+    fingerprint,
+    method_identity,
+    schema,
+    to_yaml,
+)
+
+# What changes the bytes of an expert, and of a synthetic set; everything else must leave a fingerprint alone.
+EXPERT = ("seed", "data.", "network.", "expert.")
+SYNTHETIC = (*EXPERT, "distill.")
+PROTOCOL = ("passes", "batch_size", "momentum", "weight_decay", "lr", "lr_decay_pass", "lr_decay_factor")
+ELSEWHERE = ("data.source", "data.root", "data.download")
+HOW_NOT_WHAT = ("distill.checkpoint_every", "distill.log_every", "distill.gradient")
+
+
+def _other(path: str) -> object:
+    """A valid value that is not the default."""
+    item = schema()[path]
+    if item.is_list:
+        return () if item.default else (item.choices or ("x",))[:1]
+    if item.choices:
+        return next(choice for choice in item.choices if choice != item.default)
+    if item.kind is bool:
+        return not item.default
+    if item.kind is str:
+        return f"{item.default}x"
+    if item.bounds["below"] is not None or item.bounds["high"] == 1:
+        return 0.25
+    return item.default + 1
+
+
+def _changed(path: str) -> Config:
+    changed = apply_overrides(Config(), {path: _other(path)})
+    assert changed != Config()
+    return changed
+
+
+@pytest.mark.parametrize("path", [path for path, item in schema().items() if len(item.choices) != 1])
+def test_every_setting_is_in_or_out_on_purpose(path):
+    in_expert = path.startswith(EXPERT) and path not in (*ELSEWHERE, "expert.count")
+    in_set = path.startswith(SYNTHETIC) and path not in (*ELSEWHERE, *HOW_NOT_WHAT)
+    in_set = in_set or path in [f"evaluate.{name}" for name in PROTOCOL]  # a set is chosen by validation
+    for identity, inside in ((expert_identity, in_expert), (method_identity, in_set)):
+        same = fingerprint(identity(_changed(path), "d")) == fingerprint(identity(Config(), "d"))
+        assert same != inside, identity.__name__
+
+
+def test_the_data_itself_is_part_of_both():
+    for identity in (expert_identity, method_identity):
+        assert fingerprint(identity(Config(), "one")) != fingerprint(identity(Config(), "two"))
+
+
+def test_fingerprint_is_the_hash_of_sorted_compact_json():
+    text = b'{"a":1,"b":{"c":[1,2],"d":"x"}}'
+    expected = hashlib.sha256(text).hexdigest()[:16]
+    assert fingerprint({"b": {"d": "x", "c": [1, 2]}, "a": 1}) == expected
+
+
+def test_equal_configurations_have_equal_fingerprints():
+    """A whole number in a field of real numbers is the same value, and must be the same text in the hash."""
+    whole = Config(distill=DistillConfig(lr_img=100), expert=ExpertConfig(penalty_weight=1))
+    real = Config(distill=DistillConfig(lr_img=100.0), expert=ExpertConfig(penalty_weight=1.0))
+    assert whole == real
+    assert fingerprint(method_identity(whole, "d")) == fingerprint(method_identity(real, "d"))
+    assert to_yaml(whole) == to_yaml(real)
+
+
+def test_differences_are_named_by_setting():
+    ours = expert_identity(Config(), "d")
+    theirs = expert_identity(apply_overrides(Config(), {"expert.lr": 0.01, "width": 64}), "d")
+    assert differences(ours, theirs) == ["expert.lr: 0.003 here, 0.01 there", "network.width: 128 here, 64 there"]
+    assert differences(ours, ours) == []
+    assert differences({"a": {"b": 1}}, {}) == ["a.b: 1 here, absent there"]

@@ -1,0 +1,113 @@
+"""Overrides by name and YAML files: to a configuration and back, every problem at once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import yaml
+
+from ast_ray.config import Config, apply_overrides, from_dict, load_yaml, to_dict, to_yaml
+from ast_ray.config.loading import flatten
+from ast_ray.errors import ConfigError
+
+
+def test_overrides_reach_every_section_and_keep_the_rest():
+    base = Config()
+    changed = apply_overrides(
+        base, {"seed": "7", "rho": 0.05, "expert.lr": "0.02", "max-start-epoch": "4", "width": 16}
+    )
+    assert (changed.seed, changed.distill.rho, changed.expert.lr) == (7, 0.05, 0.02)
+    assert (changed.distill.max_start_epoch, changed.network.width) == (4, 16)
+    assert base == Config()
+    undone = apply_overrides(
+        changed, {"seed": 0, "rho": 0.1, "expert.lr": 0.003, "distill.max_start_epoch": 2, "width": 128}
+    )
+    assert undone == base
+
+
+def test_every_problem_is_reported_at_once_with_the_nearest_name():
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides(Config(), {"expert.epoch": 3, "lr": 0.1, "ipc": 0, "rho": "big", "seed": 1, "init": "random"})
+    problems = {problem.setting: problem for problem in caught.value.problems}
+    assert list(problems) == ["expert.epoch", "lr", "distill.ipc", "distill.rho", "distill.init"]
+    assert problems["expert.epoch"].reason == "unknown setting; did you mean 'expert.epochs'?"
+    assert problems["lr"].reason == "unknown setting; did you mean 'expert.lr' or 'evaluate.lr'?"
+    assert problems["distill.ipc"].value == 0
+    assert problems["distill.init"].reason == (
+        "not one of representative, random-real, noise; did you mean 'random-real'?"
+    )
+    assert str(caught.value).splitlines()[2] == "distill.ipc = 0: must be at least 1"
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("distil.ipc", "distill.ipc"),
+        ("evaluate.rho", "distill.rho"),
+        ("student-rl", "student_lr"),
+        ("EPOCHS", "expert.epochs"),
+    ],
+)
+def test_unknown_names_are_answered_with_what_was_meant(name, meant):
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides(Config(), {name: 1})
+    assert meant in str(caught.value)
+    assert "unknown setting; did you mean" in str(caught.value)
+
+
+def test_yaml_round_trip(tmp_path):
+    config = apply_overrides(
+        Config(preset="own"),
+        {"lr_lr": 1e-7, "methods": "ast", "baselines": "", "siamese": True, "seed": 2**60 + 1, "data.source": "/ä b"},
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    assert load_yaml(path) == config
+    assert yaml.safe_load(to_yaml(config)) == to_dict(config)
+
+
+def test_a_partial_file_changes_only_what_it_names(tmp_path):
+    base = Config(seed=3)
+    path = tmp_path / "partial.yaml"
+    path.write_text(
+        "distill:\n  lr_lr: 1e-6\n  ipc: 5\nexpert: {}\nrun:\n  methods: [mtt]\n"
+    )  # 1e-6 is text in YAML 1.1
+    config = load_yaml(path, base)
+    assert config.distill == dataclasses.replace(base.distill, lr_lr=1e-6, ipc=5)
+    assert config.run.methods == ("mtt",)
+    assert (config.seed, config.expert, config.data) == (3, base.expert, base.data)
+    assert load_yaml(path) == dataclasses.replace(config, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"distill: [", "is not YAML"),
+        (b"\xff\xfe\xfd", "is not YAML"),
+        (b"", "holds no settings"),
+        (b"- ipc\n", "holds no settings"),
+        (b"!!python/object/apply:os.getcwd []\n", "is not YAML"),
+        (b"distill:\n  ipcs: 3\n", "unknown setting; did you mean 'distill.ipc'?"),
+        (b"distill:\n  ipc: {a: 3}\n", "unknown setting"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, content, reason):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_yaml(path)
+    assert reason in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.yaml.*cannot be read: No such file"):
+        load_yaml(tmp_path / "absent.yaml")
+
+
+def test_dictionaries_and_flat_names():
+    values = to_dict(Config())
+    assert from_dict(values) == Config()
+    assert values["run"]["methods"] == ["ast", "mtt"]
+    assert flatten({"a": {"b": {"c": 1}}, "d": [2]}) == {"a.b.c": 1, "d": [2]}

@@ -1,0 +1,108 @@
+"""The flat table of settings, and what each of them accepts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ast_ray.config import Config, schema
+from ast_ray.config.schema import aliases
+
+
+def test_every_leaf_of_every_section_is_a_setting():
+    expected = []
+    for item in dataclasses.fields(Config):
+        default = getattr(Config(), item.name)
+        if dataclasses.is_dataclass(default):
+            expected += [f"{item.name}.{leaf.name}" for leaf in dataclasses.fields(default)]
+        else:
+            expected.append(item.name)
+    assert list(schema()) == expected
+
+
+def test_every_setting_is_explained_and_accepts_its_default():
+    for path, item in schema().items():
+        assert item.doc, path
+        assert item.parse(item.default) == item.default, path
+        text = ",".join(item.default) if item.is_list else str(item.default)
+        assert item.parse(text) == item.default, path
+
+
+def test_symbols_of_the_paper():
+    symbols = {path: item.symbol for path, item in schema().items() if item.symbol}
+    assert symbols["distill.syn_steps"] == "N"
+    assert symbols["distill.expert_epochs"] == "M"
+    assert symbols["distill.max_start_epoch"] == "T+"
+    assert symbols["expert.penalty_weight"] == "mu"
+    assert symbols["distill.rho"] == "rho"
+
+
+def test_a_last_part_names_a_setting_only_where_it_is_unique():
+    names = aliases()
+    assert names["rho"] == "distill.rho"
+    assert names["distill.rho"] == "distill.rho"
+    assert names["seed"] == "seed"
+    for ambiguous in ("lr", "batch_size", "augmentation", "momentum", "weight_decay"):
+        assert ambiguous not in names
+        assert sum(path.endswith(f".{ambiguous}") for path in schema()) > 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("distill.ipc", "10", 10),
+        ("distill.ipc", "1e1", 10),
+        ("distill.ipc", 10.0, 10),
+        ("seed", "9007199254740993", 9007199254740993),  # 2^53 + 1: not a float
+        ("distill.lr_lr", "1e-7", 1e-7),
+        ("distill.lr_img", 1000, 1000.0),
+        ("expert.clip_start", 1, 1.0),  # a bound that belongs to the range
+        ("distill.rho", 0, 0.0),
+        ("distill.siamese", "Yes", True),
+        ("distill.siamese", "off", False),
+        ("distill.siamese", False, False),
+        ("distill.beta_strategy", "scaled", "scaled"),
+        ("run.methods", "ast", ("ast",)),
+        ("run.methods", " ast , mtt ,", ("ast", "mtt")),
+        ("run.methods", ["mtt"], ("mtt",)),
+        ("run.baselines", "", ()),
+    ],
+)
+def test_coercion(path, text, value):
+    parsed = schema()[path].parse(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ("distill.ipc", "many", "expected a whole number"),
+        ("distill.ipc", 1.5, "expected a whole number"),
+        ("distill.ipc", "1.5", "expected a whole number"),
+        ("distill.ipc", True, "expected a whole number"),
+        ("distill.ipc", None, "expected a whole number"),
+        ("distill.ipc", 0, "must be at least 1"),
+        ("distill.lr_img", "fast", "expected a number"),
+        ("distill.lr_img", [1], "expected a number"),
+        ("distill.lr_img", "nan", "must be finite"),
+        ("distill.lr_img", float("inf"), "must be finite"),
+        ("distill.lr_img", 10**400, "must be finite"),
+        ("distill.lr_img", 0, "must be above 0"),
+        ("distill.outer_momentum", 1, "must be below 1"),
+        ("expert.clip_start", 1.01, "must be at most 1"),
+        ("network.depth", 9, "must be at most 8"),
+        ("seed", -1, "must be at least 0"),
+        ("distill.siamese", "maybe", "expected true or false"),
+        ("distill.siamese", 2, "expected true or false"),
+        ("distill.augmentation", False, "expected text, got bool"),
+        ("distill.beta_strategy", "equals", "not one of equal, scaled, final; did you mean 'equal'?"),
+        ("run.methods", 3, "expected a list, or names joined by commas"),
+        ("run.methods", "ast,mt", "not one of ast, mtt; did you mean 'mtt'?"),
+    ],
+)
+def test_what_is_refused_and_why(path, value, reason):
+    with pytest.raises(ValueError) as caught:
+        schema()[path].parse(value)
+    assert str(caught.value) == reason

@@ -1,0 +1,78 @@
+"""Fixtures every layer may use: one torch thread, tiny networks and images, the CIFAR-10 folder where there is one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ast_ray.config.settings import NetworkConfig
+from ast_ray.core.networks import Network, build
+from ast_ray.core.rng import stream
+
+MakeNetwork = Callable[..., Network]
+MakeImages = Callable[..., tuple[Tensor, Tensor]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def cifar10_folder() -> Path:
+    """All of CIFAR-10 as Parquet shards; the test is skipped where it is missing."""
+    named = os.environ.get("AST_RAY_CIFAR10")
+    beside = [folder / "shared/data/cifar10" for folder in Path(__file__).resolve().parents]
+    places = [Path(named)] if named else beside
+    for place in places:
+        if place.is_dir():
+            return place
+    pytest.skip("no CIFAR-10 Parquet folder (set AST_RAY_CIFAR10)")
+
+
+@pytest.fixture(scope="session")
+def make_network() -> MakeNetwork:
+    """A ConvNet for 8x8 images, width 4, seeded; float64 unless told otherwise."""
+
+    def make(
+        *,
+        shape: tuple[int, int, int] = (3, 8, 8),
+        classes: int = 3,
+        width: int = 4,
+        depth: int = 1,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> Network:
+        network = build(NetworkConfig(width=width, depth=depth), shape, classes, stream(seed, "test", "network"))
+        return network.to(dtype)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_images() -> MakeImages:
+    """Images [classes*per_class, C, H, W], normal with a mean per class, and their labels, class by class."""
+
+    def make(
+        *,
+        per_class: int = 2,
+        classes: int = 3,
+        shape: tuple[int, int, int] = (3, 8, 8),
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> tuple[Tensor, Tensor]:
+        generator = stream(seed, "test", "images")
+        labels = torch.arange(classes).repeat_interleave(per_class)
+        means = torch.randn(classes, *shape, generator=generator, dtype=torch.float64)
+        noise = torch.randn(len(labels), *shape, generator=generator, dtype=torch.float64)
+        return (means[labels] + 0.5 * noise).to(dtype), labels
+
+    return make

@@ -1,0 +1,78 @@
+"""The result as a dataset, and from model space to pixels and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from ast_ray.core.rng import stream
+from ast_ray.core.synthetic_set import SyntheticSet
+
+MEAN, STD = (0.5, 0.25), (0.2, 0.5)
+
+
+def _set(images: torch.Tensor, **options: object) -> SyntheticSet:
+    return SyntheticSet(
+        images=images,
+        labels=torch.tensor([0, 0, 1, 1]),
+        student_lr=0.01,
+        class_names=("cat", "dog"),
+        **options,
+    )
+
+
+@pytest.fixture
+def pixels() -> torch.Tensor:
+    return torch.rand(4, 2, 3, 3, generator=stream(0, "pixels"))
+
+
+@pytest.fixture
+def whitening() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """An asymmetric matrix and its inverse, so that a wrong side or a wrong order shows."""
+    matrix = torch.eye(18) + 0.1 * torch.randn(18, 18, generator=stream(1, "whitening"))
+    return torch.full((18,), 0.5), matrix, torch.linalg.inv(matrix)
+
+
+def test_standard_space_by_hand(pixels):
+    result = _set(pixels, mean=MEAN, std=STD).to_model_space(pixels)
+    for channel in range(2):
+        expected = (pixels[:, channel].numpy() - MEAN[channel]) / STD[channel]
+        np.testing.assert_allclose(result[:, channel], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_standard_round_trip(pixels):
+    empty = _set(pixels, mean=MEAN, std=STD)
+    assert torch.allclose(_set(empty.to_model_space(pixels), mean=MEAN, std=STD).pixels(), pixels, atol=1e-6)
+
+
+def test_whitened_round_trip(pixels, whitening):
+    model_space = _set(pixels, whitening=whitening).to_model_space(pixels)
+    flat = pixels.flatten(1).numpy()
+    np.testing.assert_allclose(
+        model_space.flatten(1), (flat - whitening[0].numpy()) @ whitening[1].numpy(), rtol=1e-4, atol=1e-5
+    )
+    assert torch.allclose(_set(model_space, whitening=whitening).pixels(), pixels, atol=1e-5)
+
+
+def test_pixels_are_clipped_to_what_can_be_shown():
+    shown = _set(torch.tensor([-9.0, 0.0, 0.5, 9.0]).view(4, 1, 1, 1)).pixels()
+    assert shown.flatten().tolist() == [0.0, 0.0, 0.5, 1.0]
+
+
+def test_whitened_pixels_are_clipped_as_well(pixels, whitening):
+    shown = _set(100 * (pixels - 0.5), whitening=whitening).pixels()
+    assert (float(shown.min()), float(shown.max())) == (0.0, 1.0)
+
+
+def test_it_is_a_torch_dataset(pixels):
+    data = _set(pixels)
+    assert (len(data), data.ipc) == (4, 2)
+    image, label = data[2]
+    assert torch.equal(image, pixels[2])
+    assert label == 1
+    ((images, labels),) = DataLoader(data, batch_size=4, generator=stream(0))
+    assert torch.equal(images, pixels)
+    assert labels.tolist() == [0, 0, 1, 1]
+    assert [label for _, label in data] == [0, 0, 1, 1]

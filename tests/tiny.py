@@ -1,0 +1,97 @@
+"""The smallest run that still has every part, and how two runs are compared byte by byte."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ast_ray.config import Config, apply_overrides, check
+from ast_ray.config.presets import preset
+from ast_ray.stages.context import real_data
+from ast_ray.stages.executor import SerialExecutor
+from ast_ray.stages.pipeline import Plan, run_all
+from ast_ray.telemetry.progress import Update
+from ast_ray.telemetry.run_directory import RunDirectory
+
+SETTINGS: Mapping[str, str] = {
+    "data.train_size": "100",
+    "network.width": "4",
+    "network.depth": "1",
+    "expert.count": "2",
+    "expert.epochs": "3",
+    "distill.iterations": "6",
+    "distill.syn_steps": "3",
+    "distill.max_start_epoch": "2",
+    "distill.validate_every": "3",
+    "distill.checkpoint_every": "2",
+    "distill.log_every": "1",
+    "evaluate.passes": "5",
+    "evaluate.networks": "2",
+    "evaluate.full_epochs": "1",
+    "compute.backend": "serial",
+}
+
+
+class Recorder:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.updates: list[Update] = []
+        self.messages: list[str] = []
+
+    def update(self, update: Update) -> None:
+        self.updates.append(update)
+
+    def say(self, message: str) -> None:
+        self.messages.append(message)
+
+
+def tiny_config(root: Path, overrides: Mapping[str, object] | None = None) -> Config:
+    """The digits preset at the size of `SETTINGS`, its image cache in ``root``."""
+    return check(apply_overrides(preset("digits"), {**SETTINGS, "data.root": str(root), **(overrides or {})}))
+
+
+def arguments(root: Path, overrides: Mapping[str, object] | None = None) -> list[str]:
+    """The same as command-line words."""
+    values = {**SETTINGS, "data.root": str(root), **(overrides or {})}
+    words = ["--preset", "digits"]
+    for name, value in values.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
+
+
+def tiny_plan(config: Config, path: Path, *, buffer: Path | None = None) -> Plan:
+    """A plan in ``path`` with nothing written yet."""
+    return Plan(config, real_data(config.data, torch.device("cpu")), RunDirectory(path), buffer)
+
+
+def serial_run(config: Config, path: Path) -> Plan:
+    """Run everything in this process."""
+    plan = tiny_plan(config, path)
+    run_all(plan, SerialExecutor(Recorder()), Recorder())
+    return plan
+
+
+def artefacts(path: Path) -> dict[str, bytes]:
+    """What must be the same bytes however a run went: experts and their markers, synthetic sets and their text."""
+    wanted = [*path.glob("experts/*/*"), *path.glob("distill/*/*")]
+    names = ("initial", "last", "synthetic", "outcome", "metrics", "buffer", "expert")
+    kept = [file for file in wanted if file.name.startswith(names)]
+    assert kept, f"nothing in {path}"
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(kept)}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Fail with the names of the artefacts that differ."""
+    left, right = artefacts(one), artefacts(other)
+    assert left.keys() == right.keys()
+    assert [name for name in left if left[name] != right[name]] == []
+
+
+def subprocess_environment() -> dict[str, str]:
+    """The environment for ``python -m ast_ray`` from this checkout, without torch's own thread pools."""
+    checkout = str(Path(__file__).resolve().parents[1])
+    return {**os.environ, "PYTHONPATH": checkout, "OMP_NUM_THREADS": "1"}
