@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
-from ast_ray.cli.options import build_config, given_settings, setting_options
+from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
 from ast_ray.cli.search_display import final_table, short_settings
 from ast_ray.cli.session import command_line
 from ast_ray.config import Config, apply_overrides, check
@@ -25,6 +25,7 @@ from ast_ray.telemetry.search_directory import SearchDirectory
 @click.option("--list-spaces", is_flag=True, help="list the installed search spaces and end")
 @click.option("--out", metavar="DIR", help="folder of the search; default: runs/tune-<preset>-<space>")
 @click.option("--json", "as_json", is_flag=True, help="results as JSON on stdout, nothing else there")
+@click.argument("unknown", nargs=-1, type=click.UNPROCESSED, metavar="")
 @setting_options
 def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, **options: Any) -> None:
     """Search hyperparameters with Ray Tune, then distil the best again with fresh seeds and test them.
@@ -59,8 +60,11 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
     from ast_ray.stages.search_setup import FREE, absolute, load_search
 
     name, file, given = options.pop("preset_name"), options.pop("config_file"), given_settings(options)
+    words = {"unknown": options.pop("unknown", ())}
     if resume:
         directory = SearchDirectory(Path(resume).expanduser().resolve())
+        if problems := unknown_options(words["unknown"]):
+            raise ConfigError(problems)
         stored = load_search(directory)
         free = {f"tune.{leaf}" for leaf in FREE}
         fixed = [key for key in given if key not in free and not key.startswith("compute.")]
@@ -69,7 +73,7 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
             reason = f"a resumed search keeps its settings; only {', '.join(sorted(free))} and compute.* may change"
             raise ConfigError([Problem(key, given.get(key, "given"), reason) for key in shown])
         return check(apply_overrides(stored, given)), load_space(str(directory.space)), directory
-    base = build_config(name, file, {})
+    base = build_config(name, file, words)
     space = load_space(str(given.get("tune.space", base.tune.space)))
     config = check(absolute(apply_overrides(_with_settings(base, space), given)))
     folder = Path(out) if out else Path("runs") / f"tune-{config.preset or 'custom'}-{space.name}"

@@ -66,11 +66,12 @@ def final_stage(
     experts = [job for plan in plans.values() for job in expert_jobs(plan, [_METHOD])]
     unique = {job.buffer.path(job.expert_id): _labelled(job) for job in experts}
     _run(executor, train_one_expert, list(unique.values()), sink, "final experts")
-    named = [(name, seed, plan.distill_job(_METHOD)) for (name, seed), plan in plans.items()]
-    todo = [dataclasses.replace(job, method=f"{name}, seed {seed}") for name, seed, job in named if not finished(job)]
+    named = {key: plan.distill_job(_METHOD) for key, plan in plans.items() if not plan.buffer(_METHOD).missing()}
+    todo = [dataclasses.replace(job, method=_whose(key)) for key, job in named.items() if not finished(job)]
     _run(executor, distill, todo, sink, "final distillations")
     jobs = {key: [_FinalEvaluation.of(job, key) for job in evaluation_jobs(plan)] for key, plan in plans.items()}
-    waiting = [job for group in jobs.values() for job in group if finished_row(job) is None]
+    distilled = [key for key, job in named.items() if finished(job)]
+    waiting = [job for key in distilled for job in jobs[key] if finished_row(job) is None]
     _run(executor, evaluate_network, waiting, sink, "final evaluations", long_lived=False)
     return [_row(candidate, seeds, plans, jobs) for candidate in candidates]
 
@@ -85,12 +86,16 @@ class _FinalEvaluation(EvaluationJob):
     def of(cls, job: EvaluationJob, key: tuple[str, int]) -> _FinalEvaluation:
         """The same job, named."""
         values = {item.name: getattr(job, item.name) for item in dataclasses.fields(job)}
-        return cls(**values, whose=f"{key[0]}, seed {key[1]}")
+        return cls(**values, whose=_whose(key))
 
     @property
     def key(self) -> str:
         """Whose set, and which network."""
         return f"evaluate {self.whose}, network {self.index}"
+
+
+def _whose(key: tuple[str, int]) -> str:
+    return f"{key[0]}, seed {key[1]}"
 
 
 def _plan(base: Config, candidate: Candidate, seed: int, data: RealData, directory: SearchDirectory) -> Plan:

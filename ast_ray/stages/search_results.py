@@ -54,7 +54,8 @@ def write_trials(directory: SearchDirectory, rows: Sequence[Mapping[str, Any]]) 
     """Write all trials as one Parquet file; a column of mixed kinds (a number here, text there) becomes text."""
     columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
     for name, values in columns.items():
-        if len({type(value) for value in values if value is not None} - {int, float}) > 1:
+        kinds = {float if type(value) is int else type(value) for value in values if value is not None}
+        if len(kinds) > 1:
             columns[name] = [None if value is None else str(value) for value in values]
     with atomic_path(directory.table) as temporary:
         pq.write_table(pa.table(columns), temporary)

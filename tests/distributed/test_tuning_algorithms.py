@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from ray import tune
+from ray.tune.experiment import Experiment
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.presets import preset
@@ -26,23 +28,35 @@ def record(directory: SearchDirectory, name: str, rho: float, status: str) -> No
     found.save()
 
 
-def samples(config: Config, count: int, path: Path) -> list[dict[str, object]]:
-    generator, space, _ = searcher(config, Draws(SPACE, config), SearchDirectory(path), 2)
-    from ray.tune.search.variant_generator import generate_variants
+def proposals(config: Config, path: Path, registered: str) -> list[dict[str, object]]:
+    """What random search proposes, in order."""
+    generator, space, count = searcher(config, Draws(SPACE, config), SearchDirectory(path), 0)
+    assert isinstance(generator, BasicVariantGenerator)
+    generator.add_configurations(Experiment(registered, run=registered, config=space, num_samples=count))
+    found = []
+    while (trial := generator.next_trial()) is not None:
+        found.append(dict(trial.config))
+    return found
 
-    del generate_variants
-    generator.set_search_properties(None, None, {})
-    generator.add_configurations(
-        {"x": {"run": "PPO", "config": space, "num_samples": config.tune.trials}}  # any registered name does
-    )
-    return [generator.next_trial().config for _ in range(count)]
+
+def test_random_search_begins_with_the_preset_and_repeats_with_its_seed(tmp_path: Path) -> None:
+    tune.register_trainable("a_trial", lambda config: None)
+    six = proposals(digits(trials=6), tmp_path, "a_trial")
+    assert len(six) == 6
+    assert six[0] == {"distill.rho": 0.01, "distill.beta_strategy": "equal"}
+    assert len({item["distill.rho"] for item in six}) == 6
+    assert proposals(digits(trials=9), tmp_path, "a_trial")[:6] == six, "more trials extend a search"
+    other = apply_overrides(digits(trials=6), {"seed": 1})
+    assert proposals(other, tmp_path, "a_trial")[1:] != six[1:]
+    without = proposals(digits(trials=6, start_with_preset=False), tmp_path, "a_trial")
+    assert all(item["distill.rho"] != 0.01 for item in without)
 
 
 def test_asha_counts_iterations() -> None:
     config = digits(budget=160, grace=40, reduction_factor=2)
     found = scheduler(config, Draws(SPACE, config))
     assert found._time_attr == "iteration"
-    assert [rung.milestone if hasattr(rung, "milestone") else rung[0] for rung in found._brackets[0]._rungs] == [80, 40]
+    assert [milestone for milestone, _ in found._brackets[0]._rungs] == [160, 80, 40]
 
 
 def test_a_grid_is_counted_whatever_trials_says(tmp_path: Path) -> None:

@@ -126,7 +126,9 @@ def test_modules_that_are_no_space_are_refused(tmp_path: Path, text: str, reason
 
 def test_ten_lines_make_a_space(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text('"""Mine."""\nfrom ray import tune\nparam_space = {"rho": tune.uniform(0, 0.1)}\n', encoding="utf-8")
+    path.write_text(
+        '"""Mine."""\nfrom ray import tune\nparam_space = {"rho": tune.uniform(0, 0.1)}\n', encoding="utf-8"
+    )
     space = load_space(str(path))
     assert (space.name, space.doc) == ("mine", "Mine.")
     assert set(check_space(space, digits())) == {"distill.rho"}

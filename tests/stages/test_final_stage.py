@@ -60,9 +60,7 @@ def test_a_configuration_that_diverges_does_not_end_the_stage(tiny: Callable[...
     config = tiny(tune__final_seeds=1)
     data, sink = real_data(config.data, torch.device("cpu")), Recorder()
     bad = Candidate("best-1", {"distill.lr_lr": 1e6}, 0.5)
-    rows = final_stage(
-        config, data, [CANDIDATES[0], bad], SearchDirectory(tmp_path), SerialExecutor(sink), sink
-    )
+    rows = final_stage(config, data, [CANDIDATES[0], bad], SearchDirectory(tmp_path), SerialExecutor(sink), sink)
     assert [row["status"] for row in rows] == ["finished", "diverged"]
     assert rows[1]["test_mean"] is None
     assert any("diverge" in message or "stopped at iteration" in message for message in sink.messages)

@@ -20,7 +20,7 @@ def rows(count: int = 40) -> list[dict[str, object]]:
 
 def test_importance_ranks_what_matters() -> None:
     found = importance(rows(), ["noise", "rate", "kind", "same"], "objective", seed=0)
-    assert [item.name for item in found][0] == "kind"
+    assert found[0].name == "kind"
     by_name = {item.name: item.mean for item in found}
     assert "same" not in by_name
     assert by_name["kind"] > 10 * by_name["noise"]
