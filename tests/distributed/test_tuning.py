@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ from ast_ray.distributed.tuning.buffers import SharedExperts, open_buffers
 from ast_ray.distributed.tuning.environment import quiet_tune
 from ast_ray.distributed.tuning.search import prepare, search
 from ast_ray.distributed.tuning.spaces import Space
+from ast_ray.distributed.tuning.watcher import Watcher
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data
 from ast_ray.stages.trial import ExpertCost, Trial, plan_trial
@@ -64,16 +67,21 @@ def capacity(root: Path) -> Iterator[Capacity]:
         yield dataclasses.replace(found, slots=min(2, found.slots))
 
 
+@pytest.fixture(scope="module")
+def keeper(capacity: Capacity) -> Any:
+    """One actor for the tests of buffers; searches start their own."""
+    return open_buffers("buffers-of-tests")
+
+
 def ten_trials(config: Config, data: RealData, path: Path) -> list[Trial]:
     search_directory = SearchDirectory(path)
     return [plan_trial(config, {"distill.rho": 0.01 * number}, data.data_id, search_directory) for number in range(10)]
 
 
 def test_ten_trials_that_want_one_new_buffer_train_it_once(
-    capacity: Capacity, data: RealData, root: Path, tmp_path: Path
+    keeper: Any, data: RealData, root: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(root, {**BUDGET, "expert.count": 4})
-    keeper = open_buffers()
     costs = [ExpertCost() for _ in range(10)]
 
     def provide(number: int, trial: Trial) -> None:
@@ -87,43 +95,56 @@ def test_ten_trials_that_want_one_new_buffer_train_it_once(
     assert trained == {(trials[0].buffer.folder.name, number): 1 for number in range(4)}
     assert sum(cost.trained > 0 for cost in costs) <= 4
     assert sum(cost.waited > 0 for cost in costs) >= 6
-    ray.kill(keeper)
 
 
 def test_a_dead_holders_expert_and_a_dead_keeper_hold_no_one_up(
-    capacity: Capacity, data: RealData, root: Path, tmp_path: Path
+    keeper: Any, data: RealData, root: Path, tmp_path: Path
 ) -> None:
     trial = ten_trials(tiny_config(root, BUDGET), data, tmp_path)[0]
     trial.buffer.prepare()
-    keeper = open_buffers()
     assert ray.get(keeper.need.remote(trial.buffer, "dead")).expert_id == 0
     ray.get(keeper.drop.remote("dead"))
     ray.kill(keeper, no_restart=False)
     SharedExperts(keeper, "alive")(trial, Recorder(), ExpertCost())
     assert [row["expert"] for row in expert_costs(trial.search)] == [0, 1]
-    ray.kill(keeper)
 
 
-def test_one_diverging_buffer_is_tried_once(capacity: Capacity, data: RealData, root: Path, tmp_path: Path) -> None:
+def test_one_diverging_buffer_is_tried_once(keeper: Any, data: RealData, root: Path, tmp_path: Path) -> None:
     trials = ten_trials(tiny_config(root, {**BUDGET, "expert.lr": 1e12}), data, tmp_path)
-    keeper = open_buffers()
     for number in range(2):
         with pytest.raises(DivergenceError, match="expert 0 diverged"):
             SharedExperts(keeper, str(number))(trials[number], Recorder(), ExpertCost())
     assert expert_costs(trials[0].search) == []
-    ray.kill(keeper)
+
+
+class KillOnce:
+    """Passes results on, and kills the worker of the first trial that reports a rung and is not done."""
+
+    def __init__(self, on_trial_result: Any) -> None:
+        self._pass_on, self.killed = on_trial_result, False
+
+    def __get__(self, watcher: Watcher, owner: type) -> Any:
+        def handle(iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+            self._pass_on(watcher, iteration, trials, trial, result, **info)
+            if not self.killed and result["status"] == "running":
+                self.killed = True
+                os.kill(result["pid"], signal.SIGKILL)
+
+        return handle
 
 
 @pytest.fixture(scope="module")
 def searched(
     capacity: Capacity, data: RealData, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Config, SearchDirectory, dict[str, Any], Rows]:
-    """A grid of four: one good, one that diverges, one that is no valid combination, one good again."""
+    """A grid of four: one good whose worker is killed at its first rung, one that diverges, two invalid ones."""
     config = tiny_config(root, {**BUDGET, "tune.searcher": "grid"})
     space = {"distill.max_start_epoch": tune.grid_search([2, 9]), "distill.lr_lr": tune.grid_search([1e-5, 1e6])}
     directory, sink = SearchDirectory(tmp_path_factory.mktemp("search")), Rows()
     draws = prepare(config, Space("mine", "", "", space, {}))
-    spent = search(config, data.data_id, draws, directory, capacity, sink)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watcher, "on_trial_result", KillOnce(Watcher.on_trial_result))
+        spent = search(config, data.data_id, draws, directory, capacity, sink)
     assert spent.wall > spent.busy / spent.slots > 0
     return config, directory, space, sink
 
@@ -140,6 +161,7 @@ def test_trials_that_break_are_recorded_and_the_search_goes_on(
     assert statuses == {(2, 1e-5): "finished", (2, 1e6): "diverged", (9, 1e-5): "invalid", (9, 1e6): "invalid"}
     assert [rung.iteration for rung in records[2, 1e-5].rungs] == [2, 4]
     assert Counter(row["expert"] for row in expert_costs(directory)) == {0: 1, 1: 1}
+    assert [message for message in sink.messages if "its worker was lost; it goes on" in message]
     ended = {row.number: row.status for row in sink.rows}
     assert sorted(ended.values()) == ["diverged", "finished", "invalid", "invalid"]
 

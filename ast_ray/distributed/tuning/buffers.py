@@ -67,9 +67,9 @@ class Buffers:
         self._changed.set()
 
 
-def open_buffers() -> Any:
+def open_buffers(name: str = NAME) -> Any:
     """Start the actor; it takes no CPU and comes back, with the files as its memory, when its process dies."""
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Buffers).options(name=NAME).remote()
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Buffers).options(name=name).remote()
 
 
 class SharedExperts:
