@@ -87,8 +87,8 @@ def artefacts(path: Path) -> dict[str, bytes]:
 def assert_same(one: Path, other: Path) -> None:
     """Fail with the names of the artefacts that differ."""
     left, right = artefacts(one), artefacts(other)
-    assert left.keys() == right.keys()
-    assert [name for name in left if left[name] != right[name]] == []
+    differing = sorted(left.keys() ^ right.keys()) + [name for name in left if left[name] != right.get(name, b"")]
+    assert not differing, f"not the same in {one} and {other}: {differing}"
 
 
 def subprocess_environment() -> dict[str, str]:

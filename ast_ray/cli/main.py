@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ast_ray import __version__
+from ast_ray.cli.data import data
 from ast_ray.cli.evaluate import evaluate
 from ast_ray.cli.info import info
 from ast_ray.cli.presets import presets
@@ -37,5 +38,5 @@ def main() -> None:
     """
 
 
-for command in (run, experts, distill, evaluate, tune, presets, info):
+for command in (run, experts, distill, evaluate, tune, presets, data, info):
     main.add_command(command)

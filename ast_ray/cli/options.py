@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from ast_ray.config import Config, Setting, apply_overrides, check, load_yaml, problems_of, schema
-from ast_ray.config.presets import PRESETS, preset
+from ast_ray.config import Config, DataConfig, Setting, apply_overrides, check, load_yaml, problems_of, schema
+from ast_ray.config.presets import DATASETS, PRESETS, preset
 from ast_ray.config.schema import aliases
 from ast_ray.errors import ConfigError, Problem, nearest
 
@@ -49,20 +50,29 @@ def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--preset``, ``--config`` and one option per setting."""
     for item in reversed([item for item in schema().values() if item.path not in _HIDDEN]):
         kind = item.kind.__name__ if not item.choices else "name"
-        function = click.option(*_flags(item), parameter(item), metavar=kind.upper(), default=None, help=_help(item))(
-            function
-        )
+        bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if item.kind is bool else {}
+        function = click.option(
+            *_flags(item), parameter(item), metavar=kind.upper(), default=None, help=_help(item), **bare
+        )(function)
+    function = click.option(
+        "--dataset",
+        "dataset_name",
+        metavar="NAME",
+        help=f"start from the preset of a dataset for --ipc: {', '.join(DATASETS)}; --source says where its images are",
+    )(function)
     function = click.option("--config", "config_file", metavar="FILE", help="settings from a YAML file")(function)
     return click.option(
         "--preset",
         "preset_name",
         metavar="NAME",
-        help=f"settings to start from, in place of the defaults below: {', '.join(PRESETS)}",
+        help=f"settings to start from, in place of the defaults below; {len(PRESETS)} of them: ast-ray presets list",
     )(function)
 
 
 def build_config(preset_name: str | None, config_file: str | None, options: dict[str, Any]) -> Config:
-    """Preset (default: digits), then file, then options; checked as a whole.
+    """Preset, then file, then options; checked as a whole.
+
+    Without a preset, ``--dataset`` or ``--source`` with ``--ipc`` choose one; with nothing at all it is digits.
 
     Raises:
         ConfigError: every problem at once.
@@ -70,7 +80,7 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
     given, problems = given_settings(options), unknown_options(options.pop("unknown", ()))
     base, config = Config(), None
     try:
-        base = Config() if config_file and not preset_name else preset(preset_name or "digits")
+        base = _start(preset_name, config_file, options.pop("dataset_name", None), given)
         if config_file:
             base = load_yaml(config_file, base)
     except ConfigError as error:
@@ -82,6 +92,37 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
     if config is None or problems:
         raise ConfigError(problems)
     return config
+
+
+def _start(preset_name: str | None, config_file: str | None, dataset: str | None, given: dict[str, Any]) -> Config:
+    """The configuration that file and options change."""
+    if dataset is not None and dataset not in DATASETS:
+        raise ConfigError([Problem("dataset", dataset, f"unknown dataset{nearest(dataset, DATASETS)}")])
+    if preset_name:
+        base = preset(preset_name)
+        if dataset is None:
+            return base
+        named = DATASETS[dataset].data
+        data = replace(base.data, source=named.source, subset=named.subset, image_size=named.image_size)
+        return replace(base, data=data)
+    if config_file:
+        return Config()
+    if dataset is None and "data.source" not in given:
+        return preset("digits")
+    return _chosen(dataset or "", given)
+
+
+def _chosen(dataset: str, given: dict[str, Any]) -> Config:
+    """The automatic preset for the data and the ipc among the options; unusable options are left to `check`."""
+    from ast_ray.stages.inspect_data import choose_config
+
+    named = DATASETS[dataset].data if dataset else DataConfig()
+    if _unusable(given):
+        return replace(Config(), data=named)
+    wanted = {name: value for name, value in given.items() if name.startswith("data.") or name == "distill.ipc"}
+    asked = apply_overrides(replace(Config(), data=named), wanted)
+    base = choose_config(asked.data, asked.distill.ipc, named=dataset)
+    return replace(base, distill=replace(base.distill, ipc=asked.distill.ipc))
 
 
 def unknown_options(words: Sequence[str]) -> list[Problem]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from ast_ray.cli.data import size_text
 from ast_ray.cli.errors import reported
-from ast_ray.config import to_dict, to_yaml
-from ast_ray.config.presets import PRESETS, preset
+from ast_ray.config import ComputeConfig, Config, to_dict, to_yaml
+from ast_ray.config.presets import PRESETS, cost, facts_of_preset, paper_accuracy, preset
+
+if TYPE_CHECKING:
+    from ast_ray.stages.hardware import Hardware
 
 
 @click.group()
@@ -22,15 +28,49 @@ def presets() -> None:
 @presets.command("list")
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
 def list_presets(as_json: bool) -> None:
-    """Names and what they are for."""
-    rows = {name: inspect.getdoc(function) or "" for name, function in PRESETS.items()}
+    """Names, published accuracy, and what a run would need on this machine (estimates)."""
+    from ast_ray.stages.hardware import measure
+
+    hardware = measure(ComputeConfig())
+    rows = {name: _row(function, hardware) for name, function in PRESETS.items()}
     if as_json:
-        click.echo(json.dumps({name: doc.splitlines()[0] for name, doc in rows.items()}))
+        click.echo(json.dumps(rows))
         return
-    table = Table("preset", "what")
-    for name, doc in rows.items():
-        table.add_row(name, doc.splitlines()[0])
-    Console().print(table)
+    note = "memory and time: estimates from counted arithmetic, low for small networks"
+    table = Table(title=f"{hardware.workers} x {hardware.device}, {hardware.rate / 1e9:.0f} GFLOP/s each; {note}")
+    table.add_column("preset", no_wrap=True)
+    for name in ("published %", "memory", "disk", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("what", no_wrap=True, overflow="ellipsis")
+    for name, row in rows.items():
+        reported_accuracy = "" if row["paper"] is None else f"{row['paper'][0]} ± {row['paper'][1]}"
+        cells = (size_text(row["memory_bytes"]), size_text(row["disk_bytes"]), duration_text(row["seconds"]))
+        table.add_row(name, reported_accuracy, *cells, row["what"])
+    console = Console()
+    console.print(table)
+    console.print("one whole preset with the sources of its values: ast-ray presets show NAME", highlight=False)
+
+
+def _row(function: Callable[[], Config], hardware: Hardware) -> dict[str, Any]:
+    """What the list tells of one preset; memory and seconds are estimates."""
+    config = function()
+    needed = cost(config, facts_of_preset(config))
+    what = (inspect.getdoc(function) or "").splitlines()[0]
+    return {
+        "what": what.partition(" (")[0].rstrip("."),
+        "paper": paper_accuracy(config.preset),
+        "memory_bytes": needed.memory,
+        "disk_bytes": needed.disk,
+        "seconds": needed.seconds(hardware.rate, workers=hardware.workers, methods=len(config.run.methods)),
+    }
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as a person reads them."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(1, seconds):.0f} s"
 
 
 @presets.command("show")

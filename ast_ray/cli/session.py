@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,15 @@ from rich.console import Console
 
 from ast_ray.cli.display import Display
 from ast_ray.config import Config
-from ast_ray.stages.context import real_data, resolve_device
+from ast_ray.stages.context import images_to_decode, prepare_images, real_data, resolve_device
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.run_setup import check_run, record_run
+from ast_ray.telemetry.progress import Update
 from ast_ray.telemetry.run_directory import RunDirectory
+
+WORTH_RAY = 2048
+"""Images from which decoding is spread over Ray tasks; fewer are decoded in threads before Ray is up."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,35 @@ def open_session(
     check_device(config)
     device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
     directory = RunDirectory((Path(out) if out else default_out(config)).expanduser().resolve())
-    data = real_data(config.data, device)
-    plan = Plan(config, data, directory, Path(buffer).expanduser().resolve() if buffer else None)
-    check_run(plan)
-    with Display(console, quiet=quiet) as display, open_executor(config, display) as executor:
+    with ExitStack() as stack:
+        display = stack.enter_context(Display(console, quiet=quiet))
+        executor = None
+        if config.compute.backend == "ray" and images_to_decode(config.data) >= WORTH_RAY:
+            executor = stack.enter_context(open_executor(config, display))
+        decode(config, display, on_ray=executor is not None)
+        data = real_data(config.data, device)
+        plan = Plan(config, data, directory, Path(buffer).expanduser().resolve() if buffer else None)
+        check_run(plan)
+        executor = executor or stack.enter_context(open_executor(config, display))
         record_run(plan, command_line())
         yield Session(plan, executor, display)
+
+
+def decode(config: Config, display: Display, *, on_ray: bool) -> None:
+    """Decode the images once, in Ray tasks or threads, with progress; say what was left out."""
+
+    def progress(what: str, done: int, total: int) -> None:
+        display.update(Update(what, done, total))
+
+    if on_ray:
+        from ast_ray.distributed.decoding import RayMapper
+
+        mapper = RayMapper(max_attempts=config.compute.max_attempts)
+        warnings = prepare_images(config.data, mapper=mapper, progress=progress)
+    else:
+        warnings = prepare_images(config.data, progress=progress)
+    for warning in warnings:
+        display.say(warning)
 
 
 def check_device(config: Config) -> None:

@@ -17,7 +17,7 @@ from ast_ray.config.settings import Config
 FORMAT = 1
 _NOT_CONTENT = {
     "distill": ("validate_every", "validate_networks", "checkpoint_every", "log_every", "gradient"),
-    "data": ("root", "download", "source"),
+    "data": ("root", "download", "source", "placement"),
     "expert": ("count",),
 }
 

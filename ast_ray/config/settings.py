@@ -15,16 +15,48 @@ DSA_ALL = "color_crop_cutout_flip_scale_rotate"
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Where the real images come from and how they are split and normalised."""
+    """Where the real images come from, how they are decoded, split and normalised (docs/data.md)."""
 
-    source: str = setting("digits", "digits, cifar10 (torchvision), or a folder of Parquet shards with image and label")
-    root: str = setting("~/.cache/ast-ray", "folder for downloads")
+    source: str = setting(
+        "digits",
+        "a known dataset (digits, mnist, fashion-mnist, svhn, cifar10, cifar100, tiny-imagenet, imagenet), or the path "
+        "of an image folder, a Parquet folder or file, or an .npz file",
+    )
+    root: str = setting("~/.cache/ast-ray", "folder for downloads and decoded images")
     download: bool = setting(True, "let torchvision download a missing dataset")
+    subset: Literal["", "nette", "woof", "fruit", "meow", "squawk", "yellow"] = setting(
+        "", "ten ImageNet classes to take from an ILSVRC folder or an extracted subset; empty = not ImageNet"
+    )
     train_size: int = setting(0, "training images kept, the same number per class; 0 = all", low=0)
     validation_size: int = setting(0, "images held out of the training split for every choice; 0 = a tenth", low=0)
     split_seed: int = setting(0, "seed of the validation split and of the training subset", low=0)
+    test_fraction: float = setting(
+        0.2, "share of every class held out as the test split when the source has none", above=0, below=1
+    )
+    image_size: int = setting(
+        0, "pixels per side; 0 = as stored if all are one size up to 128, else 128, 64 or 32", low=0, high=1024
+    )
+    resize: Literal["crop", "stretch"] = setting(
+        "crop", "crop: shorter side to image_size, then the centre; stretch: both sides, whatever the shape"
+    )
+    channels: Literal["auto", "grey", "rgb"] = setting("auto", "auto = grey when every image is, else rgb")
+    skip_corrupt: bool = setting(
+        False, "go on without unreadable images, unusable annotations and empty classes, and say how many"
+    )
     preprocess: Literal["standard", "zca", "none"] = setting(
         "standard", "standard: subtract mean, divide by std per channel; zca: whitening (eps 0.1) instead"
+    )
+    statistics: Literal[
+        "auto", "computed", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn", "tiny-imagenet", "imagenet"
+    ] = setting(
+        "auto",
+        "mean and std of preprocess = standard: computed over the training split, or the literature's constants of a "
+        "dataset; auto = those of a source given by name, else computed",
+    )
+    placement: Literal["auto", "float", "uint8", "stream"] = setting(
+        "auto",
+        "real images during training: float on the device, uint8 on the device, or read batch by batch from the cache; "
+        "auto = the first that fits",
     )
 
 
@@ -150,6 +182,11 @@ class ComputeConfig:
 class RunConfig:
     """What `ast-ray run` compares."""
 
+    mtt_lr_lr: float = setting(
+        0.0,
+        "distill.lr_lr of method mtt, whose experts move less, which makes alpha's gradient larger; 0 = distill.lr_lr",
+        low=0,
+    )
     methods: tuple[Literal["ast", "mtt"], ...] = setting(
         ("ast", "mtt"), "distillation methods; ast = the settings given"
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ast_ray.config.settings import EvaluateConfig
 from ast_ray.core.augmentation import apply, draw, operations
+from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.errors import DivergenceError
 
@@ -52,7 +53,7 @@ class Recipe:
         )
 
 
-def train_network(network: Network, images: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> None:
+def train_network(network: Network, images: Images, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> None:
     """Train the network in place on images [n, C, H, W], labels int64 [n].
 
     Raises:
@@ -81,7 +82,7 @@ def train_network(network: Network, images: Tensor, labels: Tensor, recipe: Reci
 
 
 @torch.no_grad()
-def score(network: Network, images: Tensor, labels: Tensor, *, batch_size: int = 500) -> Score:
+def score(network: Network, images: Images, labels: Tensor, *, batch_size: int = 500) -> Score:
     """Top-1 accuracy and loss on real images [n, C, H, W], labels int64 [n]."""
     network.eval()
     correct, loss = 0, 0.0

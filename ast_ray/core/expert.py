@@ -12,6 +12,7 @@ from torch import Tensor
 from ast_ray.config.settings import ExpertConfig
 from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.flat_params import FlatSpec, call, flatten
+from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.rng import stream
 from ast_ray.core.smoothness import clipped_loss_coefficient, gradient_penalty
@@ -29,7 +30,7 @@ class EpochRecord:
 
 
 def train_expert(
-    network: Network, images: Tensor, labels: Tensor, config: ExpertConfig, *, seed: int, expert_id: int
+    network: Network, images: Images, labels: Tensor, config: ExpertConfig, *, seed: int, expert_id: int
 ) -> Iterator[EpochRecord]:
     """Train one expert from the network's present weights and yield theta [P] at epochs 0..E.
 

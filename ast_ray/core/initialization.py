@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.rng import stream, stream_seed
 from ast_ray.errors import DataError
@@ -58,7 +59,7 @@ def rows_by_class(labels: Tensor, classes: int, ipc: int) -> list[Tensor]:
 
 def initial_rows(
     kind: Literal["representative", "random-real"],
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     classes: int,
     ipc: int,
@@ -93,7 +94,7 @@ def initial_rows(
 
 def initial_images(
     kind: Literal["representative", "random-real", "noise"],
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     classes: int,
     ipc: int,
@@ -108,6 +109,6 @@ def initial_images(
         rows_by_class(labels, classes, ipc)
         shape = (classes * ipc, *images.shape[1:])
         noise = torch.randn(shape, generator=stream(seed, "init", "noise"))
-        return noise.to(images), synthetic_labels
+        return noise.to(images.device, images.dtype), synthetic_labels
     rows = initial_rows(kind, images, labels, classes, ipc, seed=seed, network=network, clusters=clusters)
     return images[rows.to(images.device)].clone(), synthetic_labels

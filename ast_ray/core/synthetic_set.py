@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ast_ray.core.whitening import Whitening
+
 
 @dataclass(frozen=True, eq=False)
 class SyntheticSet:
@@ -21,7 +23,7 @@ class SyntheticSet:
         augmentation: DSA operations to train with (``augmentation.draw`` and ``apply``).
         siamese: whether a draw is shared over the batch.
         mean, std: per channel; pixel = image * std + mean, in [0, 1]. Unused with ``whitening``.
-        whitening: ZCA (mean [D], matrix [D, D], inverse [D, D]) or None; pixel = image @ inverse + mean.
+        whitening: fitted ZCA, or None; it whitens pixels and undoes it.
         provenance: where it came from: config, fingerprints, iteration, versions.
     """
 
@@ -33,7 +35,7 @@ class SyntheticSet:
     siamese: bool = False
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    whitening: tuple[Tensor, Tensor, Tensor] | None = None
+    whitening: Whitening | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -52,16 +54,13 @@ class SyntheticSet:
     def pixels(self) -> Tensor:
         """Displayable images [S, C, H, W], clipped to [0, 1]."""
         if self.whitening is not None:
-            mean, _, inverse = self.whitening
-            flat = self.images.flatten(1) @ inverse + mean
-            return flat.view_as(self.images).clamp(0, 1)
+            return self.whitening.undo(self.images).clamp(0, 1)
         shape = (1, -1, 1, 1)
         return (self.images * torch.tensor(self.std).view(shape) + torch.tensor(self.mean).view(shape)).clamp(0, 1)
 
     def to_model_space(self, pixels: Tensor) -> Tensor:
         """Prepare real images [n, C, H, W] in [0, 1] the way the synthetic ones are."""
         if self.whitening is not None:
-            mean, matrix, _ = self.whitening
-            return ((pixels.flatten(1) - mean) @ matrix).view_as(pixels)
+            return self.whitening.apply(pixels)
         shape = (1, -1, 1, 1)
         return (pixels - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)

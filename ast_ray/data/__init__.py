@@ -1,4 +1,4 @@
-"""Real images: read, checked, decoded once, split and normalised into one tensor per split. No Ray."""
+"""Real images: listed, decoded once into a cache, checked, split and normalised. No Ray."""
 
 from ast_ray.data.preprocess import Preprocessing
 from ast_ray.data.real import RealData, load_real_data

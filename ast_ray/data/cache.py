@@ -1,63 +1,111 @@
-"""Decode once: a dataset's uint8 tensors in one safetensors file, memory-mapped afterwards."""
+"""Decode once: a dataset's uint8 tensors in one safetensors file, memory-mapped afterwards.
+
+A file is named by what it holds: the source's content and everything that decides how its images are decoded.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import tempfile
+import re
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from ast_ray.data.sources.base import DecodedDataset, Source, checked
+from ast_ray.config.settings import DataConfig
+from ast_ray.data.sources.base import DecodedDataset, Source
 
-_TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
-_FORMAT = "1"
-
-
-def cache_path(root: Path, key: str) -> Path:
-    """Where the decoded tensors of a source lie."""
-    return root / "decoded" / f"{key.replace('/', '_')[-80:]}-v{_FORMAT}.safetensors"
+TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
+FORMAT = "2"
+_STALE_SECONDS = 3600
 
 
-def decoded(source: Source, root: Path) -> tuple[DecodedDataset, str]:
-    """Return a source's dataset and content id, from the cache or by decoding and filling it.
+@dataclass(frozen=True)
+class CachedFile:
+    """One file of the cache, as ``ast-ray data list`` shows it; ``kind`` is images or whitening."""
 
-    An unwritable cache is no error: the dataset is then decoded each time.
-    """
-    path = cache_path(root, source.key)
-    found = _read(path)
-    if found is not None:
-        return found
-    dataset = checked(source.name, source.decode())
-    identity = dataset.content_id()
-    _write(path, dataset, identity)
-    return dataset, identity
+    path: Path
+    kind: str
+    source: str
+    content_id: str
+    images: int
+    shape: tuple[int, ...]
+    size_bytes: int
+    modified: float
 
 
-def _read(path: Path) -> tuple[DecodedDataset, str] | None:
+def cache_folder(config: DataConfig) -> Path:
+    """Where decoded images lie."""
+    return Path(config.root).expanduser() / "decoded"
+
+
+def cache_path(source: Source, config: DataConfig) -> Path:
+    """Where the decoded tensors of a source under these settings lie."""
+    choices = [FORMAT, source.key, source.image_size, config.image_size, config.resize, config.channels]
+    choices += [config.skip_corrupt, config.test_fraction]
+    digest = hashlib.sha256(json.dumps(choices).encode()).hexdigest()[:16]
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(source.name).stem).strip("-")[:40]
+    return cache_folder(config) / f"{slug or 'images'}-{digest}.safetensors"
+
+
+def read_cached(path: Path) -> tuple[DecodedDataset, str] | None:
+    """Return dataset and content id, mapped from the file; None when it is absent or not a whole file."""
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+            tensors = {name: file.get_tensor(name) for name in TENSORS}
     except (SafetensorError, OSError):
         return None
-    return DecodedDataset(**tensors, class_names=tuple(json.loads(metadata["class_names"]))), metadata["content_id"]
+    facts = json.loads(metadata["facts"])
+    dataset = DecodedDataset(
+        **tensors,
+        class_names=tuple(facts["class_names"]),
+        notes=tuple(facts["notes"]),
+        warnings=tuple(facts["warnings"]),
+    )
+    return dataset, metadata["content_id"]
 
 
-def _write(path: Path, dataset: DecodedDataset, identity: str) -> None:
-    metadata = {"class_names": json.dumps(dataset.class_names), "content_id": identity}
+def list_cache(config: DataConfig) -> list[CachedFile]:
+    """Everything in the cache, newest first; unreadable files are shown with an empty source."""
+    found = [_describe(path) for path in cache_folder(config).glob("*.safetensors")]
+    return sorted(found, key=lambda item: item.modified, reverse=True)
+
+
+def _describe(path: Path) -> CachedFile:
+    stat = path.stat()
+    kind = "whitening" if path.stem.endswith("-zca") else "images"
+    source, identity, images, shape = "", "", 0, ()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".decoding-")
-        os.close(handle)
-    except OSError:
-        return
-    try:
-        save_file({name: getattr(dataset, name).contiguous() for name in _TENSORS}, temporary, metadata)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError):
-        Path(temporary).unlink(missing_ok=True)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            identity = metadata.get("content_id", "")
+            if kind == "images":
+                source = json.loads(metadata["facts"])["source"]
+                counts = [file.get_slice(name).get_shape() for name in ("train_images", "test_images")]
+                images, shape = sum(count[0] for count in counts), tuple(counts[0][1:])
+    except (SafetensorError, OSError, KeyError, ValueError):
+        kind = "unreadable"
+    return CachedFile(path, kind, source, identity, images, shape, stat.st_size, stat.st_mtime)
+
+
+def clear_cache(config: DataConfig, names: tuple[str, ...] = ()) -> list[CachedFile]:
+    """Delete the files whose name, source or content id is among ``names`` (none given: all); return them.
+
+    Left-overs of interrupted decoding go with them once they are an hour old.
+    """
+    for partial in cache_folder(config).glob(".partial-*"):
+        if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
+            partial.unlink(missing_ok=True)
+    chosen = [item for item in list_cache(config) if not names or _matches(item, names)]
+    for item in chosen:
+        item.path.unlink(missing_ok=True)
+    return chosen
+
+
+def _matches(item: CachedFile, names: tuple[str, ...]) -> bool:
+    return bool({item.path.name, item.path.stem, item.source, item.content_id} & set(names))

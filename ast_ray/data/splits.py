@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from ast_ray.errors import ConfigError, Problem
+from ast_ray.data.sources.chunks import Chunk
+from ast_ray.errors import ConfigError, DataError, Problem
+
+_LEAST = 3
 
 
 def split_rows(labels: Tensor, *, validation_size: int, train_size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -47,3 +52,42 @@ def _stratified(labels: Tensor, order: Tensor, size: int, classes: int) -> Tenso
     depth = max(len(queue) for queue in queues)
     turns = [queue[turn] for turn in range(depth) for queue in queues if turn < len(queue)]
     return torch.stack(turns[:size])
+
+
+def held_out(
+    name: str, chunks: Sequence[Chunk], class_names: Sequence[str], fraction: float
+) -> tuple[tuple[Chunk, ...], tuple[Chunk, ...]]:
+    """Split chunks into training and test ones: the same ``fraction`` of every class, at least one image.
+
+    The choice depends on the labels' order alone, not on any seed of the settings: runs that differ in ``split_seed``
+    share one test split.
+
+    Raises:
+        DataError: a class has too few images for a training, a validation and a test image.
+    """
+    labels = torch.tensor([label for chunk in chunks for label in chunk.labels])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    small = []
+    for label, class_name in enumerate(class_names):
+        members = order[labels[order] == label]
+        if len(members) < _LEAST:
+            small.append(f"{class_name} ({len(members)})")
+            continue
+        count = min(max(1, round(fraction * len(members))), len(members) - _LEAST + 1)
+        test[members[:count]] = True
+    if small:
+        raise DataError(
+            f"{name}: {len(small)} classes have fewer than {_LEAST} images (one each to train, validate and test): "
+            f"{', '.join(small[:5])}"
+        )
+    parts: tuple[list[Chunk], list[Chunk]] = ([], [])
+    start = 0
+    for chunk in chunks:
+        chosen = test[start : start + len(chunk.labels)]
+        start += len(chunk.labels)
+        for wanted, kept in ((False, parts[0]), (True, parts[1])):
+            places = torch.nonzero(chosen == wanted).flatten().tolist()
+            if places:
+                kept.append(chunk.take(places))
+    return tuple(parts[0]), tuple(parts[1])

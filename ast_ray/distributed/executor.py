@@ -68,7 +68,7 @@ class _Round:
         self._idle: list[Slot] = list(slots)
         self._running: dict[ray.ObjectRef[Any], tuple[Slot, Any]] = {}
         self._attempts: Counter[str] = Counter()
-        self._failures: list[tuple[str, AstRayError]] = []
+        self._failures: list[tuple[str, Exception]] = []
 
     def results(self, board: Any) -> Iterator[Any]:
         """Yield results as jobs finish; raise the failures at the end."""
@@ -107,6 +107,4 @@ class _Round:
 
     def _failed(self, job: Any, error: RayTaskError) -> None:
         cause = error.cause
-        if not isinstance(cause, AstRayError):
-            raise error
-        self._failures.append((job.key, cause))
+        self._failures.append((job.key, cause if isinstance(cause, AstRayError) else error))

@@ -9,7 +9,8 @@ from functools import lru_cache
 import torch
 
 from ast_ray.config.settings import ComputeConfig, DataConfig
-from ast_ray.data.real import RealData, load_real_data
+from ast_ray.data.mapping import Mapper, Progress, no_progress, threads
+from ast_ray.data.real import RealData, images_to_decode, load_dataset, load_real_data
 from ast_ray.errors import ResourceError
 
 
@@ -38,5 +39,20 @@ def torch_threads(count: int) -> Iterator[None]:
 
 @lru_cache(maxsize=2)
 def real_data(config: DataConfig, device: torch.device) -> RealData:
-    """The real images, loaded once per process."""
-    return load_real_data(config, device)
+    """The real images, loaded once per process; on one thread, since the last bit of a sum depends on how many add."""
+    with torch_threads(1):
+        return load_real_data(config, device)
+
+
+def prepare_images(
+    config: DataConfig, *, mapper: Mapper = threads, progress: Progress = no_progress
+) -> tuple[str, ...]:
+    """Decode the images into the cache unless they are there; return what was left out, in words.
+
+    Raises:
+        DataError: the source cannot be read; ConfigError: it does not exist.
+    """
+    return load_dataset(config, mapper=mapper, progress=progress)[1].warnings
+
+
+__all__ = ["images_to_decode", "prepare_images", "real_data", "resolve_device", "torch_threads"]

@@ -14,6 +14,7 @@ from torch import Tensor
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config
 from ast_ray.core.evaluation import Recipe
+from ast_ray.core.images import Images
 from ast_ray.core.initialization import initial_rows
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream, stream_seed
@@ -105,7 +106,7 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
     return row
 
 
-def _training_set(job: EvaluationJob, data: RealData) -> tuple[Tensor, Tensor, Recipe]:
+def _training_set(job: EvaluationJob, data: RealData) -> tuple[Images, Tensor, Recipe]:
     """The images [S, C, H, W], labels [S] and recipe of a job."""
     config = job.config
     evaluate, augmentation = config.evaluate, config.distill.augmentation

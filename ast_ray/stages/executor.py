@@ -37,7 +37,7 @@ class Executor(Protocol):
         """
 
 
-def raise_failures(failures: Sequence[tuple[str, AstRayError]], total: int) -> None:
+def raise_failures(failures: Sequence[tuple[str, Exception]], total: int) -> None:
     """Raise the first failure, naming how many jobs failed; nothing when there is none."""
     if not failures:
         return

@@ -59,7 +59,9 @@ def _earlier(directory: SearchDirectory) -> list[Any]:
 def _content(config: Config) -> dict[str, Any]:
     values = {name: value for name, value in to_dict(config).items() if name not in ("compute", "preset", "run")}
     values["tune"] = {name: value for name, value in values["tune"].items() if name not in (*FREE, "space")}
-    values["data"] = {name: value for name, value in values["data"].items() if name not in ("root", "download")}
+    values["data"] = {
+        name: value for name, value in values["data"].items() if name not in ("root", "download", "placement")
+    }
     return values
 
 

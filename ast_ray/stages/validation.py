@@ -6,13 +6,14 @@ from torch import Tensor
 
 from ast_ray.config.settings import Config
 from ast_ray.core.evaluation import Recipe, Score, score, train_network
+from ast_ray.core.images import Images
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 
 
 def train_and_score(
-    config: Config, data: RealData, images: Tensor, labels: Tensor, recipe: Recipe, *, role: str, index: int, test: bool
+    config: Config, data: RealData, images: Images, labels: Tensor, recipe: Recipe, *, role: str, index: int, test: bool
 ) -> Score:
     """Train network ``index`` on images [S, C, H, W] and score it; streams derive from (seed, role, index)."""
     network = build(config.network, data.image_shape, data.classes, stream(config.seed, role, index, "init"))

@@ -11,11 +11,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.core.whitening import Whitening
 from ast_ray.errors import StoreError
 from ast_ray.store.atomic import atomic_path, write_json
 
 FORMAT = "ast-ray synthetic set 1"
-_WHITENING = ("whitening_mean", "whitening_matrix", "whitening_inverse")
 
 
 def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
@@ -23,7 +23,9 @@ def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
     description = _describe(synthetic)
     tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels}
     if synthetic.whitening is not None:
-        tensors.update(zip(_WHITENING, synthetic.whitening, strict=True))
+        whitening = synthetic.whitening
+        parts = {"mean": whitening.mean, "vectors": whitening.vectors, "scale": whitening.scale}
+        tensors.update({f"whitening_{name}": part.float() for name, part in parts.items()})
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {"description": json.dumps(description)})
@@ -71,7 +73,7 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
     whitening = None
     if "whitening_mean" in tensors:
-        whitening = (tensors["whitening_mean"], tensors["whitening_matrix"], tensors["whitening_inverse"])
+        whitening = Whitening(*(tensors[f"whitening_{name}"] for name in ("mean", "vectors", "scale")))
     return SyntheticSet(
         images=tensors["images"],
         labels=tensors["labels"].to(torch.int64),

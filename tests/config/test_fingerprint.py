@@ -23,7 +23,7 @@ from ast_ray.config import (
 EXPERT = ("seed", "data.", "network.", "expert.")
 SYNTHETIC = (*EXPERT, "distill.")
 PROTOCOL = ("passes", "batch_size", "momentum", "weight_decay", "lr", "lr_decay_pass", "lr_decay_factor")
-ELSEWHERE = ("data.source", "data.root", "data.download")
+ELSEWHERE = ("data.source", "data.root", "data.download", "data.placement")
 HOW_NOT_WHAT = ("distill.checkpoint_every", "distill.log_every", "distill.gradient")
 
 

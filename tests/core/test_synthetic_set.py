@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from ast_ray.core.rng import stream
 from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.core.whitening import Whitening
 
 MEAN, STD = (0.5, 0.25), (0.2, 0.5)
 
@@ -29,10 +30,9 @@ def pixels() -> torch.Tensor:
 
 
 @pytest.fixture
-def whitening() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """An asymmetric matrix and its inverse, so that a wrong side or a wrong order shows."""
-    matrix = torch.eye(18) + 0.1 * torch.randn(18, 18, generator=stream(1, "whitening"))
-    return torch.full((18,), 0.5), matrix, torch.linalg.inv(matrix)
+def whitening() -> Whitening:
+    vectors = torch.linalg.qr(torch.randn(18, 18, generator=stream(1, "whitening"))).Q
+    return Whitening(torch.full((18,), 0.5), vectors, torch.linspace(0.3, 3, 18))
 
 
 def test_standard_space_by_hand(pixels):
@@ -49,10 +49,9 @@ def test_standard_round_trip(pixels):
 
 def test_whitened_round_trip(pixels, whitening):
     model_space = _set(pixels, whitening=whitening).to_model_space(pixels)
-    flat = pixels.flatten(1).numpy()
-    np.testing.assert_allclose(
-        model_space.flatten(1), (flat - whitening[0].numpy()) @ whitening[1].numpy(), rtol=1e-4, atol=1e-5
-    )
+    flat, vectors = pixels.flatten(1).numpy(), whitening.vectors.numpy()
+    matrix = vectors @ np.diag(1 / whitening.scale.numpy()) @ vectors.T
+    np.testing.assert_allclose(model_space.flatten(1), (flat - 0.5) @ matrix, rtol=1e-4, atol=1e-5)
     assert torch.allclose(_set(model_space, whitening=whitening).pixels(), pixels, atol=1e-5)
 
 

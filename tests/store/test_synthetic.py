@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.core.whitening import Whitening
 from ast_ray.errors import StoreError
 from ast_ray.store.checkpoint import Checkpoint, write_checkpoint
 from ast_ray.store.synthetic import load_synthetic, save_synthetic
@@ -20,8 +21,8 @@ def example(*, whitened: bool = False) -> SyntheticSet:
     size = 2 * 3 * 3
     whitening = None
     if whitened:
-        mean, matrix = torch.rand(size, generator=generator), torch.randn(size, size, generator=generator)
-        whitening = (mean, matrix, torch.linalg.inv(matrix))
+        vectors = torch.linalg.qr(torch.randn(size, size, generator=generator)).Q
+        whitening = Whitening(torch.rand(size, generator=generator), vectors, torch.linspace(0.3, 3, size))
     return SyntheticSet(
         images=torch.randn(4, 2, 3, 3, generator=generator),
         labels=torch.tensor([0, 0, 1, 1]),
@@ -47,7 +48,9 @@ def test_round_trip(tmp_path: Path, whitened: bool) -> None:
             assert torch.equal(before, after)
             assert before.dtype == after.dtype
         elif item.name == "whitening" and whitened:
-            assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+            assert all(
+                torch.equal(getattr(before, part), getattr(after, part)) for part in ("mean", "vectors", "scale")
+            )
         else:
             assert before == after, item.name
     assert torch.equal(found.pixels(), original.pixels())

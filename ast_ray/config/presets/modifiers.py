@@ -11,7 +11,8 @@ def as_mtt(config: Config) -> Config:
     """Matching Training Trajectories: every AST component off, the same budget.
 
     Experts: plain SGD at 0.01 without weight decay or decay of the rate (MTT's buffer). Student: random real start,
-    nu = 1, matched at the end only, no perturbation. Iterations, N, M, T+, ipc and learning rates stay as they are.
+    nu = 1, matched at the end only, no perturbation. Iterations, N, M, T+, ipc and learning rates stay as they are, but
+    for ``run.mtt_lr_lr``: alpha's gradient grows with the inverse of the distance the experts cover.
     """
     expert = dataclasses.replace(
         config.expert,
@@ -30,6 +31,7 @@ def as_mtt(config: Config) -> Config:
         beta_strategy="final",
         rho=0.0,
         student_momentum=0.0,
+        lr_lr=config.run.mtt_lr_lr or config.distill.lr_lr,
         dropout=0.0,
         start_epoch_window=0,
     )

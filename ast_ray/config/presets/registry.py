@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ast_ray.config.presets.cifar10 import cifar10_cpu, cifar10_ipc1, cifar10_ipc10
+from ast_ray.config.presets.cifar10 import cifar10_cpu
+from ast_ray.config.presets.datasets import DATASETS, DatasetFacts
 from ast_ray.config.presets.digits import digits
 from ast_ray.config.presets.modifiers import as_mtt
+from ast_ray.config.presets.published import published_presets
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, nearest
 
 PRESETS: dict[str, Callable[[], Config]] = {
     "digits": digits,
-    "cifar10-ipc1": cifar10_ipc1,
-    "cifar10-ipc10": cifar10_ipc10,
     "cifar10-cpu": cifar10_cpu,
+    **published_presets(),
 }
 
 
@@ -32,3 +33,8 @@ def preset(name: str) -> Config:
 def method_config(config: Config, method: str) -> Config:
     """Return the settings of one method of a run: ``ast`` as given, ``mtt`` with every component off."""
     return as_mtt(config) if method == "mtt" else config
+
+
+def facts_of_preset(config: Config) -> DatasetFacts:
+    """What is known of the dataset a preset is for."""
+    return DATASETS[config.data.subset or config.data.source]

@@ -1,4 +1,7 @@
-"""The interface of a source and the checks every decoded dataset has to pass."""
+"""The interface of a source, and the checks every decoded dataset has to pass.
+
+A source lists chunks of images without decoding them; `data.decode` decodes a chunk wherever it is told to.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ast_ray.data.sources.chunks import Chunk, Failure
 from ast_ray.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedDataset:
-    """Images as stored: uint8 [n, C, H, W] and int64 [n] per split, and K class names."""
+    """Images as stored: uint8 [n, C, H, W] and int64 [n] per split, and K class names.
+
+    ``notes`` say what decoding did (sizes, converted images), ``warnings`` what it left out.
+    """
 
     train_images: Tensor
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def content_id(self) -> str:
         """Hash of pixels, labels and names: the same images from another container have the same id."""
@@ -31,13 +40,33 @@ class DecodedDataset:
         return digest.hexdigest()[:16]
 
 
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """What a source holds, before decoding: chunks per split in order, class names, and what is wrong already.
+
+    An empty ``test`` means that the source has no test split and one is to be held out of ``train``.
+    """
+
+    train: tuple[Chunk, ...]
+    test: tuple[Chunk, ...]
+    class_names: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Source:
-    """A dataset that can be decoded; ``key`` names its content cheaply, for the cache."""
+    """A dataset that can be listed and then decoded.
+
+    ``key`` names its content cheaply, for the cache; ``statistics`` the dataset whose constants normalise it, if any;
+    ``image_size`` the side it is resized to unless the settings say otherwise (0 = by what it holds).
+    """
 
     name: str
     key: str
-    decode: Callable[[], DecodedDataset]
+    listing: Callable[[], Listing]
+    statistics: str = ""
+    image_size: int = 0
 
 
 def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:
@@ -66,3 +95,17 @@ def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:
                 f"training images {tuple(dataset.train_images.shape[1:])}"
             )
     return dataset
+
+
+def check_names(name: str, class_names: tuple[str, ...]) -> None:
+    """Raise `DataError` for class names that are the same but for case and surrounding space."""
+    first: dict[str, str] = {}
+    clashes = []
+    for item in class_names:
+        known = first.setdefault(item.strip().casefold(), item)
+        if known is not item:
+            clashes.append(f"{known!r} and {item!r}")
+    if clashes:
+        raise DataError(
+            f"{name}: {len(clashes)} duplicate classes: {', '.join(clashes[:5])}; merge or rename one of each pair"
+        )

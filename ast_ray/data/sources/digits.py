@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from ast_ray.data.sources.base import DecodedDataset, Source
+from ast_ray.data.sources.base import Listing, Source
+from ast_ray.data.sources.chunks import pixel_chunks
 
 TEST_IMAGES = 500
 
@@ -14,12 +15,11 @@ TEST_IMAGES = 500
 def digits() -> Source:
     """The digits with a fixed stratified split: 1,297 training and 500 test images (the set has none of its own)."""
 
-    def decode() -> DecodedDataset:
+    def listing() -> Listing:
         bunch = load_digits()
-        pixels = (torch.from_numpy(bunch.images) * (255 / 16)).round().to(torch.uint8)[:, None]
-        labels = torch.from_numpy(bunch.target).long()
+        pixels, labels = (bunch.images * (255 / 16)).round().astype(np.uint8), bunch.target
         train, test = train_test_split(range(len(labels)), test_size=TEST_IMAGES, random_state=0, stratify=labels)
         names = tuple(str(name) for name in bunch.target_names)
-        return DecodedDataset(pixels[train], labels[train], pixels[test], labels[test], names)
+        return Listing(pixel_chunks(pixels[train], labels[train]), pixel_chunks(pixels[test], labels[test]), names)
 
-    return Source("digits", "digits-sklearn-500", decode)
+    return Source("digits", "digits-sklearn-500", listing)

@@ -1,136 +1,140 @@
-"""A folder of Parquet shards in the Hugging Face image layout.
+"""Parquet shards in the Hugging Face image layout: a folder of them, its ``data/`` folder, or one file.
 
-``train-*.parquet`` and ``test-*.parquet`` (or ``validation-*``/``val-*`` as the test split) hold a column ``image``, a
-struct of encoded ``bytes`` and ``path``, and an integer column ``label``. Class names come from the schema's metadata.
+``train*.parquet`` and ``test*.parquet`` (or ``validation*``, ``val*``) are the splits; without those names every shard
+is training data. A column ``image`` (or ``img``) is a struct of encoded ``bytes`` and ``path``, a column ``label`` (or
+``fine_label``) holds integers or names. Class names come from the schema's metadata.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from PIL import Image, UnidentifiedImageError
 
-from ast_ray.data.sources.base import DecodedDataset, Source
+from ast_ray.data.sources.base import Listing, Source
+from ast_ray.data.sources.chunks import CHUNK, Failure, ParquetRows
+from ast_ray.data.sources.files import content_key
 from ast_ray.errors import DataError
 
 _TEST_PREFIXES = ("test", "validation", "val")
+_IMAGE, _LABEL = ("image", "img"), ("label", "fine_label")
 
 
-def parquet_folder(folder: Path) -> Source:
-    """Open a folder of shards; its content key is the hash of every file's bytes.
+def parquet_source(path: Path) -> Source:
+    """Open a folder of shards or a single file.
 
     Raises:
-        DataError: no training or test shards, or a file that cannot be read.
+        DataError: test shards without training shards, or (when listed) a file that cannot be read.
     """
-    train = sorted(folder.glob("train*.parquet"))
-    test = next((found for name in _TEST_PREFIXES if (found := sorted(folder.glob(f"{name}*.parquet")))), [])
-    if not train or not test:
-        missing = "train-*.parquet" if not train else "test-*.parquet"
-        held = sorted(path.name for path in folder.iterdir())[:5]
-        raise DataError(f"{folder}: no {missing} in this folder (it holds {', '.join(held) or 'nothing'})")
-    digest = hashlib.sha256()
-    for path in (*train, *test):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    folder, files = _shards(path)
+    train = [file for file in files if file.name.startswith("train")]
+    test = next((found for name in _TEST_PREFIXES if (found := [f for f in files if f.name.startswith(name)])), [])
+    if test and not train:
+        held = ", ".join(file.name for file in files[:5])
+        raise DataError(f"{path}: no train*.parquet beside {test[0].name} (it holds {held})")
+    train = train or files
 
-    def decode() -> DecodedDataset:
-        train_images, train_labels, names = _read_split(train)
-        test_images, test_labels, _ = _read_split(test)
+    def listing() -> Listing:
+        shards = {file: _open(file) for file in (*train, *test)}
+        names = next((shard.class_names for shard in shards.values() if shard.class_names), ())
+        values = {label for shard in shards.values() for group in shard.groups for label in group}
+        values.discard(None)
+        texts = sorted(value for value in values if isinstance(value, str))
+        if texts and len(texts) < len(values):
+            raise DataError(f"{path}: labels are numbers in some shards and names in others")
+        numbers = {text: number for number, text in enumerate(names or texts)} if texts else {}
         if not names:
-            names = tuple(str(label) for label in range(max(train_labels) + 1))
-        return DecodedDataset(
-            torch.from_numpy(train_images),
-            torch.tensor(train_labels),
-            torch.from_numpy(test_images),
-            torch.tensor(test_labels),
-            names,
-        )
+            names = tuple(texts or (str(label) for label in range(max(int(v) for v in values if v is not None) + 1)))
+        failures = [failure for shard in shards.values() for failure in shard.failures(numbers)]
+        chunks = [tuple(chunk for file in split for chunk in shards[file].chunks(numbers)) for split in (train, test)]
+        return Listing(chunks[0], chunks[1], names, tuple(failures))
 
-    return Source(str(folder), digest.hexdigest()[:16], decode)
+    return Source(str(path), content_key([*train, *test], folder), listing)
 
 
-def _read_split(paths: Sequence[Path]) -> tuple[np.ndarray, list[int], tuple[str, ...]]:
-    images: list[np.ndarray] = []
-    labels: list[int] = []
-    names: tuple[str, ...] = ()
-    shape: tuple[int, ...] | None = None
-    for path in paths:
-        table = _read_table(path)
-        names = names or _class_names(table.schema)
-        values = table.column("label").to_pylist()
-        if None in values:
-            raise DataError(f"{path.name}: row {values.index(None)} has no label")
-        labels += values
-        pixels = _decode_all(path, table.column("image"), shape)
-        shape = pixels.shape[1:] if len(pixels) else shape
-        images.append(pixels)
-    if not labels:
-        raise DataError(f"{paths[0].parent}: {paths[0].name} and its split hold no rows")
-    return np.concatenate([part for part in images if len(part)]), labels, names
+def _shards(path: Path) -> tuple[Path, list[Path]]:
+    if path.is_file():
+        return path.parent, [path]
+    folder = path if any(path.glob("*.parquet")) else path / "data"
+    return folder, sorted(folder.glob("*.parquet"))
 
 
-def _read_table(path: Path) -> pa.Table:
+@dataclass(frozen=True)
+class _Shard:
+    """One open file: its columns, its labels by row group, and its class names if it has them."""
+
+    path: Path
+    column: str
+    groups: tuple[tuple[int | str | None, ...], ...]
+    class_names: tuple[str, ...]
+
+    def _number(self, label: int | str | None, numbers: dict[str, int]) -> int | None:
+        return numbers.get(label) if isinstance(label, str) else label
+
+    def failures(self, numbers: dict[str, int]) -> list[Failure]:
+        """Rows without a usable label."""
+        return [
+            Failure(f"{self.path.name}: row group {group}, row {row}", f"label {label!r}")
+            for group, labels in enumerate(self.groups)
+            for row, label in enumerate(labels)
+            if self._number(label, numbers) is None
+        ]
+
+    def chunks(self, numbers: dict[str, int]) -> list[ParquetRows]:
+        """The rows with a label, a few hundred at a time."""
+        found = []
+        for group, labels in enumerate(self.groups):
+            usable = [
+                (row, number)
+                for row, label in enumerate(labels)
+                if (number := self._number(label, numbers)) is not None
+            ]
+            for start in range(0, len(usable), CHUNK):
+                rows, chosen = zip(*usable[start : start + CHUNK], strict=True)
+                found.append(ParquetRows(str(self.path), group, rows, chosen, self.column))
+        return found
+
+
+def _open(path: Path) -> _Shard:
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path, memory_map=True) as file:
+            schema = file.schema_arrow
+            image, label = _columns(path, schema)
+            groups = [file.read_row_group(group, columns=[label]) for group in range(file.num_row_groups)]
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not a complete Parquet file ({str(error).splitlines()[0]})") from error
-    missing = [name for name in ("image", "label") if name not in table.column_names]
-    if missing:
-        raise DataError(f"{path}: no column {missing[0]!r} (columns: {', '.join(table.column_names)})")
-    image = table.schema.field("image").type
+    labels = tuple(tuple(group.column(0).to_pylist()) for group in groups)
+    if not any(labels):
+        raise DataError(f"{path}: holds no rows")
+    return _Shard(path, image, labels, _class_names(schema, label))
+
+
+def _columns(path: Path, schema: pa.Schema) -> tuple[str, str]:
+    """Names of the image and the label column, checked for their types."""
+    found = []
+    for kind, names in (("image", _IMAGE), ("label", _LABEL)):
+        name = next((name for name in names if name in schema.names), None)
+        if name is None:
+            raise DataError(f"{path}: no column {kind!r} (columns: {', '.join(schema.names)})")
+        found.append(name)
+    image, label = (schema.field(name).type for name in found)
     if not (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0):
-        raise DataError(f"{path}: column 'image' is {image}, expected struct<bytes: binary, path: string>")
-    if not pa.types.is_integer(table.schema.field("label").type):
-        raise DataError(f"{path}: column 'label' is {table.schema.field('label').type}, expected integers")
-    return table
+        raise DataError(f"{path}: column {found[0]!r} is {image}, expected struct<bytes: binary, path: string>")
+    if not (pa.types.is_integer(label) or pa.types.is_string(label) or pa.types.is_large_string(label)):
+        raise DataError(f"{path}: column {found[1]!r} is {label}, expected integers or names")
+    return found[0], found[1]
 
 
-def _class_names(schema: pa.Schema) -> tuple[str, ...]:
+def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
     metadata = schema.metadata or {}
+    names: Sequence[str] = ()
     if b"class_names" in metadata:
-        return tuple(json.loads(metadata[b"class_names"]))
-    if b"huggingface" in metadata:
+        names = json.loads(metadata[b"class_names"])
+    elif b"huggingface" in metadata:
         features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
-        return tuple(features.get("label", {}).get("names", ()))
-    return ()
-
-
-def _decode_all(path: Path, column: pa.ChunkedArray, shape: tuple[int, ...] | None) -> np.ndarray:
-    blobs = [item for chunk in column.chunks for item in chunk.field("bytes")]
-
-    def decode(index: int) -> np.ndarray:
-        blob = blobs[index]
-        try:
-            with Image.open(io.BytesIO(blob.as_buffer())) as image:
-                grey = image.mode in ("L", "1", "I;16")
-                pixels = np.asarray(image.convert("L" if grey else "RGB"))
-        except (UnidentifiedImageError, OSError, ValueError, TypeError) as error:
-            raise DataError(f"{path}: image {index} cannot be decoded ({error})") from error
-        return pixels[None] if grey else pixels.transpose(2, 0, 1)
-
-    if not blobs:
-        return np.empty((0,), np.uint8)
-    shape = shape or decode(0).shape
-    out = np.empty((len(blobs), *shape), np.uint8)
-
-    def fill(index: int) -> None:
-        pixels = decode(index)
-        if pixels.shape != shape:
-            raise DataError(f"{path}: image {index} is {pixels.shape} (C, H, W), the images before it are {shape}")
-        out[index] = pixels
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(fill, range(len(blobs)), chunksize=64):
-            pass
-    return out
+        names = features.get(label, {}).get("names") or ()
+    return tuple(names)

@@ -1,31 +1,65 @@
-"""From the text of ``data.source`` to a source."""
+"""From ``data.source`` and ``data.subset`` to a source."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ast_ray.config.settings import DataConfig
+from ast_ray.data.sources.arrays import npz_file
 from ast_ray.data.sources.base import Source
 from ast_ray.data.sources.digits import digits
-from ast_ray.data.sources.parquet import parquet_folder
-from ast_ray.data.sources.vision import cifar10
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.data.sources.image_folder import image_folder
+from ast_ray.data.sources.imagenet import imagenet_subset
+from ast_ray.data.sources.parquet import parquet_source
+from ast_ray.data.sources.tiny_imagenet import FOLDER, is_tiny_imagenet, tiny_imagenet
+from ast_ray.data.sources.vision import NAMES as TORCHVISION
+from ast_ray.data.sources.vision import torchvision_dataset
+from ast_ray.errors import ConfigError, DataError, Problem, nearest
 
-NAMES = ("digits", "cifar10")
+NAMES = ("digits", *TORCHVISION, "tiny-imagenet", "imagenet")
 
 
 def open_source(config: DataConfig) -> Source:
-    """Find the source by name or path.
+    """Find the source by name or path; nothing is decoded yet.
 
     Raises:
-        ConfigError: neither a known name nor an existing folder.
+        ConfigError: neither a known name nor an existing path; DataError: a layout that is none of those known.
     """
+    root = Path(config.root).expanduser()
     if config.source == "digits":
         return digits()
-    if config.source == "cifar10":
-        return cifar10(Path(config.root).expanduser() / "cifar10", download=config.download)
-    folder = Path(config.source).expanduser()
+    if config.source in TORCHVISION:
+        return torchvision_dataset(config.source, root / config.source, download=config.download)
+    if config.source == "tiny-imagenet":
+        return tiny_imagenet(_placed(root / FOLDER, "tiny-imagenet"))
+    if config.source == "imagenet":
+        if not config.subset:
+            raise ConfigError([Problem("data.subset", "", "imagenet needs a subset: nette, woof, fruit, ...")])
+        return imagenet_subset(_placed(root / "imagenet", "imagenet"), config.subset)
+    path = Path(config.source).expanduser()
+    if not path.exists():
+        reason = f"neither a known dataset nor an existing path{nearest(config.source, NAMES)}"
+        raise ConfigError([Problem("data.source", config.source, reason)])
+    return _open_path(path.resolve(), config)
+
+
+def _placed(folder: Path, name: str) -> Path:
     if folder.is_dir():
-        return parquet_folder(folder)
-    reason = f"neither a known dataset nor an existing folder{nearest(config.source, NAMES)}"
-    raise ConfigError([Problem("data.source", config.source, reason)])
+        return folder
+    raise DataError(f"{name}: cannot be downloaded; extract it to {folder}, or give its folder as data.source")
+
+
+def _open_path(path: Path, config: DataConfig) -> Source:
+    if path.is_file():
+        if path.suffix == ".npz":
+            return npz_file(path)
+        if path.suffix == ".parquet":
+            return parquet_source(path)
+        raise DataError(f"{path}: a file of an unknown kind (expected .npz or .parquet, or a folder)")
+    if is_tiny_imagenet(path):
+        return tiny_imagenet(path)
+    if any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
+        return parquet_source(path)
+    if config.subset:
+        return imagenet_subset(path, config.subset)
+    return image_folder(path)

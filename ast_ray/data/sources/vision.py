@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from ast_ray.data.sources.base import DecodedDataset, Source
+from ast_ray.data.sources.base import Listing, Source
+from ast_ray.data.sources.chunks import pixel_chunks
 from ast_ray.errors import DataError
 
+NAMES = ("mnist", "fashion-mnist", "svhn", "cifar10", "cifar100")
 
-def cifar10(root: Path, *, download: bool) -> Source:
-    """CIFAR-10: 50,000 and 10,000 colour images of 32x32 pixels, ten classes."""
 
-    def decode() -> DecodedDataset:
-        from torchvision.datasets import CIFAR10
+def torchvision_dataset(name: str, root: Path, *, download: bool) -> Source:
+    """MNIST, FashionMNIST, SVHN (train and test, without extra), CIFAR-10 or CIFAR-100, under ``root``."""
 
-        def split(train: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-            try:
-                data = CIFAR10(str(root), train=train, download=download)
-            except (RuntimeError, OSError) as error:
-                raise DataError(
-                    f"cifar10: torchvision could not provide it under {root}: {error}; "
-                    "pass a folder of Parquet shards as data.source, or set data.download"
-                ) from error
-            return (
-                torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(),
-                torch.tensor(data.targets),
-                tuple(data.classes),
-            )
+    def listing() -> Listing:
+        train_pixels, train_labels, names = _split(name, root, train=True, download=download)
+        test_pixels, test_labels, _ = _split(name, root, train=False, download=download)
+        return Listing(pixel_chunks(train_pixels, train_labels), pixel_chunks(test_pixels, test_labels), names)
 
-        train_images, train_labels, names = split(True)
-        test_images, test_labels, _ = split(False)
-        return DecodedDataset(train_images, train_labels, test_images, test_labels, names)
+    return Source(name, f"torchvision-{name}-{root}", listing, statistics=name)
 
-    return Source("cifar10", f"torchvision-cifar10-{root}", decode)
+
+def _split(name: str, root: Path, *, train: bool, download: bool) -> tuple[np.ndarray, list[int], tuple[str, ...]]:
+    """Pixels uint8 [n, H, W] or [n, H, W, C], labels, class names."""
+    try:
+        data = _open(name, root, train=train, download=download)
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"{name}: torchvision could not provide it under {root}: {error}; "
+            "give a folder of images or Parquet shards as data.source, or set data.download"
+        ) from error
+    pixels = np.asarray(data.data)
+    if name == "svhn":  # stored channels first, labels as 0..9 already
+        return pixels.transpose(0, 2, 3, 1), [int(label) for label in data.labels], tuple("0123456789")
+    return pixels, [int(label) for label in data.targets], tuple(str(item) for item in data.classes)
+
+
+def _open(name: str, root: Path, *, train: bool, download: bool) -> Any:
+    from torchvision import datasets
+
+    if name == "svhn":
+        return datasets.SVHN(str(root), split="train" if train else "test", download=download)
+    kinds = {
+        "mnist": datasets.MNIST,
+        "fashion-mnist": datasets.FashionMNIST,
+        "cifar10": datasets.CIFAR10,
+        "cifar100": datasets.CIFAR100,
+    }
+    return kinds[name](str(root), train=train, download=download)

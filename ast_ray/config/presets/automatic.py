@@ -1,0 +1,126 @@
+"""A sensible configuration for any images, from what they are and how many are wanted per class.
+
+A dataset of the published tables gets its nearest cell. Anything else up to 10,000 training images gets a small run
+that a processor finishes in minutes; larger sets get the cell of the most similar dataset.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+from ast_ray.config.presets.cells import cells
+from ast_ray.config.presets.datasets import DatasetFacts
+from ast_ray.config.presets.digits import digits
+from ast_ray.config.presets.published import preset_name, published_presets
+from ast_ray.config.settings import Config, DistillConfig, EvaluateConfig, ExpertConfig, NetworkConfig
+
+SMALL_IMAGES = 10_000
+SMALL_SIDE = 32
+SMALL_ITERATIONS = 300
+LARGEST_WHOLE_SET = 1000
+_SMALL_BATCH = 100
+
+
+def automatic(facts: DatasetFacts, ipc: int) -> Config:
+    """Choose settings for a dataset and ``ipc``; ``data`` opens it by name, for other sources replace ``data.source``.
+
+    >>> automatic(DatasetFacts("mine", 3, 3, 128, 240, 60), 1).network.width
+    32
+    """
+    if facts.name == "digits":
+        base = digits()
+        distill = dataclasses.replace(base.distill, ipc=ipc)
+        return dataclasses.replace(base, preset="digits" if ipc == 1 else f"digits-ipc{ipc}", distill=distill)
+    if not facts.cells and facts.train <= SMALL_IMAGES:
+        return _small(facts, ipc)
+    return _nearest_cell(facts, ipc)
+
+
+def similar_cells(facts: DatasetFacts) -> str:
+    """The published dataset that is most like this one: by pixels per side, and at 32 px by the number of classes."""
+    if facts.cells:
+        return facts.cells
+    if facts.image_size <= 48:
+        return "cifar10" if facts.classes <= 32 else "cifar100"
+    return "tiny" if facts.image_size <= 96 else "nette"
+
+
+def depth_for(side: int) -> int:
+    """Blocks that leave about 4x4 positions, never fewer than one or more than 5: 3 for 28 and 32 px, 5 for 128."""
+    return max(1, min(5, round(math.log2(side / 4))))
+
+
+def _name(facts: DatasetFacts, ipc: int) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", facts.name.lower()).strip("-")[-40:] or "images"
+    return f"{slug}-ipc{ipc}"
+
+
+def _nearest_cell(facts: DatasetFacts, ipc: int) -> Config:
+    dataset = similar_cells(facts)
+    nearest = min((n for name, n in cells() if name == dataset), key=lambda n: (abs(math.log(n / ipc)), n))
+    base = published_presets()[preset_name("ast", dataset, nearest)]()
+    if facts.cells and nearest == ipc:
+        return base
+    data, network, expert, distill = base.data, base.network, base.expert, base.distill
+    if not facts.cells:
+        data, network = facts.data, NetworkConfig(depth=depth_for(facts.image_size))
+        expert = dataclasses.replace(expert, augmentation=facts.augmentation)
+        distill = dataclasses.replace(distill, augmentation=facts.augmentation)
+    total = ipc * facts.classes
+    batch = distill.batch_size if distill.batch_size < total else 0
+    if not batch and total > LARGEST_WHOLE_SET:
+        batch = LARGEST_WHOLE_SET // 2
+    name = preset_name("ast", dataset, ipc) if facts.cells else _name(facts, ipc)
+    return dataclasses.replace(
+        base,
+        preset=name,
+        data=data,
+        network=network,
+        expert=expert,
+        distill=dataclasses.replace(distill, ipc=ipc, batch_size=batch),
+    )
+
+
+def _small(facts: DatasetFacts, ipc: int) -> Config:
+    """Our own values, from those of `digits` (8 px, grey) and `cifar10_cpu` (32 px, colour).
+
+    At most 32 px, width 32, 4 experts; smaller batches and more epochs the fewer images there are, so that an expert
+    takes at least about a hundred steps.
+    """
+    side = min(facts.image_size, SMALL_SIDE)
+    coarse = side < 24 or facts.channels == 1
+    few = facts.train < 2000
+    epochs = 20 if few else 12
+    batch = 256 if not few else 64 if facts.train >= 500 else 16
+    total = ipc * facts.classes
+    return Config(
+        preset=_name(facts, ipc),
+        data=dataclasses.replace(facts.data, image_size=0 if side == facts.image_size else side),
+        network=NetworkConfig(width=32, depth=depth_for(side)),
+        expert=ExpertConfig(
+            count=4,
+            epochs=epochs,
+            lr=0.01,
+            batch_size=batch,
+            lr_decay_epoch=epochs // 2,
+            penalty_weight=0.1 if coarse else 1.0,
+            augmentation=facts.augmentation,
+        ),
+        distill=DistillConfig(
+            ipc=ipc,
+            iterations=SMALL_ITERATIONS,
+            syn_steps=15,
+            expert_epochs=2,
+            max_start_epoch=5,
+            batch_size=0 if total <= _SMALL_BATCH else _SMALL_BATCH,
+            lr_img=10.0 if coarse else 100.0,
+            lr_lr=1e-5,
+            student_lr=0.02 if coarse else 0.01,
+            rho=0.01,
+            augmentation=facts.augmentation,
+            validate_every=100,
+        ),
+        evaluate=EvaluateConfig(full_epochs=20),
+    )

@@ -1,0 +1,195 @@
+"""One chunk of images from bytes to uint8 pixels of one size: pure functions, the same in a thread or a Ray task.
+
+Transparency is laid over white, 16-bit grey is scaled to 8 bits, camera rotation is applied, palettes become colours.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ast_ray.data.sources.chunks import Chunk, Failure
+
+_GREY = ("1", "L", "LA", "La", "I", "F")
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What every image becomes: H x W pixels, 1 or 3 channels."""
+
+    height: int
+    width: int
+    channels: Literal[1, 3]
+    resize: Literal["crop", "stretch"] = "crop"
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """A chunk to decode, with its number in the whole."""
+
+    number: int
+    chunk: Chunk
+    target: Target
+
+    @property
+    def key(self) -> str:
+        """A name that is unique in its round."""
+        return f"decode {self.number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Pixels uint8 [m, C, H, W] and labels of what could be decoded, and what could not."""
+
+    pixels: np.ndarray
+    labels: tuple[int, ...]
+    failures: tuple[Failure, ...]
+
+
+def decode_chunk(job: DecodeJob) -> Decoded:
+    """Decode, convert and resize every image of a chunk; failures are collected, not raised."""
+    target = job.target
+    pixels = np.empty((len(job.chunk.labels), target.channels, target.height, target.width), np.uint8)
+    labels: list[int] = []
+    failures: list[Failure] = []
+    for label, (name, content) in zip(job.chunk.labels, job.chunk.read(), strict=True):
+        if isinstance(content, Failure):
+            failures.append(content)
+            continue
+        try:
+            pixels[len(labels)] = decode_image(content, target)
+        except _UNREADABLE as error:
+            failures.append(Failure(name, _reason(error)))
+            continue
+        labels.append(label)
+    return Decoded(pixels[: len(labels)], tuple(labels), tuple(failures))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "not an image" if "cannot identify image file" in text else text
+
+
+def decode_image(content: bytes | np.ndarray, target: Target) -> np.ndarray:
+    """One image as uint8 [C, H, W]."""
+    if isinstance(content, np.ndarray) and content.dtype != np.uint8:
+        raise ValueError(f"pixels are {content.dtype}, expected uint8")
+    image = _from_array(content) if isinstance(content, np.ndarray) else Image.open(io.BytesIO(content))
+    with image:
+        if not isinstance(content, np.ndarray):
+            image = ImageOps.exif_transpose(image)
+        image = _fit(_convert(image, target.channels), target)
+        pixels = np.asarray(image)
+    return pixels[None] if target.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
+def _convert(image: Image.Image, channels: int) -> Image.Image:
+    """To grey or RGB; transparency over white."""
+    wanted = "L" if channels == 1 else "RGB"
+    if _has_alpha(image):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    elif image.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips instead of scaling
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    return image if image.mode == wanted else image.convert(wanted)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def _fit(image: Image.Image, target: Target) -> Image.Image:
+    size = (target.width, target.height)
+    if image.size == size:
+        return image
+    if target.resize == "stretch":
+        return image.resize(size, Image.Resampling.BILINEAR)
+    return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the headers of images say: how many of each (width, height), and how many grey or transparent ones."""
+
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    grey: int = 0
+    alpha: int = 0
+
+    def __add__(self, other: Probe) -> Probe:
+        return Probe(self.sizes + other.sizes, self.grey + other.grey, self.alpha + other.alpha)
+
+    @property
+    def images(self) -> int:
+        """Images whose header can be read."""
+        return sum(self.sizes.values())
+
+
+@dataclass(frozen=True)
+class ProbeJob:
+    """A chunk to look at."""
+
+    number: int
+    chunk: Chunk
+
+    @property
+    def key(self) -> str:
+        """A name that is unique in its round."""
+        return f"probe {self.number}"
+
+
+def probe_chunk(job: ProbeJob) -> Probe:
+    """Read the headers of a chunk; what cannot be read is left to `decode_chunk` to report."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    grey = alpha = 0
+    for _, content in job.chunk.read():
+        if isinstance(content, Failure):
+            continue
+        try:
+            with _from_array(content) if isinstance(content, np.ndarray) else Image.open(io.BytesIO(content)) as image:
+                sizes[image.size] += 1
+                grey += image.mode in _GREY or image.mode.startswith("I;16")
+                alpha += _has_alpha(image)
+        except _UNREADABLE:
+            continue
+    return Probe(sizes, grey, alpha)
+
+
+def derived_target(
+    probe: Probe, *, image_size: int, channels: Literal["auto", "grey", "rgb"], resize: Literal["crop", "stretch"]
+) -> Target:
+    """Fill in what the settings leave open: see ``data.image_size`` and ``data.channels``.
+
+    One size up to 128 px is kept as it is. Mixed or larger images: the largest of 128, 64, 32, 16 and 8 px that the
+    median shorter side still reaches, so that at least half of the images are not enlarged.
+    """
+    depth: Literal[1, 3] = 1 if channels == "grey" or (channels == "auto" and probe.grey == probe.images) else 3
+    if image_size:
+        return Target(image_size, image_size, depth, resize)
+    (width, height), _ = probe.sizes.most_common(1)[0]
+    if len(probe.sizes) == 1 and max(width, height) <= 128:
+        return Target(height, width, depth, resize)
+    sides = sorted(min(size) for size in probe.sizes.elements())
+    median = sides[len(sides) // 2]
+    side = next((side for side in (128, 64, 32, 16, 8) if side <= median), median)
+    return Target(side, side, depth, resize)

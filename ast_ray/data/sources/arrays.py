@@ -1,0 +1,76 @@
+"""A NumPy archive: ``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test`` and ``y_test``; ``class_names`` if wanted.
+
+Images are [n, H, W], [n, H, W, C] or [n, C, H, W]: uint8, or floats in [0, 1]. Labels are integers [n].
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from ast_ray.data.sources.base import Listing, Source
+from ast_ray.data.sources.chunks import pixel_chunks
+from ast_ray.data.sources.files import content_key
+from ast_ray.errors import DataError
+
+
+def npz_file(path: Path) -> Source:
+    """Open an archive; nothing in it is unpickled.
+
+    Raises:
+        DataError: (when listed) missing or unusable arrays.
+    """
+
+    def listing() -> Listing:
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise DataError(f"{path}: cannot be read as an .npz of plain arrays ({error})") from error
+        if "x_train" in arrays:
+            train, test = _pair(path, arrays, "x_train", "y_train"), _pair(path, arrays, "x_test", "y_test")
+        else:
+            train, test = _pair(path, arrays, "x", "y"), (np.empty(0, np.uint8), [])
+        names = tuple(str(item) for item in arrays.get("class_names", range(max(*train[1], *test[1]) + 1)))
+        return Listing(pixel_chunks(*train), pixel_chunks(*test), names)
+
+    return Source(str(path), content_key([path], path.parent), listing)
+
+
+def _pair(path: Path, arrays: dict[str, np.ndarray], x: str, y: str) -> tuple[np.ndarray, list[int]]:
+    missing = [name for name in (x, y) if name not in arrays]
+    if missing:
+        held = ", ".join(arrays) or "nothing"
+        raise DataError(
+            f"{path}: no array {missing[0]!r} (it holds {held}; expected x and y, or x_train, y_train, ...)"
+        )
+    pixels, labels = arrays[x], arrays[y].squeeze()
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pixels) or not len(labels):
+        reason = f"{labels.dtype} of shape {labels.shape} for {len(pixels)} images"
+        raise DataError(f"{path}: {y} must hold one integer label per image of {x}, not {reason}")
+    return _bytes(path, x, _channels_last(path, x, pixels)), [int(label) for label in labels]
+
+
+def _channels_last(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 3:
+        return pixels
+    if pixels.ndim == 4 and pixels.shape[3] in (1, 3, 4):
+        return pixels
+    if pixels.ndim == 4 and pixels.shape[1] in (1, 3, 4):
+        return pixels.transpose(0, 2, 3, 1)
+    raise DataError(f"{path}: {name} has shape {pixels.shape}, expected [n, H, W] or [n, H, W, C] with C = 1, 3 or 4")
+
+
+def _bytes(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if np.issubdtype(pixels.dtype, np.floating):
+        low, high = float(pixels.min()), float(pixels.max())
+        if low >= 0 and high <= 1:
+            return (pixels * 255).round().astype(np.uint8)
+        raise DataError(f"{path}: {name} holds floats from {low:g} to {high:g}; expected 0 to 1, or uint8")
+    if pixels.min() >= 0 and pixels.max() <= 255:
+        return pixels.astype(np.uint8)
+    raise DataError(f"{path}: {name} holds {pixels.dtype} outside 0..255")

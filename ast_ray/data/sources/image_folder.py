@@ -1,0 +1,67 @@
+"""Any folder of images: ``class/image.png``, or ``train/class/image.png`` with ``test/`` (or ``val/``) beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ast_ray.data.sources.base import Listing, Source
+from ast_ray.data.sources.chunks import Failure, file_chunks
+from ast_ray.data.sources.files import SUFFIXES, content_key, image_names, subfolders
+from ast_ray.errors import DataError
+
+TEST_NAMES = ("test", "val", "validation", "valid")
+
+
+def image_folder(folder: Path) -> Source:
+    """Open a folder whose subfolders are classes; class names are the subfolders', sorted.
+
+    Raises:
+        DataError: no class folders, or splits of different classes.
+    """
+    train, test = _splits(folder)
+    files = {split: list(image_names(folder / split)) for split in dict.fromkeys((train, test)) if split is not None}
+    every = [folder / split / name for split, names in files.items() for name in names]
+    if not every:
+        endings = ", ".join(sorted(SUFFIXES))
+        raise DataError(f"{folder}: no images in the class folders (files that end in {endings})")
+
+    def listing() -> Listing:
+        names = subfolders(folder / train)
+        if test is not None:
+            _same_classes(folder, names, subfolders(folder / test))
+        filled = {name.partition("/")[0] for name in files[train] if "/" in name}
+        failures = [Failure(name, "a class folder without images") for name in names if name not in filled]
+        kept = [name for name in names if name in filled]
+        loose = [name for split in files.values() for name in split if "/" not in name]
+        notes = (f"{len(loose)} images lie outside the class folders and were left out: {loose[0]}",) if loose else ()
+        label = {name: number for number, name in enumerate(kept)}
+        chunks = {
+            split: file_chunks(
+                folder / split, [(path, label[top]) for path in paths if (top := path.partition("/")[0]) in label]
+            )
+            for split, paths in files.items()
+        }
+        held = chunks[test] if test is not None else ()
+        return Listing(chunks[train], held, tuple(kept), tuple(failures), notes)
+
+    return Source(str(folder), content_key(every, folder), listing)
+
+
+def _splits(folder: Path) -> tuple[str, str | None]:
+    """The names of the training and the test folder; ``.`` when classes lie in the folder itself."""
+    held = subfolders(folder)
+    if not held:
+        some = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+        raise DataError(f"{folder}: no class folders (expected {folder.name}/<class>/<image>; it holds {some})")
+    if "train" not in held:
+        return ".", None
+    return "train", next((name for name in TEST_NAMES if name in held), None)
+
+
+def _same_classes(folder: Path, train: list[str], test: list[str]) -> None:
+    for name, missing in (("test", sorted(set(train) - set(test))), ("train", sorted(set(test) - set(train)))):
+        if missing:
+            raise DataError(
+                f"{folder}: {len(missing)} classes have no {name} folder: {', '.join(missing[:5])}; "
+                "both splits need the same class folders"
+            )

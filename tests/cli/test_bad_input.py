@@ -1,0 +1,238 @@
+"""Each kind of bad input: one clear error, an exit code, and nothing started."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from click.testing import Result
+
+from ast_ray.stages.pipeline import Plan
+from tests.cli.conftest import parsed_error
+
+Words = Callable[..., list[str]]
+Call = Callable[..., Result]
+
+
+@pytest.mark.parametrize("command", ["run", "experts", "distill"])
+@pytest.mark.parametrize(
+    ("given", "texts"),
+    [
+        (["--preset", "digist"], ["preset = 'digist': unknown preset; did you mean 'digits'?"]),
+        (["--distill.lr_imgg", "3"], ["--distill.lr_imgg: unknown setting; did you mean '--distill.lr-img'?"]),
+        (["--lr", "3"], ["--lr: unknown setting; did you mean '--expert.lr' or '--evaluate.lr'?"]),
+        (["--ipc", "two"], ["distill.ipc = 'two': expected a whole number"]),
+        (["--ipc", "1.5"], ["distill.ipc = '1.5': expected a whole number"]),
+        (["--lr-img", "nan"], ["distill.lr_img = 'nan': must be finite"]),
+        (["--rho", "-1"], ["distill.rho = '-1': must be at least 0"]),
+        (["--siamese", "maybe"], ["distill.siamese = 'maybe': expected true or false"]),
+        (["--init", "represntative"], ["distill.init", "did you mean 'representative'?"]),
+        (["--methods", "ast,mttt"], ["run.methods", "did you mean 'mtt'?"]),
+        (["--distill.augmentation", "crop_flop"], ["unknown operation 'flop'; did you mean 'flip'?"]),
+        (["--max-start-epoch", "20"], ["distill.max_start_epoch = 20", "largest valid: 19"]),
+        (["--source", "/no/such/folder"], ["/no/such/folder"]),
+        (["--config", "/no/such.yaml"], ["/no/such.yaml", "cannot be read"]),
+        (["stray"], ["'stray': not expected here"]),
+        (
+            ["--ipc", "0", "--expert.lr", "x", "--backend", "sreial", "--nonsense", "1", "--max-start-epoch", "40"],
+            [
+                "5 problems in the settings; nothing was started",
+                "distill.ipc = '0': must be at least 1",
+                "expert.lr = 'x': expected a number",
+                "did you mean 'serial'?",
+                "--nonsense: unknown setting",
+                "distill.max_start_epoch = 40",
+            ],
+        ),
+    ],
+)
+def test_settings_that_cannot_be(call: Call, tmp_path: Path, command: str, given: list[str], texts: list[str]) -> None:
+    words = [command, "--out", str(tmp_path / "run"), "--backend", "serial", *given]
+    if "--backend" in given:
+        words.remove("--backend"), words.remove("serial")
+    result = call(*words)
+    assert result.exit_code in (1, 2)
+    assert result.stdout == ""
+    for text in texts:
+        assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+    error = parsed_error(call(*words, "--json"))
+    for text in texts:
+        assert text in error["message"]
+
+
+def test_a_malformed_command_line_is_json_too(call: Call) -> None:
+    result = call("run", "--json", "--ipc")
+    assert result.exit_code == 2
+    assert "requires an argument" in parsed_error(result)["message"]
+    result = call("runn")
+    assert result.exit_code == 2
+    assert "No such command 'runn'" in result.stderr
+
+
+def test_more_images_per_class_than_there_are(call: Call, words: Words, tmp_path: Path) -> None:
+    result = call("run", *words(distill__ipc=11), "--out", str(tmp_path / "run"))
+    assert result.exit_code == 2
+    assert "distill.ipc = 11: class '0' has 10 training images; largest valid: 10" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_inner_batch_larger_than_the_synthetic_set(call: Call, words: Words, tmp_path: Path) -> None:
+    result = call("run", *words(distill__ipc=11, distill__batch_size=111), "--out", str(tmp_path / "run"))
+    assert result.exit_code == 2
+    assert "2 problems" in result.stderr
+    assert "distill.batch_size = 111: the synthetic set has ipc*K = 110 images" in result.stderr
+
+
+def test_more_training_images_than_there_are(call: Call, words: Words, tmp_path: Path) -> None:
+    result = call("run", *words(data__train_size=5000), "--out", str(tmp_path / "run"))
+    assert result.exit_code == 2
+    assert "data.train_size = 5000" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("backend", ["serial", "ray"])
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+def test_a_gpu_where_there_is_none(
+    call: Call,
+    words: Words,
+    reference: Plan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+    command: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = ["--device", "cuda", "--compute.backend", backend, "--out", str(tmp_path / "run")]
+    start = ["run", *words()] if command == "run" else ["evaluate", str(reference.directory.path)]
+    result = call(*start, *options, "--json")
+    assert result.exit_code == 1
+    assert parsed_error(result)["type"] == "ResourceError"
+    assert "torch finds no GPU on this machine; use 'cpu' or 'auto'" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["run", "experts", "distill"])
+def test_a_directory_that_cannot_be_written(call: Call, words: Words, tmp_path: Path, command: str) -> None:
+    (tmp_path / "blocked").write_text("a file")
+    for out in (tmp_path / "blocked", tmp_path / "blocked" / "run", Path("/proc/ast-ray-run")):
+        result = call(command, *words(), "--out", str(out))
+        assert result.exit_code == 1
+        assert f"{out}: cannot be written" in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["blocked"]
+
+
+class _Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_no_space_left(call: Call, words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(2**40, 2**40, 2**20))
+    result = call("run", *words(), "--out", str(tmp_path / "run"))
+    assert result.exit_code == 1
+    assert "MiB needed for experts, 1 MiB free" in result.stderr
+    assert "lower expert.count or expert.epochs, or set compute.store" in result.stderr
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_no_space_in_the_shared_store(
+    call: Call, words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def usage(path: Path) -> _Usage:
+        return _Usage(2**40, 0, 0 if "store" in str(path) else 2**40)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    result = call("run", *words(compute__store=str(tmp_path / "store")), "--out", str(tmp_path / "run"))
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'store'}: " in result.stderr
+
+
+def test_a_directory_with_a_damaged_config(call: Call, words: Words, tmp_path: Path) -> None:
+    for content in ("{", "", "- 1"):
+        (tmp_path / "config.yaml").write_text(content)
+        result = call("run", *words(), "--out", str(tmp_path))
+        assert result.exit_code == 1
+        assert "config.yaml: cannot be read" in result.stderr
+        assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_config_file_with_problems(call: Call, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("distill: {ipcc: 3, rho: -1}\nseeed: 3\n")
+    result = call("run", "--config", str(file), "--nonsense", "3", "--out", str(tmp_path / "run"))
+    assert result.exit_code == 2
+    for text in (
+        "4 problems",
+        "distill.ipcc",
+        "did you mean 'distill.ipc'",
+        "distill.rho = -1",
+        "'seed'",
+        "--nonsense",
+    ):
+        assert text in result.stderr
+    for content in ("{", "just text", ""):
+        file.write_text(content)
+        assert call("run", "--config", str(file), "--out", str(tmp_path / "run")).exit_code == 2
+    assert [found.name for found in tmp_path.iterdir()] == ["settings.yaml"]
+
+
+@pytest.mark.parametrize("spoil", ["missing", "folder", "pickle", "checkpoint", "truncated"])
+def test_sets_that_cannot_be_evaluated(call: Call, reference: Plan, tmp_path: Path, spoil: str) -> None:
+    path = tmp_path / "synthetic.safetensors"
+    whole = reference.directory.method("ast").synthetic.read_bytes()
+    if spoil == "folder":
+        path = tmp_path / "empty"
+        path.mkdir()
+    elif spoil == "pickle":
+        torch.save({"images": torch.zeros(1)}, path)
+    elif spoil == "checkpoint":
+        shutil.copy(reference.directory.method("ast").checkpoint, path)
+    elif spoil == "truncated":
+        path.write_bytes(whole[:-7])
+    before = sorted(tmp_path.rglob("*"))
+    result = call("evaluate", str(path), "--json", "--backend", "serial")
+    assert result.exit_code == 1
+    assert parsed_error(result)["type"] == "StoreError"
+    assert path.name in parsed_error(result)["message"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_set_of_other_images(call: Call, words: Words, reference: Plan, tmp_path: Path) -> None:
+    import dataclasses
+
+    from ast_ray.store.synthetic import load_synthetic, save_synthetic
+
+    ours = load_synthetic(reference.directory.method("ast").synthetic)
+    other = dataclasses.replace(ours, images=torch.zeros(10, 3, 8, 8))
+    named = dataclasses.replace(ours, class_names=tuple("abcdefghij"))
+    for name, foreign, text in (
+        ("shape", other, "images are (3, 8, 8)"),
+        ("names", named, "distilled for the classes"),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        save_synthetic(path, foreign)
+        result = call("evaluate", str(path), "--out", str(tmp_path / "rows"), "--backend", "serial", "--json")
+        assert result.exit_code == 1
+        assert parsed_error(result)["type"] == "DataError"
+        assert text in result.stderr
+        assert not (tmp_path / "rows").exists()
+
+
+def test_no_run_directory(call: Call, tmp_path: Path) -> None:
+    result = call("info", str(tmp_path), "--json")
+    assert result.exit_code == 1
+    assert "not a run directory (no config.yaml in it)" in parsed_error(result)["message"]
+
+
+def test_an_unknown_preset_is_not_shown(call: Call) -> None:
+    result = call("presets", "show", "cifar10-ipc2", "--json")
+    assert result.exit_code == 2
+    assert "did you mean 'cifar10-ipc" in json.loads(result.stdout)["error"]["message"]

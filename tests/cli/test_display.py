@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ast_ray.cli import display as module
+from ast_ray.cli.display import Display, results_table
+from ast_ray.telemetry.progress import Update
+
+
+def plain() -> tuple[Console, io.StringIO]:
+    stream = io.StringIO()
+    return Console(file=stream, width=80), stream
+
+
+def test_messages_are_printed_literally_and_unbroken() -> None:
+    console, stream = plain()
+    message = f"lost [/tmp/x] of [bold]{'a/' * 100}"
+    with Display(console) as display:
+        display.say(message)
+    assert stream.getvalue() == message + "\n"
+
+
+def test_without_a_terminal_a_line_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, stream = plain()
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    with Display(console) as display:
+        for done in range(1, 101):
+            now += 1.0
+            display.update(Update("distill ast", done, 100, "loss 0.5"))
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "distill ast: 11/100, 89 s left  loss 0.5"
+    assert lines[-1] == "distill ast: 100/100  loss 0.5"
+
+
+def test_minutes_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, stream = plain()
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    display = Display(console)
+    display.update(Update("a", 0, 100))
+    now = 60.0
+    display.update(Update("a", 10, 100))
+    assert stream.getvalue().startswith("a: 10/100, 9 min left")  # 90 units at 6 s each
+
+
+def test_quiet_shows_messages_only() -> None:
+    console, stream = plain()
+    with Display(console, quiet=True) as display:
+        display.update(Update("a", 1, 1))
+        display.say("a warning")
+    assert stream.getvalue() == "a warning\n"
+
+
+def test_bars_on_a_terminal() -> None:
+    stream = io.StringIO()
+    with Display(Console(file=stream, width=120, force_terminal=True)) as display:
+        display.update(Update("ast expert 0", 3, 20, "accuracy 50.0%"))
+    assert "ast expert 0" in stream.getvalue()
+    assert "3/20" in stream.getvalue()
+
+
+def test_the_table_gives_percent_with_deviation_and_number() -> None:
+    console, stream = plain()
+    common = {"network": "convnet", "images": 10}
+    console.print(
+        results_table(
+            [
+                {**common, "set": "ast", "mean": 0.9123, "std": 0.0101, "n": 5},
+                {**common, "set": "mine", "mean": 0.5, "std": None, "n": 1},
+            ]
+        )
+    )
+    text = stream.getvalue()
+    assert "AST" in text
+    assert "91.2 ± 1.0" in text
+    assert "mine" in text
+    assert "50.0 │" in text

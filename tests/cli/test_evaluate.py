@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from ast_ray.stages import pipeline
+from ast_ray.stages.pipeline import Plan
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def sets(reference: Plan, tmp_path: Path) -> Path:
+    """A run directory with nothing but its distilled sets."""
+    shutil.copytree(reference.directory.path / "distill", tmp_path / "run" / "distill")
+    return tmp_path / "run"
+
+
+def evaluate(call: Call, *words: str) -> dict[str, list[dict[str, object]]]:
+    result = call("evaluate", *words, "--backend", "serial", "--json")
+    assert result.exit_code == 0, result.stderr
+    found: dict[str, list[dict[str, object]]] = json.loads(result.stdout)
+    return found
+
+
+def test_a_run_directory_is_all_its_sets_with_the_settings_they_were_made_with(
+    call: Call, sets: Path, reference: Plan, tmp_path: Path
+) -> None:
+    found = evaluate(call, str(sets), "--out", str(tmp_path / "rows"))
+    assert [row["set"] for row in found["rows"]] == ["ast", "mtt"]
+    results = {row["set"]: row for row in json.loads(reference.directory.results.read_text())["rows"]}
+    for row in found["rows"]:
+        assert row["n"] == 2
+        assert row["images"] == 10
+        assert row["accuracies"] == results[str(row["set"])]["accuracies"]  # the same networks, the same streams
+    assert json.loads((tmp_path / "rows" / "results.json").read_text()) == {"rows": found["rows"]}
+
+
+def test_rows_that_are_there_are_not_evaluated_again(
+    call: Call, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (str(sets / "distill" / "ast" / "synthetic.safetensors"), "--out", str(tmp_path / "rows"))
+    calls: list[str] = []
+    real = pipeline.evaluate_network
+
+    def counted(job: object, sink: object) -> object:
+        calls.append(job.key)  # type: ignore[attr-defined]
+        return real(job, sink)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "evaluate_network", counted)
+    first = evaluate(call, *words)
+    assert calls == ["evaluate ast 0", "evaluate ast 1"]
+    assert evaluate(call, *words) == first
+    assert len(calls) == 2
+    evaluate(call, *words, "--evaluate.networks", "3")
+    assert calls[2:] == ["evaluate ast 2"]
+    again = evaluate(call, *words, "--passes", "6")
+    assert calls[3:] == ["evaluate ast 0", "evaluate ast 1"]
+    assert again["rows"][0]["accuracies"] != first["rows"][0]["accuracies"]
+
+
+def test_a_changed_set_is_evaluated_again(call: Call, sets: Path, tmp_path: Path) -> None:
+    path = sets / "distill" / "ast" / "synthetic.safetensors"
+    words = (str(path), "--out", str(tmp_path / "rows"), "--evaluate.networks", "1")
+    evaluate(call, *words)
+    (row,) = (tmp_path / "rows").rglob("*-0.json")
+    first = json.loads(row.read_text())
+    shutil.copy(sets / "distill" / "mtt" / "synthetic.safetensors", path)
+    evaluate(call, *words)
+    second = json.loads(row.read_text())
+    assert first["token"] != second["token"]
+    assert first["loss"] != second["loss"]
+
+
+def test_rows_go_beside_the_set_when_no_folder_is_named(call: Call, sets: Path) -> None:
+    result = call("evaluate", str(sets / "distill" / "ast"), "--evaluate.networks", "1", "--backend", "serial")
+    assert result.exit_code == 0, result.stderr
+    assert "AST" in result.stdout
+    assert f"rows: {sets / 'distill' / 'ast' / 'evaluation'}" in result.stdout
+    assert list((sets / "distill" / "ast" / "evaluation").rglob("ast-convnet-strict-0.json"))
+
+
+def test_sets_of_the_same_name_keep_apart(call: Call, sets: Path, tmp_path: Path) -> None:
+    shutil.copytree(sets, tmp_path / "other")
+    one, two = sets / "distill" / "ast", tmp_path / "other" / "distill" / "ast"
+    found = evaluate(call, str(one), str(two), "--out", str(tmp_path / "rows"), "--evaluate.networks", "1")
+    assert [row["set"] for row in found["rows"]] == ["ast", "ast-2"]
+
+
+def test_an_unknown_setting_is_told(call: Call, sets: Path, tmp_path: Path) -> None:
+    result = call("evaluate", str(sets), "--out", str(tmp_path / "rows"), "--networkz", "3")
+    assert result.exit_code == 2
+    assert "--networkz: unknown setting; did you mean '--networks'?" in result.stderr
+    assert not (tmp_path / "rows").exists()

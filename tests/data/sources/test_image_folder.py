@@ -1,0 +1,116 @@
+"""Image folders: with and without splits, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ast_ray.config.settings import DataConfig
+from ast_ray.data.decoding import open_listing
+from ast_ray.data.real import load_dataset
+from ast_ray.data.sources import open_source
+from ast_ray.errors import DataError
+
+
+def load(source: Path, root: Path, **options: object):
+    return load_dataset(DataConfig(source=str(source), root=str(root / "cache"), **options))[1]
+
+
+@pytest.fixture
+def split_tree(tmp_path: Path, make_picture) -> Path:
+    for split, count in (("train", 3), ("val", 2)):
+        for label, name in enumerate(("ant", "bee")):
+            for index in range(count):
+                make_picture(tmp_path / "tree" / split / name / f"{index}.jpg", color=(80 * label + index,) * 3)
+    return tmp_path / "tree"
+
+
+def test_the_stratified_test_split_is_the_same_for_every_seed(pets: Path, tmp_path: Path):
+    first = load(pets, tmp_path)
+    assert first.test_labels.bincount().tolist() == [2, 2, 2]
+    assert first.train_labels.bincount().tolist() == [8, 8, 8]
+    assert load(pets, tmp_path, split_seed=5).content_id() == first.content_id()
+    assert load(pets, tmp_path, test_fraction=0.5).test_labels.bincount().tolist() == [5, 5, 5]
+    assert "6 of 30 images held out" in first.notes[0]
+
+
+def test_train_and_test_hold_every_image_once(tmp_path: Path, make_picture):
+    for index in range(20):
+        make_picture(tmp_path / "x" / "ab"[index % 2] / f"{index}.png", color=(index,) * 3)
+    dataset = load(tmp_path / "x", tmp_path)
+    values = [*dataset.train_images[:, 0, 0, 0].tolist(), *dataset.test_images[:, 0, 0, 0].tolist()]
+    labels = [*dataset.train_labels.tolist(), *dataset.test_labels.tolist()]
+    assert sorted(values) == list(range(20))
+    assert all(value % 2 == label for value, label in zip(values, labels, strict=True))
+
+
+@pytest.mark.parametrize("name", ["val", "test", "validation"])
+def test_a_split_tree_is_taken_as_it_is(split_tree: Path, tmp_path: Path, name: str):
+    (split_tree / "val").rename(split_tree / name)
+    dataset = load(split_tree, tmp_path)
+    assert dataset.class_names == ("ant", "bee")
+    assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert dataset.test_labels.tolist() == [0, 0, 1, 1]
+    assert dataset.train_images[:, 0, 0, 0].tolist() == [0, 1, 2, 80, 81, 82]
+
+
+def test_train_alone_has_its_test_split_held_out(split_tree: Path, tmp_path: Path):
+    for path in (split_tree / "val").rglob("*.jpg"):
+        path.unlink()
+    for folder in (split_tree / "val" / "ant", split_tree / "val" / "bee", split_tree / "val"):
+        folder.rmdir()
+    assert load(split_tree, tmp_path).test_labels.tolist() == [0, 1]
+
+
+def test_a_class_missing_from_a_split_is_named(split_tree: Path, tmp_path: Path, make_picture):
+    make_picture(split_tree / "train" / "wasp" / "0.png")
+    with pytest.raises(DataError, match=r"1 classes have no test folder: wasp"):
+        load(split_tree, tmp_path)
+
+
+def test_an_empty_class_is_named_and_can_be_skipped(pets: Path, tmp_path: Path):
+    (pets / "cow").mkdir()
+    with pytest.raises(DataError, match=r"cow \(a class folder without images\)"):
+        load(pets, tmp_path)
+    dataset = load(pets, tmp_path, skip_corrupt=True)
+    assert dataset.class_names == ("cat", "dog", "fish")
+    assert dataset.train_labels.unique().tolist() == [0, 1, 2]
+    assert "cow" in dataset.warnings[0]
+
+
+def test_classes_that_differ_in_case_only_are_duplicates(pets: Path, tmp_path: Path, make_picture):
+    make_picture(pets / "Cat" / "0.png")
+    with pytest.raises(DataError, match=r"1 duplicate classes: 'Cat' and 'cat'"):
+        load(pets, tmp_path, skip_corrupt=True)
+
+
+def test_too_few_images_to_split_are_counted(pets: Path, tmp_path: Path):
+    for index in range(8):
+        (pets / "dog" / f"{index}.png").unlink()
+    with pytest.raises(DataError, match=r"1 classes have fewer than 3 images .*: dog \(2\)"):
+        load(pets, tmp_path)
+
+
+def test_a_folder_without_classes_says_what_it_holds(tmp_path: Path, make_picture):
+    make_picture(tmp_path / "flat" / "a.png")
+    with pytest.raises(DataError, match=r"no class folders .*it holds a.png"):
+        open_source(DataConfig(source=str(tmp_path / "flat")))
+    (tmp_path / "texts" / "a").mkdir(parents=True)
+    (tmp_path / "texts" / "a" / "b.txt").write_text("x")
+    with pytest.raises(DataError, match="no images in the class folders"):
+        open_source(DataConfig(source=str(tmp_path / "texts")))
+
+
+def test_hidden_files_nested_folders_and_stray_images(pets: Path, tmp_path: Path, make_picture):
+    (pets / ".DS_Store").write_bytes(b"x")
+    (pets / ".thumbs").mkdir()
+    (pets / "cat" / ".hidden.png").write_bytes(b"x")
+    (pets / "cat" / "notes.txt").write_text("x")
+    make_picture(pets / "cat" / "more" / "deep.JPG")
+    make_picture(pets / "stray.png")
+    config = DataConfig(source=str(pets), root=str(tmp_path / "cache"))
+    listing = open_listing(open_source(config), config)
+    assert listing.class_names == ("cat", "dog", "fish")
+    assert sum(len(chunk.labels) for chunk in (*listing.train, *listing.test)) == 31
+    assert "1 images lie outside the class folders and were left out: stray.png" in listing.notes

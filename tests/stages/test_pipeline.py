@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ast_ray.config import Config
+from ast_ray.errors import AstRayError, DivergenceError, StoreError
+from ast_ray.stages import pipeline
+from ast_ray.stages.executor import SerialExecutor
+from ast_ray.stages.pipeline import Plan, distill_outcomes, evaluation_jobs, expert_methods, run_all
+from ast_ray.store.synthetic import load_synthetic
+from tests.tiny import Recorder, artefacts, serial_run, tiny_plan
+
+
+@pytest.fixture
+def finished_copy(tiny: Callable[..., Config], reference: Plan, tmp_path: Path) -> Plan:
+    """A copy of the reference run that may be changed."""
+    shutil.copytree(reference.directory.path, tmp_path / "run")
+    return tiny_plan(tiny(), tmp_path / "run")
+
+
+def stamps(path: Path) -> dict[str, int]:
+    return {str(file): file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file()}
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Make stages that must not be called fail."""
+    for name in names:
+
+        def never(*_: object, name: str = name) -> object:
+            raise AssertionError(f"{name} was called")
+
+        monkeypatch.setattr(pipeline, name, never)
+
+
+def test_the_results_hold_every_set_once_with_its_seeds(reference: Plan) -> None:
+    results = json.loads(reference.directory.results.read_text())
+    assert [row["set"] for row in results["rows"]] == ["random", "representative", "mtt", "ast", "full"]
+    for row in results["rows"]:
+        assert row["n"] == 2
+        assert row["seeds"] == [0, 1]
+        assert row["protocol"] == "strict"
+        assert row["network"] == "convnet"
+        assert row["mean"] == pytest.approx(sum(row["accuracies"]) / 2)
+        assert row["images"] == (100 if row["set"] == "full" else 10)
+    assert results["experts"]["ast"]["count"] == 2
+    assert results["experts"]["ast"]["avg_var"] != results["experts"]["mtt"]["avg_var"]
+
+
+def test_a_finished_run_does_nothing_again(finished_copy: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stamps(finished_copy.directory.path)
+    forbid(monkeypatch, "train_one_expert", "distill", "evaluate_network")
+    results = run_all(finished_copy, SerialExecutor(Recorder()), Recorder())
+    assert json.loads(finished_copy.directory.results.read_text()) == results
+    after = stamps(finished_copy.directory.path)
+    changed = [name for name in after if before.get(name) != after[name]]
+    assert changed == [str(finished_copy.directory.results)]
+
+
+def test_only_what_is_missing_is_done_again(finished_copy: Plan, reference: Plan) -> None:
+    run = finished_copy.directory
+    finished_copy.buffer("ast").path(1).unlink()
+    run.method("mtt").outcome.unlink()
+    lost = run.row("random", "convnet", "strict", 1)
+    lost.unlink()
+    before = stamps(run.path)
+    run_all(finished_copy, SerialExecutor(Recorder()), Recorder())
+    assert artefacts(run.path) == artefacts(reference.directory.path)
+    after = stamps(run.path)
+    assert before[str(finished_copy.buffer("ast").path(0))] == after[str(finished_copy.buffer("ast").path(0))]
+    assert before[str(run.method("ast").synthetic)] == after[str(run.method("ast").synthetic)]
+    kept = run.row("random", "convnet", "strict", 0)
+    assert before[str(kept)] == after[str(kept)]
+    fresh = json.loads(reference.directory.row("random", "convnet", "strict", 1).read_text())
+    assert json.loads(lost.read_text())["accuracy"] == fresh["accuracy"]
+
+
+def test_two_runs_are_the_same_bytes_rows_included(
+    tiny: Callable[..., Config], reference: Plan, tmp_path: Path
+) -> None:
+    other = serial_run(tiny(), tmp_path)
+    assert artefacts(tmp_path) == artefacts(reference.directory.path)
+    assert json.loads(other.directory.results.read_text()) == json.loads(reference.directory.results.read_text())
+
+
+def test_another_seed_is_another_run(tiny: Callable[..., Config], reference: Plan, tmp_path: Path) -> None:
+    other = serial_run(tiny(seed=1, run__methods="ast", run__baselines="random"), tmp_path)
+    one, two = other.buffer("ast"), reference.buffer("ast")
+    assert one.fingerprint != two.fingerprint
+    assert one.segment(0, 0, 0)[0].tolist() != two.segment(0, 0, 0)[0].tolist()
+
+
+def test_mtt_beside_ast_is_plain_and_does_not_change_it(
+    tiny: Callable[..., Config], reference: Plan, tmp_path: Path
+) -> None:
+    alone = serial_run(tiny(run__methods="ast", run__baselines="random"), tmp_path)
+    for name in ("synthetic", "last", "initial"):
+        ours, both = (load_synthetic(getattr(plan.directory.method("ast"), name)) for plan in (alone, reference))
+        assert torch.equal(ours.images, both.images)
+        assert ours.student_lr == both.student_lr
+    rows = {row["set"] for row in json.loads(alone.directory.results.read_text())["rows"]}
+    assert rows == {"random", "ast"}
+    mtt = reference.method("mtt")
+    assert (mtt.distill.rho, mtt.distill.beta_strategy, mtt.distill.balanced_inner_loss) == (0.0, "final", False)
+    assert (mtt.expert.penalty_weight, mtt.expert.clip_schedule) == (0.0, "constant")
+
+
+def test_methods_with_the_same_experts_share_them(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    same = tiny(
+        expert__momentum=0.0,
+        expert__weight_decay=0.0,
+        expert__lr_decay_epoch=0,
+        expert__clip_schedule="constant",
+        expert__penalty_weight=0.0,
+    )
+    plan = tiny_plan(same, tmp_path)
+    assert plan.buffer("ast").folder == plan.buffer("mtt").folder
+    trained: list[str] = []
+
+    def note(job: object, _: object) -> str:
+        trained.append(job.buffer.path(job.expert_id).name)  # type: ignore[attr-defined]
+        from ast_ray.stages.experts import train_one_expert
+
+        return train_one_expert(job, Recorder())  # type: ignore[arg-type]
+
+    class Notes(SerialExecutor):
+        def run(self, function, jobs, *, long_lived=True):  # type: ignore[no-untyped-def]
+            return super().run(note, jobs, long_lived=long_lived)
+
+    pipeline.train_experts(plan, ["ast", "mtt"], Notes(Recorder()))
+    assert trained == ["expert-00000.parquet", "expert-00001.parquet"]
+
+
+def test_a_store_folder_is_shared_by_runs(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(compute__store=str(tmp_path / "store"), run__methods="ast", run__baselines="random")
+    one = serial_run(config, tmp_path / "one")
+    assert one.buffer("ast").folder.parent == tmp_path / "store"
+    assert not one.directory.experts.exists()
+    forbid(monkeypatch, "train_one_expert")
+    two = serial_run(config, tmp_path / "two")
+    assert two.directory.method("ast").last.read_bytes() == one.directory.method("ast").last.read_bytes()
+
+
+def test_one_failing_expert_does_not_stop_the_others(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ast_ray.stages import experts
+
+    real = experts.train_expert
+
+    def first_fails(*args: object, expert_id: int, **named: object) -> object:
+        if expert_id == 0:
+            raise DivergenceError("expert 0 diverged")
+        return real(*args, expert_id=expert_id, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(experts, "train_expert", first_fails)
+    plan = tiny_plan(tiny(expert__count=3), tmp_path)
+    with pytest.raises(DivergenceError) as caught:
+        run_all(plan, SerialExecutor(Recorder()), Recorder())
+    assert caught.value.exit_code == 3
+    assert caught.value.__notes__ == [
+        "2 of 6 jobs failed; first: ast expert 0. What finished is kept; run the same command again."
+    ]
+    assert plan.buffer("ast").missing() == [0]
+    assert plan.buffer("mtt").missing() == [0]
+    assert not plan.directory.results.exists()
+    kept = plan.buffer("ast").path(2).stat().st_mtime_ns
+    monkeypatch.setattr(experts, "train_expert", real)
+    run_all(plan, SerialExecutor(Recorder()), Recorder())
+    assert plan.buffer("ast").path(2).stat().st_mtime_ns == kept
+    assert plan.directory.results.exists()
+
+
+def test_a_method_that_diverges_does_not_stop_the_other(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ast_ray.stages.distill import distill
+
+    def ast_fails(job: object, sink: object) -> object:
+        if job.method == "ast":  # type: ignore[attr-defined]
+            raise DivergenceError("diverged")
+        return distill(job, sink)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "distill", ast_fails)
+    plan = tiny_plan(tiny(), tmp_path)
+    with pytest.raises(AstRayError, match="diverged"):
+        run_all(plan, SerialExecutor(Recorder()), Recorder())
+    assert plan.directory.method("mtt").synthetic.exists()
+    assert not plan.directory.method("ast").synthetic.exists()
+
+
+def test_another_buffer_handed_over_is_refused(tiny: Callable[..., Config], reference: Plan, tmp_path: Path) -> None:
+    plan = tiny_plan(tiny(expert__lr=0.02), tmp_path, buffer=reference.buffer("ast").folder)
+    with pytest.raises(StoreError, match=r"expert\.lr: 0\.02 here, 0\.01 there"):
+        run_all(plan, SerialExecutor(Recorder()), Recorder())
+
+
+def test_what_a_run_evaluates(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    plan = tiny_plan(tiny(run__baselines="full,random", evaluate__networks=3, evaluate__full_networks=1), tmp_path)
+    found = [job.key for job in evaluation_jobs(plan)]
+    assert found == [f"evaluate {name} {index}" for name in ("random", "mtt", "ast") for index in range(3)] + [
+        "evaluate full 0"
+    ]
+
+
+def test_the_row_of_a_baseline_is_not_stale_when_only_more_networks_are_asked_for(
+    tiny: Callable[..., Config], finished_copy: Plan
+) -> None:
+    more = tiny_plan(tiny(evaluate__networks=3, evaluate__full_networks=2), finished_copy.directory.path)
+    fewer = {(job.key): job.token for job in evaluation_jobs(finished_copy)}
+    tokens = {(job.key): job.token for job in evaluation_jobs(more)}
+    assert {key: tokens[key] for key in fewer} == fewer
+    changed = tiny_plan(tiny(evaluate__passes=6), finished_copy.directory.path)
+    assert not set(fewer.values()) & {job.token for job in evaluation_jobs(changed)}
+
+
+@pytest.mark.parametrize(
+    ("methods", "baselines", "expected"),
+    [("ast,mtt", "", ["ast", "mtt"]), ("mtt", "random", ["mtt"]), ("", "representative", ["ast"]), ("", "random", [])],
+)
+def test_whose_experts_a_run_needs(
+    tiny: Callable[..., Config], methods: str, baselines: str, expected: list[str]
+) -> None:
+    assert expert_methods(tiny(run__methods=methods, run__baselines=baselines)) == expected
+
+
+def test_baselines_alone(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    plan = serial_run(tiny(run__methods="", run__baselines="random"), tmp_path)
+    results = json.loads(plan.directory.results.read_text())
+    assert results["experts"] == {}
+    assert [row["set"] for row in results["rows"]] == ["random"]
+
+
+def test_outcomes_say_where_the_sets_are(reference: Plan) -> None:
+    outcomes = distill_outcomes(reference, ["ast", "mtt"])
+    assert outcomes["mtt"]["path"] == str(reference.directory.method("mtt").synthetic)
+    assert outcomes["ast"]["iterations"] == 6

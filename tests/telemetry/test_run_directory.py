@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from ast_ray.telemetry.run_directory import RunDirectory
+
+
+def test_every_path_is_inside_the_run_and_none_stands_twice() -> None:
+    run = RunDirectory(Path("/run"))
+    method = run.method("ast")
+    paths = [run.config, run.manifest, run.experts, run.results, run.tensorboard]
+    paths += [method.checkpoint, method.synthetic, method.last, method.initial, method.metrics, method.picture]
+    paths += [method.outcome, run.row("ast", "convnet", "strict", 0), run.row("ast", "convnet", "strict", 1)]
+    assert len(set(paths)) == len(paths)
+    assert all(path.is_relative_to("/run") for path in paths)
+
+
+def test_methods_do_not_share_files() -> None:
+    run = RunDirectory(Path("/run"))
+    assert run.method("ast").checkpoint != run.method("mtt").checkpoint
+    assert run.method("ast").path == Path("/run/distill/ast")
+
+
+def test_the_paths_that_scripts_know() -> None:
+    run = RunDirectory(Path("/run"))
+    assert run.results == Path("/run/results.json")
+    assert run.config == Path("/run/config.yaml")
+    assert run.method("mtt").synthetic == Path("/run/distill/mtt/synthetic.safetensors")
+    assert run.row("ast", "convnet", "strict", 3) == Path("/run/evaluation/ast-convnet-strict-3.json")
