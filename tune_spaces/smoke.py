@@ -2,7 +2,7 @@
 
 Four buffers (lambda linear or constant; mu 0.03 or the preset's 0.1) are shared by all trials. rho and lr_img are
 searched around the preset's values over a decade each way, wide enough for bad trials that ASHA stops; vartheta and
-beta are the paper's. A trial has 160 of the preset's iterations; rungs at 40 and 80 keep half each time.
+beta are the paper's. A trial has 120 of the preset's iterations; rungs at 30 and 60 keep half each time.
 """
 
 from ray import tune
@@ -18,9 +18,9 @@ param_space = {
 
 settings = {
     "tune.trials": 16,
-    "tune.budget": 160,
-    "tune.grace": 40,
-    "tune.report_every": 40,
+    "tune.budget": 120,
+    "tune.grace": 30,
+    "tune.report_every": 30,
     "tune.reduction_factor": 2.0,
     "tune.final_configs": 2,
     "tune.final_seeds": 2,
