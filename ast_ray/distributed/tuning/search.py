@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -16,10 +17,12 @@ from ast_ray.distributed.session import Capacity
 from ast_ray.distributed.tuning.algorithms import MODE, check_algorithms, expected_trials, scheduler, searcher
 from ast_ray.distributed.tuning.buffers import open_buffers
 from ast_ray.distributed.tuning.draws import Draws
-from ast_ray.distributed.tuning.population import population_trial
+from ast_ray.distributed.tuning.population import member_name, population_trial
 from ast_ray.distributed.tuning.spaces import Space, check_space
-from ast_ray.distributed.tuning.trainable import SearchContext, search_trial
+from ast_ray.distributed.tuning.trainable import SearchContext, invalid_name, search_trial
 from ast_ray.distributed.tuning.watcher import Watcher
+from ast_ray.errors import ConfigError
+from ast_ray.stages.trial import plan_trial
 from ast_ray.stages.trial_record import read_records
 from ast_ray.telemetry.search_directory import SearchDirectory
 from ast_ray.telemetry.search_progress import SearchSink
@@ -67,7 +70,7 @@ def search(
         return SearchTime(0.0, slots, 0.0)
     board, keeper = open_board(), open_buffers()
     context = SearchContext(config, data_id, directory, draws, keeper, BoardSink(board))
-    watcher = Watcher(directory, sink, board, keeper)
+    watcher = Watcher(directory, sink, board, keeper, partial(_identify, context))
     before, began = _busy(directory), time.monotonic()
     try:
         tuner = _tuner(config, context, algorithm, space, samples, slots, capacity, watcher)
@@ -117,6 +120,17 @@ def _tuner(
             failure_config=tune.FailureConfig(max_failures=max(0, config.compute.max_attempts - 1)),
         ),
     )
+
+
+def _identify(context: SearchContext, trial: Any) -> tuple[str, dict[str, Any]]:
+    """The folder and the settings behind Tune's trial."""
+    overrides = context.draws.overrides(trial.config)
+    if context.base.tune.scheduler == "pbt":
+        return member_name(int(trial.trial_id.rpartition("_")[2])), overrides
+    try:
+        return plan_trial(context.base, overrides, context.data_id, context.directory).name, overrides
+    except ConfigError:
+        return invalid_name(overrides), overrides
 
 
 def _trial_name(trial: Any) -> str:

@@ -55,9 +55,14 @@ def experts_for(context: SearchContext) -> SharedExperts:
     return SharedExperts(context.keeper, str(tune.get_context().get_trial_id()))
 
 
+def invalid_name(overrides: Mapping[str, Any]) -> str:
+    """The folder of a sample that has no identity."""
+    return f"invalid-{fingerprint({key: str(value) for key, value in overrides.items()})}"
+
+
 def report_invalid(directory: SearchDirectory, overrides: Mapping[str, Any], error: ConfigError) -> None:
     """Record a sample that is no configuration at all (values computed by ``tune.sample_from``)."""
-    name = f"invalid-{fingerprint({'overrides': {key: str(value) for key, value in overrides.items()}})}"
+    name = invalid_name(overrides)
     shown = {key: str(value) for key, value in overrides.items()}
     record = TrialRecord.open(directory.trial(name), name, shown, "")
     record.end(INVALID, str(error))

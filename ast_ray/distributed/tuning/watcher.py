@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -16,12 +18,18 @@ from ast_ray.telemetry.search_progress import SearchSink, TrialRow
 
 _INTERVAL = 0.5
 
+# From Tune's trial to the name of its folder and its settings.
+Identify = Callable[[TuneTrial], tuple[str, dict[str, Any]]]
+
 
 class Watcher(tune.Callback):
     """Sees every event of a search on the driver."""
 
-    def __init__(self, directory: SearchDirectory, sink: SearchSink, board: Any, keeper: Any) -> None:
+    def __init__(
+        self, directory: SearchDirectory, sink: SearchSink, board: Any, keeper: Any, identify: Identify
+    ) -> None:
         self._directory, self._sink, self._board, self._keeper = directory, sink, board, keeper
+        self._identify = identify
         self._numbers: dict[str, int] = {}
         self._looked = 0.0
         self.ended = 0
@@ -49,8 +57,7 @@ class Watcher(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A trial's process died more often than allowed."""
         self._release(trial)
-        text = " ".join(str(trial.get_pickled_error() or "its worker was lost").split())
-        self._end(trial, trial.last_result or {}, FAILED, text[:500])
+        self._end(trial, trial.last_result or {}, FAILED, _reason(trial))
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A trial's process died and is started again."""
@@ -72,21 +79,19 @@ class Watcher(tune.Callback):
 
     def _end(self, trial: TuneTrial, result: dict[str, Any], status: str, reason: str) -> None:
         self.ended += 1
-        name = result.get("trial")
-        if name is None:
-            self._show(trial, result, status, reason)
-            return
+        name, overrides = self._identify(trial)
+        name = result.get("trial") or name
         folder = self._directory.trial(name)
-        before = TrialRecord.read(folder)
         record = stop_record(folder, status, reason)
         if record is None:
-            return
+            record = TrialRecord.open(folder, name, overrides, "")
+            record.end(status, reason)
         self._show(trial, result, record.status, record.reason)
-        self._write_hparams(record, before)
+        self._write_hparams(record)
 
-    def _write_hparams(self, record: TrialRecord, before: TrialRecord | None) -> None:
+    def _write_hparams(self, record: TrialRecord) -> None:
         marker = record.directory.path / "hparams.json"
-        if before is None or marker.exists():
+        if marker.exists():
             return
         last = record.last()
         metrics = {
@@ -105,9 +110,17 @@ class Watcher(tune.Callback):
             number=self._number(trial),
             name=str(result.get("trial", "")),
             status=status,
-            overrides=result.get("overrides", {}),
+            overrides=result.get("overrides") or self._identify(trial)[1],
             iteration=int(result.get("iteration", 0)),
             accuracy=result.get("validation_accuracy"),
             note=note,
         )
         self._sink.trial(row)
+
+
+def _reason(trial: TuneTrial) -> str:
+    """The last line of the error file Tune keeps, which is text."""
+    path = Path(trial.error_file or "")
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    told = [line.strip() for line in lines if line.strip()]
+    return told[-1] if told else "its worker was lost"
