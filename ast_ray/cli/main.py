@@ -16,6 +16,7 @@ from ast_ray.cli.presets import presets
 from ast_ray.cli.report import report
 from ast_ray.cli.run import distill, experts, run
 from ast_ray.cli.tensorboard import tensorboard
+from ast_ray.cli.tune import tune
 
 
 class _Commands(click.Group):
@@ -45,6 +46,7 @@ for command in (
     experts,
     distill,
     evaluate,
+    tune,
     report,
     tensorboard,
     export,
