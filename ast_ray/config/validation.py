@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast_ray.config.architectures import NORMS, architecture
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
 from ast_ray.errors import ConfigError, Problem, nearest
@@ -11,7 +12,8 @@ DSA_OPERATIONS = tuple(DSA_ALL.split("_"))
 
 def problems_of(config: Config) -> list[Problem]:
     """Return everything wrong with a configuration that can be seen without the data."""
-    return [*_single(config), *_augmentations(config), *_epochs(config), *_distill(config), *_compute(config)]
+    single = [*_single(config), *_augmentations(config), *_networks(config)]
+    return [*single, *_epochs(config), *_distill(config), *_compute(config), *_tune(config)]
 
 
 def check(config: Config) -> Config:
@@ -58,6 +60,24 @@ def _augmentations(config: Config) -> list[Problem]:
     return problems
 
 
+def _networks(config: Config) -> list[Problem]:
+    network, problems = config.network, []
+    if network.norm == "batch":
+        reason = "a trajectory holds weights, not running statistics; batch norm is for evaluate.architectures only"
+        problems.append(Problem("network.norm", network.norm, reason))
+    elif network.name in NORMS and network.norm not in ("default", *NORMS[network.name]):
+        reason = f"{network.name} has no such variant; valid: default, {', '.join(NORMS[network.name])}"
+        problems.append(Problem("network.norm", network.norm, reason))
+    for text in config.evaluate.architectures:
+        try:
+            architecture(text, network)
+        except ValueError as error:
+            problems.append(Problem("evaluate.architectures", text, str(error)))
+    if not config.evaluate.protocols:
+        problems.append(Problem("evaluate.protocols", (), "name at least one protocol"))
+    return problems
+
+
 def _epochs(config: Config) -> list[Problem]:
     reach = config.distill.max_start_epoch - 1 + config.distill.expert_epochs
     if reach <= config.expert.epochs:
@@ -91,4 +111,17 @@ def _compute(config: Config) -> list[Problem]:
         problems.append(Problem("compute.address", compute.address, "a serial run joins no cluster; use backend = ray"))
     if not config.run.methods and not config.run.baselines:
         problems.append(Problem("run.methods", (), "nothing to do: name a method or a baseline"))
+    return problems
+
+
+def _tune(config: Config) -> list[Problem]:
+    tune, problems = config.tune, []
+    budget = tune.budget or config.distill.iterations
+    for name in ("grace", "report_every"):
+        value = getattr(tune, name)
+        if value > budget:
+            problems.append(Problem(f"tune.{name}", value, f"at most a trial's budget of {budget} iterations"))
+    if tune.scheduler == "pbt" and tune.searcher != "random":
+        reason = "population based training draws its own values after the start; use tune.searcher = random"
+        problems.append(Problem("tune.searcher", tune.searcher, reason))
     return problems
