@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ast_ray.config.fingerprint import expert_identity, fingerprint, method_identity
+from ast_ray.config.loading import to_yaml
 from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
@@ -25,6 +26,7 @@ from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.run_directory import EvaluationDirectory, RunDirectory
+from ast_ray.telemetry.tensorboard import log_evaluation, log_overview
 
 PUBLISH_INTERVAL = 5.0  # seconds between rewrites of rows.parquet while rows come in
 
@@ -73,11 +75,11 @@ def expert_methods(config: Config) -> list[str]:
     return ["ast"] if any(name in NEEDS_EXPERT for name in config.run.baselines) else []
 
 
-def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
-    """Train every expert that is missing, of all methods together; return each method's experts."""
-    buffers = {method: plan.buffer(method) for method in methods}
+def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
+    """One job per expert that is missing, of all methods together."""
     jobs: dict[Path, ExpertJob] = {}
-    for method, buffer in buffers.items():
+    for method in methods:
+        buffer = plan.buffer(method)
         buffer.prepare()
         for expert_id in buffer.missing():
             board = plan.directory.tensorboard / "experts" / f"{method}-{expert_id:05d}"
@@ -92,13 +94,20 @@ def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dic
                     f"{method} expert",
                 ),
             )
-    for _ in executor.run(train_one_expert, list(jobs.values())):
+    return list(jobs.values())
+
+
+def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
+    """Train every expert that is missing, of all methods together; return each method's experts."""
+    names = list(methods)
+    for _ in executor.run(train_one_expert, expert_jobs(plan, names)):
         pass
-    return {method: buffer.summaries() for method, buffer in buffers.items()}
+    return {method: plan.buffer(method).summaries() for method in names}
 
 
 def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> None:
     """Run every distillation that has not published its outcome yet."""
+    log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
     jobs = [job for method in methods if not finished(job := plan.distill_job(method))]
     for _ in executor.run(distill, jobs):
         pass
@@ -182,8 +191,17 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
         "experts": {method: mean_expert(rows) for method, rows in experts.items()},
         "rows": table,
     }
+    if _earlier_rows(plan.directory) != table:
+        log_evaluation(plan.directory.tensorboard / "evaluation", table)
     write_json(plan.directory.results, results)
     return results
+
+
+def _earlier_rows(directory: RunDirectory) -> object:
+    try:
+        return json.loads(directory.results.read_text(encoding="utf-8")).get("rows")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:

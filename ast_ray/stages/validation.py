@@ -71,10 +71,18 @@ def _fresh(
 
 def validate(config: Config, data: RealData, images: Tensor, labels: Tensor, student_lr: float) -> float:
     """Mean accuracy of ``validate_networks`` fresh networks on the validation split, the same ones each time."""
+    accuracies = validation_accuracies(config, data, images, labels, student_lr)
+    return sum(accuracies) / len(accuracies)
+
+
+def validation_accuracies(
+    config: Config, data: RealData, images: Tensor, labels: Tensor, student_lr: float
+) -> tuple[float, ...]:
+    """Accuracy of each of ``validate_networks`` fresh networks on the validation split."""
     distill = config.distill
     recipe = Recipe.of(config.evaluate, lr=student_lr, augmentation=distill.augmentation, siamese=distill.siamese)
     scores = [
         train_and_score(config, data, images, labels, recipe, role="validate", index=index, test=False)
         for index in range(distill.validate_networks)
     ]
-    return sum(item.accuracy for item in scores) / len(scores)
+    return tuple(item.accuracy for item in scores)

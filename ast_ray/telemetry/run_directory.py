@@ -43,6 +43,11 @@ class MethodDirectory:
         return self.path / "synthetic.png"
 
     @property
+    def snapshots(self) -> Path:
+        """The images along the way, one PNG sheet per moment: a row per class, no gaps."""
+        return self.path / "snapshots"
+
+    @property
     def outcome(self) -> Path:
         """Written last: its presence means the distillation is finished."""
         return self.path / "outcome.json"
@@ -94,6 +99,16 @@ class RunDirectory:
     def results(self) -> Path:
         """The final table."""
         return self.path / "results.json"
+
+    @property
+    def features(self) -> Path:
+        """Features of real, starting and distilled images on two axes, for the report."""
+        return self.path / "features.json"
+
+    @property
+    def report(self) -> Path:
+        """The page made by ``ast-ray report``."""
+        return self.path / "report.html"
 
     @property
     def tensorboard(self) -> Path:
