@@ -93,9 +93,8 @@ _SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ar
 
 
 def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The final table: test accuracy as mean ± std with n; DD-Ranking's scores where there are any."""
+    """The final table: test accuracy as mean ± std with n."""
     several = any(row["protocol"] != "strict" for row in rows)
-    scores = [item for item in _SCORES if any(item[0] in row for row in rows)]
     title = "test accuracy, whole test set" if several else "test accuracy, strict protocol (last pass, whole test set)"
     peak = any(row["protocol"] == "peak" for row in rows)
     caption = f"{_PEAK} best pass on the test set: for comparison with published tables only" if peak else None
@@ -105,14 +104,29 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("network")
     if several:
         table.add_column("protocol")
-    for name in ("accuracy %", "n", *(name for _, name, _ in scores)):
+    for name in ("accuracy %", "n"):
         table.add_column(name, justify="right")
     for row in rows:
         spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
         cells = [_TITLES.get(row["set"], row["set"]), str(row["images"]), row["network"]]
         cells += [_PEAK if row["protocol"] == "peak" else row["protocol"]] if several else []
-        cells += [f"{100 * row['mean']:.1f}{spread}", str(row["n"])]
-        table.add_row(*cells, *(_score(row.get(key), factor) for key, _, factor in scores))
+        table.add_row(*cells, f"{100 * row['mean']:.1f}{spread}", str(row["n"]))
+    return table
+
+
+def scores_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """DD-Ranking's scores of the sets that have them, or None."""
+    scored = [row for row in rows if any(key in row for key, _, _ in _SCORES)]
+    if not scored:
+        return None
+    table = Table(title="DD-Ranking: beyond random images, short of the full set")
+    table.add_column("set")
+    table.add_column("network")
+    for _, name, _ in _SCORES:
+        table.add_column(name, justify="right")
+    for row in scored:
+        values = (_score(row.get(key), factor) for key, _, factor in _SCORES)
+        table.add_row(_TITLES.get(row["set"], row["set"]), row["network"], *values)
     return table
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ast_ray.cli.display import Display, results_table
+from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
@@ -54,7 +54,10 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         if as_json:
             click.echo(json.dumps({"rows": table, "folder": str(directory.path)}))
             return
-        Console().print(results_table(table))
+        console = Console()
+        console.print(results_table(table))
+        if scores := scores_table(table):
+            console.print(scores)
         click.echo(f"rows: {directory.rows}")
 
 

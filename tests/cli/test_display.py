@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from ast_ray.cli import display as module
-from ast_ray.cli.display import Display, results_table
+from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.telemetry.progress import Update
 
 
@@ -86,10 +86,12 @@ def test_protocols_and_scores_show_where_there_are_any() -> None:
     console, stream = plain()
     common = {"set": "ast", "network": "vgg11", "images": 10, "mean": 0.9, "std": 0.01, "n": 3}
     scored = {**common, "protocol": "strict", "ior": 0.123, "hlr": -0.05, "lrs": 0.3054}
-    console.print(results_table([scored, {**common, "protocol": "peak"}]))
+    rows = [scored, {**common, "protocol": "peak"}]
+    console.print(results_table(rows))
+    console.print(scores_table(rows))
     text = " ".join(stream.getvalue().split())
     assert "peak* best pass on the test set: for comparison with published tables only" in text
     assert "strict protocol" not in text
     for said in ("IOR %", "HLR %", "LRS", "12.3", "-5.0", "0.305"):
         assert said in text
-    assert "ARS" not in text
+    assert scores_table(rows[1:]) is None
