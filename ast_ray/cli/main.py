@@ -10,6 +10,7 @@ import click
 from ast_ray import __version__
 from ast_ray.cli.data import data
 from ast_ray.cli.evaluate import evaluate
+from ast_ray.cli.export import export, import_images
 from ast_ray.cli.info import info
 from ast_ray.cli.presets import presets
 from ast_ray.cli.report import report
@@ -39,5 +40,18 @@ def main() -> None:
     """
 
 
-for command in (run, experts, distill, evaluate, report, tensorboard, presets, data, info):
+COMMANDS = (
+    run,
+    experts,
+    distill,
+    evaluate,
+    report,
+    tensorboard,
+    export,
+    import_images,
+    presets,
+    data,
+    info,
+)
+for command in COMMANDS:
     main.add_command(command)

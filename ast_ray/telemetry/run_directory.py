@@ -54,6 +54,27 @@ class MethodDirectory:
 
 
 @dataclass(frozen=True)
+class EvaluationDirectory:
+    """Rows: the journal, a JSON file per network, and all of them in one Parquet file."""
+
+    path: Path
+
+    @property
+    def rows(self) -> Path:
+        """Every row, gathered from the journal."""
+        return self.path / "rows.parquet"
+
+    @property
+    def results(self) -> Path:
+        """The table of the last `ast-ray evaluate`; a run's is in the run directory itself."""
+        return self.path / "results.json"
+
+    def row(self, set_name: str, network: str, protocol: str, index: int) -> Path:
+        """One evaluated network."""
+        return self.path / f"{set_name}-{network}-{protocol}-{index}.json"
+
+
+@dataclass(frozen=True)
 class RunDirectory:
     """A run directory and what it holds."""
 
@@ -98,6 +119,11 @@ class RunDirectory:
         """The folder of one distillation method."""
         return MethodDirectory(self.path / "distill" / name)
 
+    @property
+    def evaluation(self) -> EvaluationDirectory:
+        """Rows of evaluated networks."""
+        return EvaluationDirectory(self.path / "evaluation")
+
     def row(self, set_name: str, network: str, protocol: str, index: int) -> Path:
         """One evaluated network."""
-        return self.path / "evaluation" / f"{set_name}-{network}-{protocol}-{index}.json"
+        return self.evaluation.row(set_name, network, protocol, index)

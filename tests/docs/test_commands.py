@@ -15,7 +15,7 @@ from ast_ray.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def lines(text: str) -> list[str]:
@@ -54,8 +54,8 @@ def check_settings(context: click.Context) -> None:
             with context:
                 build_config(options.pop("preset_name"), options.pop("config_file", None), options)
         except ConfigError as error:
-            # Pages write path/to/images for a folder of the reader's; everything else has to hold as it stands.
-            if [problem for problem in error.problems if not str(problem.value).startswith("path/to/")]:
+            # A source is a folder of the reader's; everything else has to hold as it stands.
+            if [problem for problem in error.problems if "nor an existing path" not in problem.reason]:
                 raise
 
 
