@@ -65,6 +65,12 @@ def test_the_command_parses(page: str, line: str) -> None:
     check_settings(context)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_on_the_page_is_python(page: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        compile(block, page.name, "exec")
+
+
 def test_pages_and_commands_are_found() -> None:
     pages = {page for page, _ in OURS}
     assert {"README.md", "docs/index.md", "docs/how-to/look.md"} <= pages
