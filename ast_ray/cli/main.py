@@ -16,6 +16,7 @@ from ast_ray.cli.presets import presets
 from ast_ray.cli.report import report
 from ast_ray.cli.run import distill, experts, run
 from ast_ray.cli.tensorboard import tensorboard
+from ast_ray.cli.tune import tune
 
 
 class _Commands(click.Group):
@@ -40,11 +41,12 @@ def main() -> None:
     """
 
 
-COMMANDS = (
+for command in (
     run,
     experts,
     distill,
     evaluate,
+    tune,
     report,
     tensorboard,
     export,
@@ -52,6 +54,5 @@ COMMANDS = (
     presets,
     data,
     info,
-)
-for command in COMMANDS:
+):
     main.add_command(command)

@@ -12,6 +12,7 @@ from ast_ray.config.settings import (
     ExpertConfig,
     NetworkConfig,
     RunConfig,
+    TuneConfig,
 )
 from ast_ray.config.validation import check, problems_of
 
@@ -25,6 +26,7 @@ __all__ = [
     "NetworkConfig",
     "RunConfig",
     "Setting",
+    "TuneConfig",
     "apply_overrides",
     "check",
     "differences",

@@ -224,6 +224,32 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """The search of `ast-ray tune`. Decides which configurations are tried, never what one of them computes."""
+
+    space: str = setting("ast_core", "search space: a name from tune_spaces, or a path of a Python module")
+    trials: int = setting(24, "configurations tried (grid: all of them)", low=1)
+    searcher: Literal["random", "grid", "optuna"] = setting(
+        "random", "where configurations come from; optuna = TPE (extra: optuna)"
+    )
+    scheduler: Literal["asha", "fifo", "pbt"] = setting(
+        "asha", "asha stops the worse part at each rung, fifo runs all to the end, pbt copies and perturbs the best"
+    )
+    objective: Literal["validation_accuracy", "best_validation_accuracy"] = setting(
+        "validation_accuracy", "accuracy on the validation split of the set as it stands, or of the best so far"
+    )
+    budget: int = setting(0, "distillation iterations of a trial that is not stopped; 0 = distill.iterations", low=0)
+    grace: int = setting(0, "iterations before the first rung; 0 = an eighth of the budget", low=0)
+    reduction_factor: float = setting(3.0, "asha keeps one in this many at each rung", symbol="eta", above=1)
+    report_every: int = setting(0, "iterations between a trial's reports, each a validation; 0 = grace", low=0)
+    concurrency: int = setting(0, "trials at once; 0 = as many as the resources allow", low=0)
+    buffers: int = setting(0, "distinct expert settings drawn from the space; 0 = no limit", low=0)
+    start_with_preset: bool = setting(True, "try the settings the search starts from first, where the space holds them")
+    final_configs: int = setting(3, "best configurations distilled again at full length; 0 = no final stage", low=0)
+    final_seeds: int = setting(3, "fresh seeds per configuration of the final stage", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run, whole."""
 
@@ -236,3 +262,4 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)

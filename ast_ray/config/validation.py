@@ -13,7 +13,7 @@ DSA_OPERATIONS = tuple(DSA_ALL.split("_"))
 def problems_of(config: Config) -> list[Problem]:
     """Return everything wrong with a configuration that can be seen without the data."""
     single = [*_single(config), *_augmentations(config), *_networks(config)]
-    return [*single, *_epochs(config), *_distill(config), *_compute(config)]
+    return [*single, *_epochs(config), *_distill(config), *_compute(config), *_tune(config)]
 
 
 def check(config: Config) -> Config:
@@ -111,4 +111,17 @@ def _compute(config: Config) -> list[Problem]:
         problems.append(Problem("compute.address", compute.address, "a serial run joins no cluster; use backend = ray"))
     if not config.run.methods and not config.run.baselines:
         problems.append(Problem("run.methods", (), "nothing to do: name a method or a baseline"))
+    return problems
+
+
+def _tune(config: Config) -> list[Problem]:
+    tune, problems = config.tune, []
+    budget = tune.budget or config.distill.iterations
+    for name in ("grace", "report_every"):
+        value = getattr(tune, name)
+        if value > budget:
+            problems.append(Problem(f"tune.{name}", value, f"at most a trial's budget of {budget} iterations"))
+    if tune.scheduler == "pbt" and tune.searcher != "random":
+        reason = "population based training draws its own values after the start; use tune.searcher = random"
+        problems.append(Problem("tune.searcher", tune.searcher, reason))
     return problems

@@ -24,6 +24,12 @@ class Capacity:
     slots: int
 
 
+def prepare_import(address: str) -> None:
+    """Choose token authentication for a private Ray; the variable is read once, when ray is imported."""
+    if not address and "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 @contextmanager
 def ray_session(compute: ComputeConfig) -> Iterator[Capacity]:
     """Connect to Ray for the length of the block and yield the capacity for tasks.
@@ -34,8 +40,7 @@ def ray_session(compute: ComputeConfig) -> Iterator[Capacity]:
     Raises:
         ResourceError: the cluster cannot be reached, or lacks what one task asks for.
     """
-    if not compute.address and "ray" not in sys.modules:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # read once, when ray is imported
+    prepare_import(compute.address)
     import ray
 
     started_here = not ray.is_initialized()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -242,6 +242,17 @@ def distill(job: DistillJob, sink: ProgressSink) -> dict[str, Any]:
     Raises:
         DivergenceError: with iteration, cause and the last good checkpoint; StoreError: experts missing or damaged.
     """
+    for _ in distill_in_slices(job, sink):
+        pass
+    outcome: dict[str, Any] = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
+    return outcome
+
+
+def distill_in_slices(job: DistillJob, sink: ProgressSink) -> Iterator[int]:
+    """Distil as `distill` does, yielding the iteration after each validation, with everything on disk.
+
+    Whoever takes the iterations may stop between two of them; the next call goes on from there.
+    """
     settings = job.config.distill
     with torch_threads(job.config.compute.threads):
         run = Distillation(job, sink)
@@ -252,24 +263,27 @@ def distill(job: DistillJob, sink: ProgressSink) -> dict[str, Any]:
         ):
             while run.state.iteration < settings.iterations:
                 report = run.step()
-                _record(run, report, metrics, board)
+                validated = _record(run, report, metrics, board)
+                if validated and run.state.iteration < settings.iterations:
+                    yield run.state.iteration
             outcome = run.publish()
             final = {"validation/accuracy": outcome["validation_accuracy"]}
             if outcome["relative_loss"] is not None:
                 final["match/relative_loss"] = outcome["relative_loss"]
             board.finish(to_dict(job.config), final)
-        return outcome
+    yield settings.iterations
 
 
-def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, board: DistillationBoard) -> None:
-    """Log, validate and checkpoint where the settings say so."""
+def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, board: DistillationBoard) -> bool:
+    """Log, validate and checkpoint where the settings say so; return whether it validated."""
     settings, number = run.config.distill, report.iteration
     last = number == settings.iterations
     row: dict[str, Any] = {}
+    validated = last or bool(settings.validate_every and number % settings.validate_every == 0)
     if number % settings.log_every == 0 or number == 1 or last:
         row = {**asdict(report)}
         board.iteration(report)
-    if last or (settings.validate_every and number % settings.validate_every == 0):
+    if validated:
         accuracy = run.validate()
         row = {**asdict(report), "validation_accuracy": accuracy, "validation_accuracies": run.accuracies}
         board.validation(number, run.accuracies)
@@ -280,12 +294,13 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
     if row:
         metrics.append(row)
     run.warn_if_stuck()
-    if last or number % settings.checkpoint_every == 0:
+    if validated or number % settings.checkpoint_every == 0:
         run.checkpoint()
     note = f"loss {report.relative_loss:.3f}, alpha {report.student_lr:.4f}"
     if run.best is not None:
         note += f", validation {run.best.accuracy:.1%}"
     run.sink.update(Update(run.job.key, number, settings.iterations, note))
+    return validated
 
 
 def finished(job: DistillJob) -> bool:

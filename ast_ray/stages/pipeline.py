@@ -75,11 +75,11 @@ def expert_methods(config: Config) -> list[str]:
     return ["ast"] if any(name in NEEDS_EXPERT for name in config.run.baselines) else []
 
 
-def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
-    """Train every expert that is missing, of all methods together; return each method's experts."""
-    buffers = {method: plan.buffer(method) for method in methods}
+def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
+    """One job per expert that is missing, of all methods together."""
     jobs: dict[Path, ExpertJob] = {}
-    for method, buffer in buffers.items():
+    for method in methods:
+        buffer = plan.buffer(method)
         buffer.prepare()
         for expert_id in buffer.missing():
             board = plan.directory.tensorboard / "experts" / f"{method}-{expert_id:05d}"
@@ -94,9 +94,15 @@ def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dic
                     f"{method} expert",
                 ),
             )
-    for _ in executor.run(train_one_expert, list(jobs.values())):
+    return list(jobs.values())
+
+
+def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
+    """Train every expert that is missing, of all methods together; return each method's experts."""
+    names = list(methods)
+    for _ in executor.run(train_one_expert, expert_jobs(plan, names)):
         pass
-    return {method: buffer.summaries() for method, buffer in buffers.items()}
+    return {method: plan.buffer(method).summaries() for method in names}
 
 
 def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> None:

@@ -24,7 +24,7 @@ from ast_ray.telemetry.run_directory import RunDirectory
 
 def _content(values: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide what a run computes."""
-    kept = {name: value for name, value in values.items() if name not in ("compute", "preset")}
+    kept = {name: value for name, value in values.items() if name not in ("compute", "preset", "tune")}
     kept["data"] = {
         name: value for name, value in values.get("data", {}).items() if name not in ("root", "download", "placement")
     }

@@ -19,10 +19,11 @@ def synthetic_set(
 ) -> SyntheticSet:
     """Attach preprocessing, augmentation, class names, settings and environment to images [S, C, H, W].
 
-    Where the work ran (``compute``, folders) and when are left out: the same settings give the same bytes everywhere.
+    Where the work ran (``compute``, folders), how it was found (``tune``) and when are left out:
+    the same settings give the same bytes everywhere.
     """
     preprocessing = data.preprocessing
-    settings = {name: value for name, value in to_dict(config).items() if name != "compute"}
+    settings = {name: value for name, value in to_dict(config).items() if name not in ("compute", "tune")}
     settings["data"] = {name: value for name, value in settings["data"].items() if name not in ("root", "placement")}
     return SyntheticSet(
         images=images.detach().cpu(),

@@ -1,0 +1,92 @@
+"""Open the directory of a search: new, the same one gone on with, or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ast_ray.config.fingerprint import differences
+from ast_ray.config.loading import load_yaml, to_dict, to_yaml
+from ast_ray.config.settings import Config
+from ast_ray.data.real import RealData
+from ast_ray.errors import ConfigError, Problem, StoreError
+from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
+from ast_ray.store.atomic import write_json, write_text
+from ast_ray.telemetry.provenance import environment
+from ast_ray.telemetry.search_directory import SearchDirectory
+
+# What may change between two sessions of one search: how long it goes on and what comes after it.
+FREE = ("trials", "concurrency", "final_configs", "final_seeds")
+
+
+def absolute(config: Config) -> Config:
+    """Replace a folder of images named relative to here by its full path: trials run elsewhere."""
+    source = Path(config.data.source).expanduser()
+    if not source.is_dir():
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=str(source.resolve())))
+
+
+def open_search(
+    config: Config, data: RealData, directory: SearchDirectory, space_source: str, command: Sequence[str]
+) -> None:
+    """Check data, folder and settings, then write config, space and manifest; the same search again is welcome.
+
+    Raises:
+        StoreError: the folder holds another search; ResourceError: it cannot be written or is too small.
+    """
+    check_against_data(config, data)
+    check_folder(directory.path, config.expert.count * expert_bytes(config, data))
+    _refuse_other(config, directory, space_source)
+    write_text(directory.config, to_yaml(config))
+    write_text(directory.space, space_source)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = {"command": list(command), "time": now, "environment": environment()}
+    write_json(directory.manifest, {"data_id": data.data_id, "commands": [*_earlier(directory), entry]})
+
+
+def _earlier(directory: SearchDirectory) -> list[Any]:
+    try:
+        return list(json.loads(directory.manifest.read_text(encoding="utf-8"))["commands"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _content(config: Config) -> dict[str, Any]:
+    values = {name: value for name, value in to_dict(config).items() if name not in ("compute", "preset", "run")}
+    values["tune"] = {name: value for name, value in values["tune"].items() if name not in (*FREE, "space")}
+    values["data"] = {
+        name: value for name, value in values["data"].items() if name not in ("root", "download", "placement")
+    }
+    return values
+
+
+def _refuse_other(config: Config, directory: SearchDirectory, space_source: str) -> None:
+    if not directory.config.exists():
+        if any(directory.path.glob("distill")):
+            raise StoreError(f"{directory.path}: holds a run, not a search; choose another --out")
+        return
+    changed = differences(_content(config), _content(load_yaml(directory.config)))
+    if directory.space.exists() and directory.space.read_text(encoding="utf-8") != space_source:
+        changed.append(f"the space differs from {directory.space}")
+    if changed:
+        listed = "\n  ".join(changed)
+        raise StoreError(
+            f"{directory.path}: holds a search with other settings; choose another --out, or use these:\n  {listed}"
+        )
+
+
+def load_search(directory: SearchDirectory) -> Config:
+    """The settings of a search on disk.
+
+    Raises:
+        ConfigError: no search there.
+    """
+    if not directory.config.exists() or not directory.space.exists():
+        reason = "no search in this folder (expected config.yaml and space.py)"
+        raise ConfigError([Problem("--resume", str(directory.path), reason)])
+    return load_yaml(directory.config)

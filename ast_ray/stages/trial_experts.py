@@ -1,0 +1,47 @@
+"""The experts a trial needs: which are missing, how one is trained and logged. Who trains which is decided above."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ast_ray.config.fingerprint import fingerprint
+from ast_ray.stages.experts import ExpertJob, train_one_expert
+from ast_ray.stages.trial import ExpertCost, Trial
+from ast_ray.telemetry.progress import ProgressSink
+from ast_ray.telemetry.search_directory import SearchDirectory
+
+
+def train_for(trial: Trial, expert_id: int, sink: ProgressSink, cost: ExpertCost) -> None:
+    """Train one expert of a trial's buffer and log what it cost."""
+    began = time.monotonic()
+    name = fingerprint(trial.experts)
+    board = trial.search.tensorboard / "experts" / f"{name}-{expert_id:05d}"
+    job = ExpertJob(trial.config, str(trial.buffer.folder), trial.experts, expert_id, str(board), f"experts {name[:8]}")
+    train_one_expert(job, sink)
+    seconds = time.monotonic() - began
+    cost.trained += seconds
+    _log(trial.search, {"buffer": name, "expert": expert_id, "trial": trial.name, "seconds": round(seconds, 3)})
+
+
+def train_missing(trial: Trial, sink: ProgressSink, cost: ExpertCost) -> None:
+    """Train every missing expert in this process: the provider without Ray."""
+    buffer = trial.buffer
+    buffer.prepare()
+    for expert_id in buffer.missing():
+        train_for(trial, expert_id, sink, cost)
+
+
+def _log(search: SearchDirectory, row: dict[str, Any]) -> None:
+    """Append one line; short appends of several processes do not mix."""
+    search.path.mkdir(parents=True, exist_ok=True)
+    with search.expert_log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def expert_costs(search: SearchDirectory) -> list[dict[str, Any]]:
+    """One row per expert trained in this search."""
+    if not search.expert_log.exists():
+        return []
+    return [json.loads(line) for line in search.expert_log.read_text(encoding="utf-8").splitlines() if line]
