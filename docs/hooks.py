@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 import ast_ray
 from ast_ray.config import Setting, schema
 from ast_ray.telemetry.glossary import METRICS
-from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
+from ast_ray.telemetry.run_directory import EvaluationDirectory, MethodDirectory, RunDirectory
 
 PACKAGE = Path(ast_ray.__file__).parent
 LAYERS = ("core", "config", "store", "data", "telemetry", "stages", "report", "distributed", "cli")
@@ -137,8 +137,9 @@ def run_directory_page() -> str:
         found = []
         for name, member in vars(cls).items():
             if isinstance(member, property):
-                path = getattr(example, name).relative_to(root)
-                found.append((f"`{path}`", inspect.getdoc(member) or ""))
+                value = getattr(example, name)
+                path = value if isinstance(value, Path) else value.path
+                found.append((f"`{path.relative_to(root)}`", inspect.getdoc(member) or ""))
         return found
 
     root = Path("RUN")
@@ -153,6 +154,8 @@ def run_directory_page() -> str:
             table(("in the run directory", "what"), rows(RunDirectory, run, root)),
             "## One distillation\n",
             table(("in the run directory", "what"), rows(MethodDirectory, method, root)),
+            "## Evaluations\n",
+            table(("in the run directory", "what"), rows(EvaluationDirectory, run.evaluation, root)),
             "Files appear under their names only when they are complete. A run that stopped goes on with the same "
             "command: what is finished is kept, a distillation continues from its checkpoint, and what it had written "
             "after that (metrics, snapshots, events) is cut back first.\n",

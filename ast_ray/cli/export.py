@@ -58,7 +58,8 @@ def _numbers(_context: click.Context, parameter: click.Parameter, text: str | No
 @click.option("--labels", type=click.Path(path_type=Path), help="file of labels; default: in the file of images")
 @click.option("--to", required=True, metavar="FILE", help="the set to write, a .safetensors file")
 @click.option(
-    "--space",
+    "--image-space",
+    "space",
     type=click.Choice(("auto", "model", "pixels")),
     default="auto",
     help="values are normalised already, or pixels (0..255 or 0..1); auto = by type and range",

@@ -53,7 +53,8 @@ def _records(runs: Sequence[Path], *, features: bool) -> tuple[list[RunRecord], 
         try:
             _compute_features(record)
         except AstRayError as error:
-            notes[str(record.path)] = [f"Features of the images are not shown: {error}"]
+            if record.features is None:
+                notes[str(record.path)] = [f"Features of the images are not shown: {error}"]
         records[place] = read_run(record.path)
     return records, notes
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ast_ray.config import Config, expert_identity, fingerprint, load_yaml
+from ast_ray.config.loading import flatten
 from ast_ray.config.presets import method_config
 from ast_ray.errors import StoreError
 from ast_ray.store.trajectory import read_metrics as read_expert
@@ -20,7 +21,8 @@ TITLES = {
     "mtt": "MTT",
     "random": "random real images",
     "representative": "representative real images",
-    "herding": "herding",
+    "herding": "herding real images",
+    "k-centre": "k-centre real images",
     "full": "full data",
 }
 
@@ -114,11 +116,19 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def _rows(directory: RunDirectory) -> list[dict[str, Any]]:
-    """The run's own table, then tables that ``ast-ray evaluate`` left inside the directory; one row per key."""
+    """The run's own table, then tables that ``ast-ray evaluate`` left inside the directory.
+
+    One row per set, network and protocol: the one of more networks; at the same number, scores are joined.
+    """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for file in (directory.results, *sorted(directory.path.glob("**/evaluation/results.json"))):
         for row in (_json(file) or {}).get("rows", []):
-            found.setdefault((row["set"], row["network"], row["protocol"]), row)
+            key = (row["set"], row["network"], row["protocol"])
+            known = found.get(key)
+            if known is None or row["n"] > known["n"]:
+                found[key] = row
+            elif row["n"] == known["n"]:
+                found[key] = {**row, **known}
     return list(found.values())
 
 
@@ -140,6 +150,20 @@ def _snapshots(place: MethodDirectory) -> dict[int, Path]:
 
 
 def _experts(directory: RunDirectory, settings: Config, data_id: str) -> list[dict[str, list[float]]]:
-    identity = fingerprint(expert_identity(settings, data_id))
+    """Curves of the experts a method was matched to."""
+    identity = expert_identity(settings, data_id)
     store = Path(settings.compute.store).expanduser() if settings.compute.store else directory.experts
-    return [read_expert(file) for file in sorted((store / identity).glob("expert-*.parquet"))]
+    folder = store / fingerprint(identity)
+    if not folder.is_dir():
+        folder = _of_another_version(store, identity) or folder
+    return [read_expert(file) for file in sorted(folder.glob("expert-*.parquet"))]
+
+
+def _of_another_version(store: Path, identity: Mapping[str, Any]) -> Path | None:
+    """The one buffer whose settings agree wherever both have them: settings newer than a run hide no experts."""
+    wanted, agreeing = flatten(identity), []
+    for file in sorted(store.glob("*/buffer.json")):
+        found = flatten((_json(file) or {}).get("identity", {}))
+        if found and all(wanted[name] == found[name] for name in wanted.keys() & found.keys()):
+            agreeing.append(file.parent)
+    return agreeing[0] if len(agreeing) == 1 else None

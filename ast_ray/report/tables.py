@@ -20,6 +20,8 @@ NETWORKS = {
     "mlp": "MLP",
     "vit": "ViT",
 }
+PROTOCOLS = {"peak": "peak: best pass on the test set"}
+SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ars", "ARS", 1))
 BRIEF = 3  # settings named in the table's own lines; more go to a table of theirs alone
 _NOT_COMPARED = ("preset", "compute.", "run.", "data.root", "data.download")
 
@@ -50,7 +52,7 @@ def network_title(name: str) -> str:
 
 def results(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One line per row of the final table, with the bar's and the whisker's ends in percent."""
-    lines = []
+    lines, scores = [], score_titles(rows)
     for row in rows:
         mean, std = row["mean"], row["std"]
         low, high = max(0.0, mean - (std or 0)), min(1.0, mean + (std or 0))
@@ -59,13 +61,25 @@ def results(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "set": TITLES.get(row["set"], row["set"]),
                 "images": row.get("images", ""),
                 "network": network_title(row["network"]),
-                "protocol": row["protocol"],
+                "protocol": PROTOCOLS.get(row["protocol"], row["protocol"]),
+                "scores": [_score(row.get(key), factor) for key, title, factor in SCORES if title in scores],
                 "accuracy": percent(mean, std),
                 "n": row["n"],
                 "bar": {"mean": 100 * mean, "low": 100 * low, "high": 100 * high},
             }
         )
     return lines
+
+
+def score_titles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Titles of DD-Ranking's scores (arXiv 2505.13300) that any row carries."""
+    return [title for key, title, _ in SCORES if any(row.get(key) is not None for row in rows)]
+
+
+def _score(value: float | None, factor: int) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if factor == 1 else f"{factor * value:.1f}"
 
 
 def architectures(run: RunRecord) -> dict[str, Any]:

@@ -15,17 +15,18 @@ from ast_ray.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SHELLS = ("", "bash", "sh", "shell", "console")
+_COMMAND = re.compile(r"(\$ )?(ast-ray|make)( |$)")
 
 
 def lines(text: str) -> list[str]:
-    """Commands of the shell blocks, continued lines joined, comments and prompts taken off."""
+    """Commands of ours in the shell blocks, continued lines joined, comments and prompts taken off."""
     found = []
-    for block in _BLOCK.findall(text):
+    for language, block in _BLOCK.findall(text):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.removeprefix("$ "), comments=True)
-            if words:
-                found.append(shlex.join(words))
+            if language in _SHELLS and _COMMAND.match(line):
+                found.append(shlex.join(shlex.split(line.removeprefix("$ "), comments=True)))
     return found
 
 
@@ -47,15 +48,15 @@ def parsed(words: list[str]) -> click.Context:
 
 
 def check_settings(context: click.Context) -> None:
-    """Settings given to a command that takes them name existing ones and have usable values."""
-    options = dict(context.params)
+    """Settings given to a command that takes them name existing ones and have usable values; files are not read."""
+    options = {**context.params, "config_file": None}
     if "preset_name" in options:
         try:
             with context:
                 build_config(options.pop("preset_name"), options.pop("config_file", None), options)
         except ConfigError as error:
-            # Pages write path/to/images for a folder of the reader's; everything else has to hold as it stands.
-            if [problem for problem in error.problems if not str(problem.value).startswith("path/to/")]:
+            # A source is a folder of the reader's; everything else has to hold as it stands.
+            if [problem for problem in error.problems if "nor an existing path" not in problem.reason]:
                 raise
 
 
@@ -63,6 +64,45 @@ def check_settings(context: click.Context) -> None:
 def test_the_command_parses(page: str, line: str) -> None:
     context = parsed(shlex.split(line)[1:])
     check_settings(context)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_on_the_page_is_python(page: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        compile(block, page.name, "exec")
+
+
+def commands(group: click.Group, name: str) -> list[tuple[str, click.Command]]:
+    found: list[tuple[str, click.Command]] = []
+    for key, command in group.commands.items():
+        path = f"{name} {key}"
+        found += commands(command, path) if isinstance(command, click.Group) else [(path, command)]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(main, "ast-ray"))
+def test_no_option_means_two_things(name: str, command: click.Command) -> None:
+    given = [option for parameter in command.params for option in parameter.opts if option.startswith("-")]
+    assert len(given) == len(set(given)), name
+
+
+def test_blocks_are_told_apart() -> None:
+    text = """
+```python
+don't = 1
+```
+ast-ray between the blocks
+```
+ast-ray one  # a comment
+tree/  it's no command
+```
+```bash
+$ ast-ray two \\
+    --long
+make demo
+```
+"""
+    assert lines(text) == ["ast-ray one", "ast-ray two --long", "make demo"]
 
 
 def test_pages_and_commands_are_found() -> None:

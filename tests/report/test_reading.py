@@ -57,6 +57,32 @@ def test_tables_of_later_evaluations_are_joined(run: Path, tmp_path: Path) -> No
     assert row in read_run(tmp_path / "more").rows
 
 
+def test_the_row_of_more_networks_counts_and_scores_are_joined(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "more")
+    own = {(row["set"], row["network"]): row for row in json.loads((run / "results.json").read_text())["rows"]}
+    more = {**own["ast", "convnet"], "mean": 0.5, "n": 3}
+    scored = {**own["mtt", "convnet"], "mean": 0.9, "ars": 0.2}
+    place = tmp_path / "more" / "distill" / "ast" / "evaluation"
+    place.mkdir()
+    (place / "results.json").write_text(json.dumps({"rows": [more, scored]}))
+    found = {row["set"]: row for row in read_run(tmp_path / "more").rows}
+    assert (found["ast"]["mean"], found["ast"]["n"]) == (0.5, 3)
+    assert (found["mtt"]["mean"], found["mtt"]["ars"]) == (own["mtt", "convnet"]["mean"], 0.2)
+
+
+def test_experts_of_an_older_version_are_still_found(run: Path, tmp_path: Path) -> None:
+    """A setting that came later changes the fingerprint, not what the experts are."""
+    shutil.copytree(run, tmp_path / "older")
+    for number, folder in enumerate(sorted((tmp_path / "older" / "experts").iterdir())):
+        marker = json.loads((folder / "buffer.json").read_text())
+        del marker["identity"]["expert"]["penalty_norm"]
+        (folder / "buffer.json").write_text(json.dumps(marker))
+        folder.rename(folder.with_name(f"old-{number}"))
+    old, new = read_run(tmp_path / "older").methods, read_run(run).methods
+    assert [method.avg_var for method in old] == [method.avg_var for method in new]
+    assert old[0].avg_var != old[1].avg_var
+
+
 def test_what_is_no_run_and_what_is_damaged_is_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a run directory"):
         read_run(tmp_path)

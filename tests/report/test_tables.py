@@ -30,6 +30,15 @@ def test_bars_end_within_the_scale() -> None:
     assert line["bar"]["low"] == 96.0
 
 
+def test_scores_get_columns_and_peak_says_what_it_is() -> None:
+    base = {"set": "ast", "network": "vgg11-bn", "protocol": "strict", "mean": 0.5, "std": None, "n": 1, "images": 10}
+    rows = [{**base, "ior": 0.256, "lrs": 0.31249}, {**base, "protocol": "peak"}]
+    assert tables.score_titles(rows) == ["IOR %", "LRS"]
+    first, second = tables.results(rows)
+    assert (first["network"], first["scores"], second["scores"]) == ("VGG-11-bn", ["25.6", "0.312"], ["–", "–"])
+    assert second["protocol"] == "peak: best pass on the test set"
+
+
 def test_other_architectures_stand_beside_the_papers_columns(run: Path) -> None:
     record = read_run(run)
     extra = {"set": "ast", "network": "vgg11", "protocol": "strict", "mean": 0.5, "std": 0.125, "n": 3}

@@ -187,7 +187,7 @@ def test_the_command_serves_this_machine_only_with_the_glossary(plan: Plan) -> N
         line = server.stdout.readline()
         address = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert address, line
-        for _ in range(100):
+        for _ in range(600):
             with urllib.request.urlopen(f"{address[0]}data/plugin/scalars/tags") as reply:
                 tags = json.load(reply)
             if len(tags) > 2 and "match/relative_loss" in tags.get("distill/ast", {}):
