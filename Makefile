@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) -e '.[dev]'
+	$(PIP) -e '.[dev,optuna,docs]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## distil scikit-learn's digits, start to finish
@@ -22,11 +22,12 @@ demo: $(VENV)/.installed  ## distil scikit-learn's digits, start to finish
 test: $(VENV)/.installed-dev  ## run the tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.installed-dev  ## format, lint, types, layers, tests: what CI runs
+check: $(VENV)/.installed-dev  ## format, lint, types, layers, documentation, tests: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest
 
 format: $(VENV)/.installed-dev

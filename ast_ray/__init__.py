@@ -22,11 +22,12 @@ def load(path: str | Path) -> SyntheticSet:
     """Load a distilled set, a map-style torch dataset of (image [C, H, W], label) in model space.
 
     Args:
-        path: a ``synthetic.safetensors`` file or the folder that holds it.
+        path: a ``synthetic.safetensors`` file or the folder that holds it, or an export in any of its containers
+            (Hugging Face Parquet, PNG folder, .npz, .pt).
 
     Raises:
         ast_ray.errors.StoreError: missing, damaged, or not a synthetic set.
     """
-    from ast_ray.store.synthetic import load_synthetic
+    from ast_ray.store.export import load_set
 
-    return load_synthetic(path)
+    return load_set(path)

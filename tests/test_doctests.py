@@ -10,10 +10,11 @@ import pytest
 
 import ast_ray.config
 import ast_ray.core
+import ast_ray.report
 
 MODULES = [
     item.name
-    for package in (ast_ray.config, ast_ray.core)
+    for package in (ast_ray.config, ast_ray.core, ast_ray.report)
     for item in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 ]
 WITH_EXAMPLES = {"ast_ray.core.matching", "ast_ray.core.inner_loss", "ast_ray.core.smoothness"}

@@ -84,22 +84,37 @@ _TITLES = {
     "mtt": "MTT",
     "ast": "AST",
     "full": "full data",
+    "herding": "herding real images",
+    "k-centre": "k-centre real images",
 }
+_PEAK = "peak*"
+# Key of a result row, column title, factor.
+_SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ars", "ARS", 1))
 
 
 def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The final table: strict test accuracy as mean ± std with n."""
-    table = Table(title="test accuracy, strict protocol (last pass, whole test set)")
-    for name, justify in (
-        ("set", "left"),
-        ("images", "right"),
-        ("network", "left"),
-        ("accuracy %", "right"),
-        ("n", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    """The final table: test accuracy as mean ± std with n; DD-Ranking's scores where there are any."""
+    several = any(row["protocol"] != "strict" for row in rows)
+    scores = [item for item in _SCORES if any(item[0] in row for row in rows)]
+    title = "test accuracy, whole test set" if several else "test accuracy, strict protocol (last pass, whole test set)"
+    peak = any(row["protocol"] == "peak" for row in rows)
+    caption = f"{_PEAK} best pass on the test set: for comparison with published tables only" if peak else None
+    table = Table(title=title, caption=caption)
+    table.add_column("set")
+    table.add_column("images", justify="right")
+    table.add_column("network")
+    if several:
+        table.add_column("protocol")
+    for name in ("accuracy %", "n", *(name for _, name, _ in scores)):
+        table.add_column(name, justify="right")
     for row in rows:
         spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
-        cells = (_TITLES.get(row["set"], row["set"]), str(row["images"]), row["network"])
-        table.add_row(*cells, f"{100 * row['mean']:.1f}{spread}", str(row["n"]))
+        cells = [_TITLES.get(row["set"], row["set"]), str(row["images"]), row["network"]]
+        cells += [_PEAK if row["protocol"] == "peak" else row["protocol"]] if several else []
+        cells += [f"{100 * row['mean']:.1f}{spread}", str(row["n"])]
+        table.add_row(*cells, *(_score(row.get(key), factor) for key, _, factor in scores))
     return table
+
+
+def _score(value: float | None, factor: int) -> str:
+    return "" if value is None else f"{factor * value:.1f}" if factor != 1 else f"{value:.3f}"

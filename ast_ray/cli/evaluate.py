@@ -1,4 +1,4 @@
-"""``ast-ray evaluate SET...``: fresh networks on distilled sets, scored on the real test set."""
+"""``ast-ray evaluate SET...``: fresh networks on distilled sets and real subsets, scored on the real test set."""
 
 from __future__ import annotations
 
@@ -25,42 +25,56 @@ from ast_ray.store.atomic import write_json
 @click.option("--json", "as_json", is_flag=True, help="results as JSON on stdout, nothing else there")
 @setting_options
 def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: Any) -> None:
-    """Evaluate distilled sets (files, or run directories with all their sets) by the strict protocol.
+    """Evaluate sets: files, exports, run directories with all their sets, or real images by name.
 
-    The settings are those the first set was distilled with, unless --preset or --config say otherwise.
+    Names of real images: random, representative, herding, k-centre (as many as the first set has), full. The settings
+    are those the first set was distilled with, unless --preset or --config say otherwise. On which networks and how:
+    --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it stopped.
     """
-    from ast_ray.stages.evaluate_sets import set_jobs, set_paths
+    from ast_ray.stages.evaluate_sets import set_jobs, set_paths, split_names, train_embedding
     from ast_ray.stages.pipeline import evaluate_sets
+    from ast_ray.telemetry.run_directory import EvaluationDirectory
 
     messages = Console(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         if any(word.startswith("-") for word in sets):
             words = sets[next(place for place, word in enumerate(sets) if word.startswith("-")) :]
             raise ConfigError([problem for problem in unknown_options(words) if problem.reason.startswith("-")])
-        paths = set_paths(sets)
-        config = _config(next(iter(paths.values())), options)
+        named, real = split_names(sets)
+        paths = set_paths(named)
+        first = next(iter(paths.values()), None)
+        config = _config(first, options)
         check_device(config)
-        folder = (Path(out) if out else _beside(next(iter(paths.values())))).resolve()
-        jobs = set_jobs(config, paths, folder)
+        directory = EvaluationDirectory((Path(out) if out else _beside(first, config)).expanduser().resolve())
+        jobs = set_jobs(config, paths, directory.path, real)
         with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
+            train_embedding(jobs, executor)
             table = evaluate_sets(jobs, executor, display)
-        write_json(folder / "results.json", {"rows": table})
+        write_json(directory.results, {"rows": table})
         if as_json:
-            click.echo(json.dumps({"rows": table, "folder": str(folder)}))
+            click.echo(json.dumps({"rows": table, "folder": str(directory.path)}))
             return
         Console().print(results_table(table))
-        click.echo(f"rows: {folder}")
+        click.echo(f"rows: {directory.rows}")
 
 
-def _beside(path: Path) -> Path:
-    return path.parent / "evaluation"
+def _beside(path: Path | None, config: Config) -> Path:
+    """``evaluation`` in the folder of the set; for an export, which is handed on as it is, in the folder above."""
+    from ast_ray.store.export.parts import read_description
+
+    if path is None:
+        return Path("runs") / (config.preset or "custom") / "evaluation"
+    folder = path.parent.parent if path.suffix == ".parquet" and path.parent.name == "data" else path.parent
+    if read_description(folder) is not None:
+        return folder.with_name(f"{folder.name}-evaluation")
+    return folder / "evaluation"
 
 
-def _config(path: Path, options: dict[str, Any]) -> Config:
+def _config(path: Path | None, options: dict[str, Any]) -> Config:
     name, file = options.pop("preset_name"), options.pop("config_file")
-    if name or file:
+    if name or file or path is None:
         return build_config(name, file, options)
-    from ast_ray.store.synthetic import load_synthetic
+    from ast_ray.store.export import load_set
 
-    provenance = load_synthetic(path).provenance
+    provenance = load_set(path).provenance
     return check(apply_overrides(from_dict(provenance.get("config", {})), given_settings(options)))

@@ -10,9 +10,12 @@ import click
 from ast_ray import __version__
 from ast_ray.cli.data import data
 from ast_ray.cli.evaluate import evaluate
+from ast_ray.cli.export import export, import_images
 from ast_ray.cli.info import info
 from ast_ray.cli.presets import presets
+from ast_ray.cli.report import report
 from ast_ray.cli.run import distill, experts, run
+from ast_ray.cli.tensorboard import tensorboard
 from ast_ray.cli.tune import tune
 
 
@@ -38,5 +41,18 @@ def main() -> None:
     """
 
 
-for command in (run, experts, distill, evaluate, tune, presets, data, info):
+for command in (
+    run,
+    experts,
+    distill,
+    evaluate,
+    tune,
+    report,
+    tensorboard,
+    export,
+    import_images,
+    presets,
+    data,
+    info,
+):
     main.add_command(command)

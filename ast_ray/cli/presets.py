@@ -41,11 +41,10 @@ def list_presets(as_json: bool) -> None:
     table.add_column("preset", no_wrap=True)
     for name in ("published %", "memory", "disk", "time"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("what", no_wrap=True, overflow="ellipsis")
     for name, row in rows.items():
         reported_accuracy = "" if row["paper"] is None else f"{row['paper'][0]} ± {row['paper'][1]}"
         cells = (size_text(row["memory_bytes"]), size_text(row["disk_bytes"]), duration_text(row["seconds"]))
-        table.add_row(name, reported_accuracy, *cells, row["what"])
+        table.add_row(name, reported_accuracy, *cells)
     console = Console()
     console.print(table)
     console.print("one whole preset with the sources of its values: ast-ray presets show NAME", highlight=False)

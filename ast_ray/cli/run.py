@@ -99,7 +99,8 @@ def _show_results(console: Console, results: dict[str, Any]) -> None:
     for line in (
         f"run directory: {results['run']}",
         f"images: {results['run']}/distill/<method>/synthetic.png",
-        f"curves: tensorboard --logdir {results['run']}/tensorboard",
+        f"page: ast-ray report {results['run']}",
+        f"curves: ast-ray tensorboard {results['run']}",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

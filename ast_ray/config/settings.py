@@ -64,9 +64,21 @@ class DataConfig:
 class NetworkConfig:
     """The network that experts and students share (Sec. V-A)."""
 
-    name: Literal["convnet"] = setting("convnet", "ConvNet-D: D blocks of conv, instance norm, ReLU, average pooling")
-    width: int = setting(128, "filters per block", low=1)
-    depth: int = setting(0, "blocks D; 0 = by image size (3 for 32 px, 4 for 64, 5 for 128)", symbol="D", low=0, high=8)
+    name: Literal["convnet", "alexnet", "vgg11", "resnet18", "mlp", "vit"] = setting(
+        "convnet", "convnet: D blocks of conv, instance norm, ReLU, average pooling; the others in small-image variants"
+    )
+    width: int = setting(128, "filters per block (convnet), hidden units (mlp), token size (vit)", low=1)
+    depth: int = setting(
+        0,
+        "blocks D; 0 = by image size (3 for 32 px, 4 for 64, 5 for 128); hidden layers (mlp: 2), layers (vit: 4)",
+        symbol="D",
+        low=0,
+        high=8,
+    )
+    norm: Literal["default", "instance", "batch", "none"] = setting(
+        "default",
+        "default = the architecture's own (alexnet, mlp: none; vit: layer; else instance); batch: evaluation only",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +164,24 @@ class EvaluateConfig:
     momentum: float = setting(0.9, "SGD momentum", low=0, below=1)
     weight_decay: float = setting(5e-4, "L2 coefficient", low=0)
     lr: float = setting(0.0, "learning rate; 0 = the learned alpha (real images: real_lr)", low=0)
+    transfer_lr: float = setting(
+        0.0, "learning rate on architectures other than the one alpha was learned on; 0 = as on that one", low=0
+    )
     real_lr: float = setting(0.01, "learning rate for real images, which carry no alpha", above=0)
     lr_decay_pass: int = setting(500, "pass from which the learning rate is scaled; 0 = never", low=0)
     lr_decay_factor: float = setting(0.5, "factor applied at lr_decay_pass", above=0, high=1)
+    architectures: tuple[str, ...] = setting(
+        (), "networks to evaluate on, e.g. convnet, alexnet, vgg11, resnet18-bn, convnet-w64, mlp, vit; empty = network"
+    )
+    protocols: tuple[Literal["strict", "mtt", "ast", "peak", "no-augmentation"], ...] = setting(
+        ("strict",),
+        "strict: these settings, last pass; mtt, ast: as published (rate x0.1 / x0.5 at pass 500 of 1000); "
+        "no-augmentation: strict without DSA; peak: best test pass, for comparison only",
+    )
+    peak_every: int = setting(20, "passes between the test scores that peak chooses from", low=1)
+    scores: bool = setting(
+        False, "also train what DD-Ranking's scores need: random images, the full set, no augmentation"
+    )
     full_epochs: int = setting(50, "epochs of the full-data row", low=1)
     full_networks: int = setting(0, "networks of the full-data row; 0 = networks", low=0)
 
@@ -190,8 +217,9 @@ class RunConfig:
     methods: tuple[Literal["ast", "mtt"], ...] = setting(
         ("ast", "mtt"), "distillation methods; ast = the settings given"
     )
-    baselines: tuple[Literal["random", "representative", "full"], ...] = setting(
-        ("random", "representative", "full"), "real images of the same number (random, representative) and the full set"
+    baselines: tuple[Literal["random", "representative", "herding", "k-centre", "full"], ...] = setting(
+        ("random", "representative", "full"),
+        "real images of the same number (random, representative, herding, k-centre) and the full set",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast_ray.config.architectures import NORMS, architecture
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
 from ast_ray.errors import ConfigError, Problem, nearest
@@ -11,14 +12,8 @@ DSA_OPERATIONS = tuple(DSA_ALL.split("_"))
 
 def problems_of(config: Config) -> list[Problem]:
     """Return everything wrong with a configuration that can be seen without the data."""
-    return [
-        *_single(config),
-        *_augmentations(config),
-        *_epochs(config),
-        *_distill(config),
-        *_compute(config),
-        *_tune(config),
-    ]
+    single = [*_single(config), *_augmentations(config), *_networks(config)]
+    return [*single, *_epochs(config), *_distill(config), *_compute(config), *_tune(config)]
 
 
 def check(config: Config) -> Config:
@@ -62,6 +57,24 @@ def _augmentations(config: Config) -> list[Problem]:
         for name in [] if value == "none" else value.split("_"):
             if name not in DSA_OPERATIONS:
                 problems.append(Problem(path, value, f"unknown operation {name!r}{nearest(name, DSA_OPERATIONS)}"))
+    return problems
+
+
+def _networks(config: Config) -> list[Problem]:
+    network, problems = config.network, []
+    if network.norm == "batch":
+        reason = "a trajectory holds weights, not running statistics; batch norm is for evaluate.architectures only"
+        problems.append(Problem("network.norm", network.norm, reason))
+    elif network.name in NORMS and network.norm not in ("default", *NORMS[network.name]):
+        reason = f"{network.name} has no such variant; valid: default, {', '.join(NORMS[network.name])}"
+        problems.append(Problem("network.norm", network.norm, reason))
+    for text in config.evaluate.architectures:
+        try:
+            architecture(text, network)
+        except ValueError as error:
+            problems.append(Problem("evaluate.architectures", text, str(error)))
+    if not config.evaluate.protocols:
+        problems.append(Problem("evaluate.protocols", (), "name at least one protocol"))
     return problems
 
 

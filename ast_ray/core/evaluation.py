@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,10 @@ class Score:
     loss: float
 
 
+# Factor on the learning rate after pass 500 of 1000 (MTT's evaluation; AST, Sec. V-A).
+_PUBLISHED_DECAY = {"mtt": 0.1, "ast": 0.5}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained in evaluation: SGD with momentum, the rate scaled once at ``lr_decay_pass``."""
@@ -38,8 +43,19 @@ class Recipe:
     siamese: bool = False
 
     @classmethod
-    def of(cls, config: EvaluateConfig, *, lr: float, augmentation: str, siamese: bool = False) -> Recipe:
-        """The protocol of the settings; ``evaluate.lr`` overrides the given (learned) rate when it is not 0."""
+    def of(
+        cls, config: EvaluateConfig, *, lr: float, augmentation: str, siamese: bool = False, protocol: str = "strict"
+    ) -> Recipe:
+        """The recipe of a protocol; ``evaluate.lr`` overrides the given (learned) rate when it is not 0.
+
+        ``strict`` and ``peak`` are the settings'; ``no-augmentation`` is strict without DSA; ``mtt`` and ``ast`` are
+        the published ones, whatever the settings say.
+        """
+        if protocol == "no-augmentation":
+            augmentation = "none"
+        if protocol in _PUBLISHED_DECAY:
+            published = cls(config.lr or lr, 1000, 256, 0.9, 5e-4, 500, _PUBLISHED_DECAY[protocol], augmentation)
+            return replace(published, siamese=siamese)
         return cls(
             lr=config.lr or lr,
             passes=config.passes,
@@ -53,8 +69,18 @@ class Recipe:
         )
 
 
-def train_network(network: Network, images: Images, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> None:
+def train_network(
+    network: Network,
+    images: Images,
+    labels: Tensor,
+    recipe: Recipe,
+    generator: torch.Generator,
+    *,
+    after_pass: Callable[[int], None] | None = None,
+) -> None:
     """Train the network in place on images [n, C, H, W], labels int64 [n].
+
+    ``after_pass`` is called with the number of passes done, after each; it may look at the network, not change it.
 
     Raises:
         DivergenceError: the last loss is not finite.
@@ -75,10 +101,11 @@ def train_network(network: Network, images: Images, labels: Tensor, recipe: Reci
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        if after_pass is not None:
+            after_pass(number + 1)
+            network.train()
     if not torch.isfinite(loss):
-        raise DivergenceError(
-            f"evaluation diverged: training loss {float(loss.detach())} with learning rate {recipe.lr:.3g}"
-        )
+        raise DivergenceError(f"evaluation diverged: training loss {loss.item()} with learning rate {recipe.lr:.3g}")
 
 
 @torch.no_grad()

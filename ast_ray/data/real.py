@@ -20,6 +20,8 @@ from ast_ray.data.splits import split_rows
 from ast_ray.data.zca import cached_zca
 from ast_ray.errors import ConfigError, Problem
 
+LARGEST_ZCA = 3 * 64 * 64
+
 
 @dataclass(frozen=True, eq=False)
 class RealData:
@@ -121,11 +123,15 @@ def fit_preprocessing(config: DataConfig, source: Source, images: Tensor, conten
     """The preprocessing of the settings for a training split uint8 [n, C, H, W].
 
     Raises:
-        ConfigError: constants of a dataset with another number of channels.
+        ConfigError: constants of a dataset with another number of channels, or images too large for ZCA.
     """
     channels = images.shape[1]
     zeros, ones = (0.0,) * channels, (1.0,) * channels
     if config.preprocess == "zca":
+        size = images[0].numel()
+        if size > LARGEST_ZCA:
+            reason = f"images of {size} numbers need a {size}x{size} matrix; at most {LARGEST_ZCA} (64x64 rgb)"
+            raise ConfigError([Problem("data.preprocess", "zca", f"{reason}; use standard, or a smaller image_size")])
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return Preprocessing(zeros, ones, cached_zca(images, content_id, cache_folder(config), device=device), "zca")
     if config.preprocess == "none":

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ast_ray.config.fingerprint import fingerprint
+from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config
 from ast_ray.core.distillation import DistillState, IterationReport, Problem, iterate
 from ast_ray.core.flat_params import FlatSpec, load
@@ -24,7 +25,7 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
 from ast_ray.stages.synthetic import synthetic_set
-from ast_ray.stages.validation import validate
+from ast_ray.stages.validation import validation_accuracies
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -33,6 +34,7 @@ from ast_ray.telemetry.images import save_grid
 from ast_ray.telemetry.metrics import MetricsLog
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.run_directory import MethodDirectory
+from ast_ray.telemetry.snapshots import Snapshots, due
 from ast_ray.telemetry.tensorboard import DistillationBoard
 
 NEAR_ONE, WATCHED = 0.95, 100
@@ -91,7 +93,11 @@ class Distillation:
         self.best: Best | None = None
         self.recent: deque[float] = deque(maxlen=WATCHED)
         self.warned = False
+        self.accuracies: tuple[float, ...] = ()
         self._resume_or_begin()
+        self.snapshots = Snapshots(job.directory.snapshots, after=self.state.iteration)
+        if self.state.iteration == 0:
+            self.snapshots.take(0, self.current_set())
 
     @property
     def _fingerprint(self) -> str:
@@ -152,13 +158,14 @@ class Distillation:
         return report
 
     def validate(self) -> float:
-        """Accuracy on the validation split, mean over networks; keeps the best set."""
-        student_lr = float(self.state.student_lr)
+        """Accuracy on the validation split, mean over networks (``accuracies``); keeps the best set."""
+        student_lr, labels = float(self.state.student_lr), self.problem.labels
         try:
-            accuracy = validate(self.config, self.data, self.state.images, self.problem.labels, student_lr)
+            self.accuracies = validation_accuracies(self.config, self.data, self.state.images, labels, student_lr)
         except DivergenceError as error:
             self.sink.say(f"{self.job.method}, iteration {self.state.iteration}: {error}; counted as accuracy 0")
-            accuracy = 0.0
+            self.accuracies = (0.0,) * self.config.distill.validate_networks
+        accuracy = sum(self.accuracies) / len(self.accuracies)
         if self.best is None or accuracy > self.best.accuracy:
             self.best = Best(self.state.images.clone(), student_lr, accuracy, self.state.iteration)
         return accuracy
@@ -259,7 +266,11 @@ def distill_in_slices(job: DistillJob, sink: ProgressSink) -> Iterator[int]:
                 validated = _record(run, report, metrics, board)
                 if validated and run.state.iteration < settings.iterations:
                     yield run.state.iteration
-        run.publish()
+            outcome = run.publish()
+            final = {"validation/accuracy": outcome["validation_accuracy"]}
+            if outcome["relative_loss"] is not None:
+                final["match/relative_loss"] = outcome["relative_loss"]
+            board.finish(to_dict(job.config), final)
     yield settings.iterations
 
 
@@ -274,8 +285,12 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
         board.iteration(report)
     if validated:
         accuracy = run.validate()
-        row = {**asdict(report), "validation_accuracy": accuracy}
-        board.validation(number, accuracy, run.current_set())
+        row = {**asdict(report), "validation_accuracy": accuracy, "validation_accuracies": run.accuracies}
+        board.validation(number, run.accuracies)
+    if "validation_accuracy" in row or due(number, settings.iterations):
+        current = run.current_set()
+        run.snapshots.take(number, current)
+        board.images(number, current)
     if row:
         metrics.append(row)
     run.warn_if_stuck()

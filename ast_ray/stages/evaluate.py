@@ -1,8 +1,9 @@
-"""Evaluate one network on one set: a synthetic set, or real images as a baseline. One row per network."""
+"""Evaluate one network on one small set: train it fresh, score it on the real test set (Sec. V-A)."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,33 +12,33 @@ from typing import Any
 
 from torch import Tensor
 
+from ast_ray.config.architectures import architecture
 from ast_ray.config.loading import to_dict
-from ast_ray.config.settings import Config
-from ast_ray.core.evaluation import Recipe
+from ast_ray.config.settings import Config, NetworkConfig
+from ast_ray.core.evaluation import Recipe, Score
 from ast_ray.core.images import Images
-from ast_ray.core.initialization import initial_rows
-from ast_ray.core.networks import build
-from ast_ray.core.rng import stream, stream_seed
-from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
-from ast_ray.errors import DataError, DivergenceError
+from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
-from ast_ray.stages.distill import start_images
-from ast_ray.stages.validation import train_and_score
+from ast_ray.stages.evaluate_data import Training, lr_source, training_set
+from ast_ray.stages.validation import train_and_peek, train_and_score
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
-from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.progress import ProgressSink
 
 PROTOCOL = "strict"
+_COUNTS = ("networks", "full_networks", "architectures", "protocols", "scores")
+COLLAPSED = 0.02  # nats from the loss of an even guess
 
 
 @dataclass(frozen=True)
 class EvaluationJob:
     """One network on one set.
 
-    ``set_name`` is the row's name; ``source`` is ``random``, ``representative``, ``full`` or a path of a synthetic set.
-    ``token`` names everything else that decides the result; a row with another token is stale and run again.
+    ``set_name`` is the row's name; ``source`` is ``random``, ``representative``, ``herding``, ``k-centre``, ``full`` or
+    a path of a synthetic set. ``token`` names everything else that decides the result; a row with another token is
+    stale and run again. ``architecture`` is a network's name, empty for the settings' own; ``role`` names the random
+    streams, so that a set keeps its networks under another name.
     """
 
     set_name: str
@@ -48,17 +49,42 @@ class EvaluationJob:
     token: str
     buffer_folder: str = ""
     expert_identity: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    architecture: str = ""
+    protocol: str = PROTOCOL
+    role: str = ""
 
     @property
     def key(self) -> str:
-        """Set and network."""
-        return f"evaluate {self.set_name} {self.index}"
+        """Set and number, between them network and protocol where they are not the usual ones."""
+        protocol = "" if self.protocol == PROTOCOL else self.protocol
+        words = ("evaluate", self.set_name, self.architecture, protocol, str(self.index))
+        return " ".join(word for word in words if word)
+
+    @property
+    def label(self) -> str:
+        """The network's name in rows."""
+        return self.architecture or self.config.network.name
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The network's settings."""
+        return network_config(self.config, self.architecture)
+
+    @property
+    def buffer(self) -> Buffer:
+        """Experts whose first one looks at real images for representative subsets."""
+        return Buffer(Path(self.buffer_folder), self.expert_identity, self.config.expert.count)
+
+
+def network_config(config: Config, name: str) -> NetworkConfig:
+    """Settings of the architecture called ``name``, empty for the run's own."""
+    return architecture(name, config.network) if name else config.network
 
 
 def row_settings(config: Config) -> dict[str, Any]:
-    """What of the protocol decides one network's row: everything but how many networks there are."""
+    """What of the protocol decides one network's row: everything but which networks there are, and how many."""
     values: dict[str, Any] = to_dict(config)["evaluate"]
-    return {name: value for name, value in values.items() if name not in ("networks", "full_networks")}
+    return {name: value for name, value in values.items() if name not in _COUNTS}
 
 
 def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
@@ -71,7 +97,9 @@ def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
 
 
 def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
-    """Train one fresh network on the set, score it on the whole test set (strict protocol: last pass, no choice).
+    """Train one fresh network on the set, score it on the whole test set, publish and return the row.
+
+    Every protocol but ``peak`` scores once, after the last pass.
 
     Raises:
         DivergenceError: training diverged; names set and network.
@@ -85,20 +113,24 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
         data = real_data(config.data, resolve_device(config.compute))
         images, labels, recipe = _training_set(job, data)
         try:
-            result = train_and_score(
-                config, data, images, labels, recipe, role=f"evaluate {job.set_name}", index=job.index, test=True
-            )
+            result, best_pass = _result(job, data, images, labels, recipe)
         except DivergenceError as error:
-            raise DivergenceError(f"set {job.set_name!r}, network {job.index}: {error}") from error
+            network = f"{job.architecture} network" if job.architecture else "network"
+            raise DivergenceError(f"set {job.set_name!r}, {network} {job.index}: {error}") from error
     row = {
         "set": job.set_name,
-        "network": config.network.name,
-        "protocol": PROTOCOL,
+        "network": job.label,
+        "protocol": job.protocol,
         "seed": job.index,
         "accuracy": result.accuracy,
         "loss": result.loss,
+        "classes": data.classes,
         "images": len(images),
         "lr": recipe.lr,
+        "lr_source": lr_source(job.source, config, job.network),
+        "passes": recipe.passes,
+        "augmentation": recipe.augmentation,
+        "best_pass": best_pass,
         "seconds": round(time.perf_counter() - began, 3),
         "token": job.token,
     }
@@ -106,59 +138,28 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
     return row
 
 
-def _training_set(job: EvaluationJob, data: RealData) -> tuple[Images, Tensor, Recipe]:
-    """The images [S, C, H, W], labels [S] and recipe of a job."""
-    config = job.config
-    evaluate, augmentation = config.evaluate, config.distill.augmentation
-    real = Recipe.of(evaluate, lr=evaluate.real_lr, augmentation=augmentation, siamese=config.distill.siamese)
-    if job.source == "full":
-        recipe = Recipe(
-            lr=evaluate.real_lr,
-            passes=evaluate.full_epochs,
-            batch_size=config.expert.batch_size,
-            momentum=evaluate.momentum,
-            weight_decay=evaluate.weight_decay,
-            lr_decay_pass=evaluate.full_epochs // 2,
-            lr_decay_factor=evaluate.lr_decay_factor,
-            augmentation=augmentation,
-        )
-        return data.train_images, data.train_labels, recipe
-    if job.source == "random":
-        seed = stream_seed(config.seed, "baseline", job.index)
-        rows = initial_rows(
-            "random-real", data.train_images, data.train_labels, data.classes, config.distill.ipc, seed=seed
-        ).to(data.train_images.device)
-        return data.train_images[rows], data.train_labels[rows], real
-    if job.source == "representative":
-        generator = stream(config.seed, "distill", "layout")
-        network = build(config.network, data.image_shape, data.classes, generator).to(data.train_images.device)
-        buffer = Buffer(Path(job.buffer_folder), job.expert_identity, config.expert.count)
-        images, labels = start_images(config, data, buffer, network)
-        return images, labels, real
-    return _synthetic(job, data)
+def collapse_warning(row: Mapping[str, Any]) -> str | None:
+    """What to say when a network learned nothing: it answers the same for every image, with a loss of ln K.
 
-
-def check_set(synthetic: SyntheticSet, source: str, data: RealData) -> None:
-    """Refuse a set that was not distilled from images like these.
-
-    Raises:
-        DataError: another image shape or other classes.
+    The learned alpha suits the network it was learned on; one without norm layers, or a deeper one, may not survive it.
     """
-    shape, wanted = tuple(synthetic.images.shape[1:]), tuple(data.train_images.shape[1:])
-    if shape != wanted:
-        raise DataError(f"{source}: images are {shape}, the data's {wanted}")
-    if synthetic.class_names != data.class_names:
-        raise DataError(f"{source}: distilled for the classes {synthetic.class_names}, the data has {data.class_names}")
-
-
-def _synthetic(job: EvaluationJob, data: RealData) -> tuple[Tensor, Tensor, Recipe]:
-    synthetic = load_synthetic(job.source)
-    check_set(synthetic, job.source, data)
-    recipe = Recipe.of(
-        job.config.evaluate,
-        lr=synthetic.student_lr,
-        augmentation=synthetic.augmentation,
-        siamese=synthetic.siamese,
+    if row["lr_source"] != "learned" or abs(row["loss"] - math.log(row["classes"])) > COLLAPSED:
+        return None
+    return (
+        f"{row['set']} on {row['network']}, seed {row['seed']}: learned nothing (loss {row['loss']:.2f} = ln "
+        f"{row['classes']}) at the learned rate {row['lr']:.3g}; try --transfer-lr {row['lr'] / 5:.1g}"
     )
-    device = data.train_images.device
-    return synthetic.images.to(device), synthetic.labels.to(device), recipe
+
+
+def _training_set(job: EvaluationJob, data: RealData) -> Training:
+    return training_set(job.source, job.protocol, job.index, job.config, data, job.buffer, job.network)
+
+
+def _result(
+    job: EvaluationJob, data: RealData, images: Images, labels: Tensor, recipe: Recipe
+) -> tuple[Score, int | None]:
+    arguments = (job.config, data, images, labels, recipe)
+    role = f"evaluate {job.role or job.set_name}"
+    if job.protocol == "peak":
+        return train_and_peek(*arguments, role=role, index=job.index, network=job.network)
+    return train_and_score(*arguments, role=role, index=job.index, network=job.network, test=True), None

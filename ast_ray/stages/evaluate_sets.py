@@ -1,22 +1,37 @@
-"""Evaluation jobs for distilled sets named by path."""
+"""Evaluation jobs for sets named on the command line: distilled sets by path, real subsets by name."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ast_ray.config.fingerprint import fingerprint
-from ast_ray.config.loading import to_dict
+from ast_ray.config.fingerprint import expert_identity, fingerprint
 from ast_ray.config.settings import Config
+from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.data.real import RealData
 from ast_ray.errors import StoreError
 from ast_ray.stages.context import real_data
-from ast_ray.stages.evaluate import PROTOCOL, EvaluationJob, check_set, row_settings
+from ast_ray.stages.evaluate import EvaluationJob
+from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS, check_set
+from ast_ray.stages.evaluate_rows import cells, check_architectures, real_set_identity, row_token, with_scored
+from ast_ray.stages.executor import Executor
+from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.preflight import check_folder
-from ast_ray.store.synthetic import load_synthetic
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.store.buffer import Buffer
+from ast_ray.store.export import load_set, set_file
+from ast_ray.telemetry.run_directory import EvaluationDirectory
+
+
+def split_names(named: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Tell paths from names of real subsets; a path of that name wins."""
+    real = tuple(dict.fromkeys(text for text in named if text in REAL_SETS and not Path(text).exists()))
+    return [text for text in named if text not in real], real
 
 
 def set_paths(named: Sequence[str]) -> dict[str, Path]:
@@ -28,44 +43,122 @@ def set_paths(named: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in named:
         path = Path(text).expanduser().resolve()
-        inside = sorted((path / "distill").glob("*/synthetic.safetensors"))
-        if (path / "synthetic.safetensors").exists():
-            inside = [path / "synthetic.safetensors"]
-        if path.is_file():
-            inside = [path]
+        file = set_file(path)
+        inside = [file] if file is not None else sorted((path / "distill").glob("*/synthetic.safetensors"))
         if not inside:
-            raise StoreError(f"{text}: no synthetic set here (expected a .safetensors file or a run directory)")
-        for file in inside:
-            load_synthetic(file)
-            found[_name(file, found)] = file
+            raise StoreError(
+                f"{text}: no synthetic set here (expected a set, an export, or a run directory; "
+                f"real images go by the names {', '.join(REAL_SETS)})"
+            )
+        for place in inside:
+            load_set(place)
+            found[_name(place, path.name if file is not None and path.is_dir() else "", found)] = place
     return found
 
 
-def _name(file: Path, taken: Mapping[str, Path]) -> str:
-    base = file.parent.name if file.stem == "synthetic" else f"{file.parent.name}-{file.stem}"
+def _name(file: Path, folder: str, taken: Mapping[str, Path]) -> str:
+    whole = file.stem in ("synthetic", "dataset")
+    base = folder or (file.parent.name if whole else f"{file.parent.name}-{file.stem}")
     name, number = base, 2
     while name in taken and taken[name] != file:
         name, number = f"{base}-{number}", number + 1
     return name
 
 
-def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path) -> list[EvaluationJob]:
-    """One job per set and network; rows go to ``folder``.
+def content_of(synthetic: SyntheticSet) -> dict[str, Any]:
+    """What of a set decides an evaluation, whatever container it came in."""
+    digest = hashlib.sha256(synthetic.images.contiguous().numpy().tobytes())
+    digest.update(synthetic.labels.contiguous().numpy().tobytes())
+    about = [synthetic.student_lr, synthetic.class_names, synthetic.augmentation, synthetic.siamese]
+    digest.update(json.dumps(about).encode())
+    return {"content": digest.hexdigest()[:16], "role": role_of(synthetic)}
+
+
+def role_of(synthetic: SyntheticSet) -> str:
+    """The name of a set's random streams: that of the run it comes from, so that an export meets the same networks."""
+    return str(synthetic.provenance.get("method", ""))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to evaluate: settings, sets by name, real subsets, where rows go, and whose experts to look through."""
+
+    config: Config
+    paths: Mapping[str, Path]
+    folder: Path
+    real: tuple[str, ...] = ()
+
+    def buffer(self, data: RealData) -> Buffer:
+        """The experts of the run the first set lies in, or of the evaluation's own folder."""
+        identity = expert_identity(self.config, data.data_id)
+        name = fingerprint(identity)
+        runs = [path.parents[2] / "experts" for path in self.paths.values() if len(path.parents) > 2]
+        for experts in runs:
+            buffer = Buffer(experts / name, identity, self.config.expert.count)
+            if buffer.path(0).exists():
+                return buffer
+        return Buffer(self.folder / "experts" / name, identity, self.config.expert.count)
+
+
+def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequence[str] = ()) -> list[EvaluationJob]:
+    """One job per set, architecture, protocol and network; rows go to ``folder``.
 
     Raises:
-        DataError: the data cannot be read, or a set is not of this data; ResourceError: the folder cannot be written.
+        DataError: the data cannot be read or a set does not fit it; ConfigError: an image too small for a network;
+            ResourceError: the folder cannot be written.
     """
+    wanted = Wanted(config, paths, folder, tuple(real))
     data = real_data(config.data, torch.device("cpu"))
-    for path in paths.values():
-        check_set(load_synthetic(path), str(path), data)
+    check_architectures(config, data)
     check_folder(folder)
-    jobs = []
+    jobs: list[EvaluationJob] = []
+    for name in with_scored(wanted.real, config):
+        if name != "full":
+            jobs += _jobs(wanted, data, name, name, real_set_identity(name, config, data.data_id), "")
     for name, path in paths.items():
-        content = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        identity = {"set": content, "evaluate": row_settings(config), "seed": config.seed}
-        identity["data"], identity["network"] = to_dict(config)["data"], to_dict(config)["network"]
-        token = fingerprint(identity)
-        for index in range(config.evaluate.networks):
-            row = RunDirectory(folder).row(name, config.network.name, PROTOCOL, index)
-            jobs.append(EvaluationJob(name, str(path), config, index, str(row), token))
+        synthetic = load_set(path)
+        check_set(synthetic, str(path), data)
+        jobs += _jobs(wanted, data, name, str(path), content_of(synthetic), role_of(synthetic))
+    if "full" in with_scored(wanted.real, config):
+        jobs += _jobs(wanted, data, "full", "full", real_set_identity("full", config, data.data_id), "")
     return jobs
+
+
+def _jobs(
+    wanted: Wanted, data: RealData, name: str, source: str, what: Mapping[str, Any], role: str
+) -> list[EvaluationJob]:
+    config, buffer, jobs = wanted.config, wanted.buffer(data), []
+    networks = (config.evaluate.full_networks if source == "full" else 0) or config.evaluate.networks
+    for architecture, protocol in cells(config, source):
+        token = row_token(config, data.data_id, architecture, protocol, what)
+        label = architecture or config.network.name
+        for index in range(networks):
+            row = EvaluationDirectory(wanted.folder).row(name, label, protocol, index)
+            jobs.append(
+                EvaluationJob(
+                    name,
+                    source,
+                    config,
+                    index,
+                    str(row),
+                    token,
+                    str(buffer.folder),
+                    buffer.identity,
+                    architecture,
+                    protocol,
+                    role,
+                )
+            )
+    return jobs
+
+
+def train_embedding(jobs: Sequence[EvaluationJob], executor: Executor) -> None:
+    """Train the expert that chosen real subsets are looked at through, unless it is there."""
+    job = next((job for job in jobs if job.source in NEEDS_EXPERT), None)
+    if job is None or job.buffer.path(0).exists():
+        return
+    job.buffer.prepare()
+    board = Path(job.buffer_folder).parent / "tensorboard"
+    expert = ExpertJob(job.config, job.buffer_folder, job.expert_identity, 0, str(board), "embedding expert")
+    for _ in executor.run(train_one_expert, [expert]):
+        pass

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ast_ray.config.fingerprint import expert_identity, fingerprint, method_identity
+from ast_ray.config.loading import to_yaml
 from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
 from ast_ray.stages.distill import DistillJob, distill, finished
-from ast_ray.stages.evaluate import EvaluationJob, evaluate_network, finished_row, row_settings
+from ast_ray.stages.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
+from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
+from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.results import summarize
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
 from ast_ray.telemetry.progress import ProgressSink, Update
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.telemetry.run_directory import EvaluationDirectory, RunDirectory
+from ast_ray.telemetry.tensorboard import log_evaluation, log_overview
+
+PUBLISH_INTERVAL = 5.0  # seconds between rewrites of rows.parquet while rows come in
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,10 @@ class Plan:
 
 
 def expert_methods(config: Config) -> list[str]:
-    """Methods whose experts a run needs; representative images look through AST's first one."""
+    """Methods whose experts a run needs; chosen real images are looked at through AST's first one."""
     if config.run.methods:
         return list(config.run.methods)
-    return ["ast"] if "representative" in config.run.baselines else []
+    return ["ast"] if any(name in NEEDS_EXPERT for name in config.run.baselines) else []
 
 
 def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
@@ -99,6 +107,7 @@ def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dic
 
 def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> None:
     """Run every distillation that has not published its outcome yet."""
+    log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
     jobs = [job for method in methods if not finished(job := plan.distill_job(method))]
     for _ in executor.run(distill, jobs):
         pass
@@ -108,37 +117,59 @@ def evaluation_jobs(plan: Plan) -> list[EvaluationJob]:
     """One job per network of every baseline and method, in the order of the table."""
     config, jobs = plan.config, []
     first = config.run.methods[0] if config.run.methods else "ast"
-    for baseline in config.run.baselines:
-        networks = config.evaluate.networks
-        if baseline == "full":
-            continue
-        jobs += [_job(plan, baseline, baseline, first, index) for index in range(networks)]
+    baselines = with_scored(config.run.baselines, config)
+    for baseline in baselines:
+        if baseline != "full":
+            jobs += _jobs(plan, baseline, baseline, first)
     for method in ("mtt", "ast"):
         if method in config.run.methods:
-            path = str(plan.directory.method(method).synthetic)
-            jobs += [_job(plan, method, path, method, index) for index in range(config.evaluate.networks)]
-    if "full" in config.run.baselines:
-        networks = config.evaluate.full_networks or config.evaluate.networks
-        jobs += [_job(plan, "full", "full", first, index) for index in range(networks)]
+            jobs += _jobs(plan, method, str(plan.directory.method(method).synthetic), method)
+    if "full" in baselines:
+        jobs += _jobs(plan, "full", "full", first)
     return jobs
 
 
-def _job(plan: Plan, set_name: str, source: str, method: str, index: int) -> EvaluationJob:
-    config, buffer = plan.method(method), plan.buffer(method)
-    identity = method_identity(config, plan.data.data_id)
-    token = fingerprint({"set": set_name, "identity": identity, "evaluate": row_settings(config)})
-    row = plan.directory.row(set_name, config.network.name, "strict", index)
-    return EvaluationJob(set_name, source, config, index, str(row), token, str(buffer.folder), buffer.identity)
+def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[EvaluationJob]:
+    config, buffer, data_id, jobs = plan.method(method), plan.buffer(method), plan.data.data_id, []
+    if source in REAL_SETS:
+        what = real_set_identity(source, config, data_id)
+    else:
+        what = {"method": set_name, "identity": method_identity(config, data_id)}
+    networks = (config.evaluate.full_networks if source == "full" else 0) or config.evaluate.networks
+    for architecture, protocol in cells(config, source):
+        token = row_token(config, data_id, architecture, protocol, what)
+        for index in range(networks):
+            row = plan.directory.row(set_name, architecture or config.network.name, protocol, index)
+            job = EvaluationJob(set_name, source, config, index, str(row), token, str(buffer.folder), buffer.identity)
+            jobs.append(dataclasses.replace(job, architecture=architecture, protocol=protocol))
+    return jobs
 
 
 def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: ProgressSink) -> list[dict[str, Any]]:
     """Evaluate what has no row yet and return the table of all rows."""
     todo = [job for job in jobs if finished_row(job) is None]
-    done = len(jobs) - len(todo)
-    for row in executor.run(evaluate_network, todo, long_lived=False):
-        done += 1
-        sink.update(Update("evaluate", done, len(jobs), f"{row['set']} {row['accuracy']:.1%}"))
+    done, published = len(jobs) - len(todo), time.monotonic()
+    folders = {Path(job.row).parent for job in jobs}
+    try:
+        for row in executor.run(evaluate_network, todo, long_lived=False):
+            done += 1
+            note = f"{row['set']} on {row['network']} {row['accuracy']:.1%}"
+            sink.update(Update("evaluate", done, len(jobs), note))
+            if warning := collapse_warning(row):
+                sink.say(warning)
+            if time.monotonic() - published > PUBLISH_INTERVAL:
+                _publish(folders)
+                published = time.monotonic()
+    finally:
+        if todo or not all(EvaluationDirectory(folder).rows.exists() for folder in folders):
+            _publish(folders)
     return summarize(found for job in jobs if (found := finished_row(job)) is not None)
+
+
+def _publish(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        if folder.exists():
+            publish_rows(folder)
 
 
 def mean_expert(rows: Sequence[ExpertSummary]) -> dict[str, float]:
@@ -160,8 +191,17 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
         "experts": {method: mean_expert(rows) for method, rows in experts.items()},
         "rows": table,
     }
+    if _earlier_rows(plan.directory) != table:
+        log_evaluation(plan.directory.tensorboard / "evaluation", table)
     write_json(plan.directory.results, results)
     return results
+
+
+def _earlier_rows(directory: RunDirectory) -> object:
+    try:
+        return json.loads(directory.results.read_text(encoding="utf-8")).get("rows")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem, ResourceError
+from ast_ray.stages.evaluate_rows import check_architectures
 
 _RESERVE = 64 * 2**20
 
@@ -38,6 +39,7 @@ def check_against_data(config: Config, data: RealData) -> None:
     if problems:
         raise ConfigError(problems)
     build(config.network, data.image_shape, data.classes, stream(config.seed, "preflight"))
+    check_architectures(config, data)
 
 
 def parameter_count(config: Config, data: RealData) -> int:

@@ -2,34 +2,87 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from ast_ray.config.settings import Config
+from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.evaluation import Recipe, Score, score, train_network
 from ast_ray.core.images import Images
-from ast_ray.core.networks import build
+from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 
 
 def train_and_score(
-    config: Config, data: RealData, images: Images, labels: Tensor, recipe: Recipe, *, role: str, index: int, test: bool
+    config: Config,
+    data: RealData,
+    images: Images,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    role: str,
+    index: int,
+    test: bool,
+    network: NetworkConfig | None = None,
 ) -> Score:
-    """Train network ``index`` on images [S, C, H, W] and score it; streams derive from (seed, role, index)."""
-    network = build(config.network, data.image_shape, data.classes, stream(config.seed, role, index, "init"))
-    network = network.to(images.device)
-    train_network(network, images, labels, recipe, stream(config.seed, role, index, "train"))
+    """Train network ``index`` on images [S, C, H, W] and score it; streams derive from (seed, role, index).
+
+    ``network`` is another architecture than the settings'.
+    """
+    fresh = _fresh(config, data, network, role, index, images.device)
+    train_network(fresh, images, labels, recipe, stream(config.seed, role, index, "train"))
     if test:
-        return score(network, data.test_images, data.test_labels)
-    return score(network, data.validation_images, data.validation_labels)
+        return score(fresh, data.test_images, data.test_labels)
+    return score(fresh, data.validation_images, data.validation_labels)
+
+
+def train_and_peek(
+    config: Config,
+    data: RealData,
+    images: Images,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    role: str,
+    index: int,
+    network: NetworkConfig | None = None,
+) -> tuple[Score, int]:
+    """Train as `train_and_score`, and return the best test score over every ``peak_every``-th pass, with that pass.
+
+    Chosen on the test set, as published tables are: for comparison with them and nothing else.
+    """
+    fresh = _fresh(config, data, network, role, index, images.device)
+    every, seen = config.evaluate.peak_every, list[tuple[Score, int]]()
+
+    def look(passes: int) -> None:
+        if passes % every == 0 or passes == recipe.passes:
+            seen.append((score(fresh, data.test_images, data.test_labels), passes))
+
+    train_network(fresh, images, labels, recipe, stream(config.seed, role, index, "train"), after_pass=look)
+    return max(seen, key=lambda item: item[0].accuracy)
+
+
+def _fresh(
+    config: Config, data: RealData, network: NetworkConfig | None, role: str, index: int, device: torch.device
+) -> Network:
+    generator = stream(config.seed, role, index, "init")
+    return build(network or config.network, data.image_shape, data.classes, generator).to(device)
 
 
 def validate(config: Config, data: RealData, images: Tensor, labels: Tensor, student_lr: float) -> float:
     """Mean accuracy of ``validate_networks`` fresh networks on the validation split, the same ones each time."""
+    accuracies = validation_accuracies(config, data, images, labels, student_lr)
+    return sum(accuracies) / len(accuracies)
+
+
+def validation_accuracies(
+    config: Config, data: RealData, images: Tensor, labels: Tensor, student_lr: float
+) -> tuple[float, ...]:
+    """Accuracy of each of ``validate_networks`` fresh networks on the validation split."""
     distill = config.distill
     recipe = Recipe.of(config.evaluate, lr=student_lr, augmentation=distill.augmentation, siamese=distill.siamese)
     scores = [
         train_and_score(config, data, images, labels, recipe, role="validate", index=index, test=False)
         for index in range(distill.validate_networks)
     ]
-    return sum(item.accuracy for item in scores) / len(scores)
+    return tuple(item.accuracy for item in scores)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.core.whitening import Whitening
@@ -16,20 +18,25 @@ from ast_ray.errors import StoreError
 from ast_ray.store.atomic import atomic_path, write_json
 
 FORMAT = "ast-ray synthetic set 1"
+_WHITENING = ("whitening_mean", "whitening_vectors", "whitening_scale")
 
 
 def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
     """Write ``path`` (safetensors) and ``path`` with suffix .json, each atomically."""
-    description = _describe(synthetic)
-    tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels}
-    if synthetic.whitening is not None:
-        whitening = synthetic.whitening
-        parts = {"mean": whitening.mean, "vectors": whitening.vectors, "scale": whitening.scale}
-        tensors.update({f"whitening_{name}": part.float() for name, part in parts.items()})
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    tensors, description = pack(synthetic)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {"description": json.dumps(description)})
     write_json(path.with_suffix(".json"), description)
+
+
+def pack(synthetic: SyntheticSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (images, labels, whitening) and a plain description: all of a set, for any container."""
+    tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels}
+    if synthetic.whitening is not None:
+        whitening = synthetic.whitening
+        parts = (whitening.mean, whitening.vectors, whitening.scale)
+        tensors.update({name: part.float() for name, part in zip(_WHITENING, parts, strict=True)})
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, _describe(synthetic)
 
 
 def _describe(synthetic: SyntheticSet) -> dict[str, Any]:
@@ -69,11 +76,24 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
         description = json.loads(header)
     except ValueError:
         description = None
+    return unpack(path, tensors, description)
+
+
+def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object) -> SyntheticSet:
+    """Put a packed set together again; ``path`` is named in errors.
+
+    Raises:
+        StoreError: not a synthetic set, or one without its tensors.
+    """
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
+    needed = ("images", "labels", *(_WHITENING if description["preprocess"] == "zca" else ()))
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise StoreError(f"{path}: a synthetic set without {', '.join(missing)}")
     whitening = None
     if "whitening_mean" in tensors:
-        whitening = Whitening(*(tensors[f"whitening_{name}"] for name in ("mean", "vectors", "scale")))
+        whitening = Whitening(*(tensors[name] for name in _WHITENING))
     return SyntheticSet(
         images=tensors["images"],
         labels=tensors["labels"].to(torch.int64),

@@ -43,9 +43,35 @@ class MethodDirectory:
         return self.path / "synthetic.png"
 
     @property
+    def snapshots(self) -> Path:
+        """The images along the way, one PNG sheet per moment: a row per class, no gaps."""
+        return self.path / "snapshots"
+
+    @property
     def outcome(self) -> Path:
         """Written last: its presence means the distillation is finished."""
         return self.path / "outcome.json"
+
+
+@dataclass(frozen=True)
+class EvaluationDirectory:
+    """Rows: the journal, a JSON file per network, and all of them in one Parquet file."""
+
+    path: Path
+
+    @property
+    def rows(self) -> Path:
+        """Every row, gathered from the journal."""
+        return self.path / "rows.parquet"
+
+    @property
+    def results(self) -> Path:
+        """The table of the last `ast-ray evaluate`; a run's is in the run directory itself."""
+        return self.path / "results.json"
+
+    def row(self, set_name: str, network: str, protocol: str, index: int) -> Path:
+        """One evaluated network."""
+        return self.path / f"{set_name}-{network}-{protocol}-{index}.json"
 
 
 @dataclass(frozen=True)
@@ -75,6 +101,16 @@ class RunDirectory:
         return self.path / "results.json"
 
     @property
+    def features(self) -> Path:
+        """Features of real, starting and distilled images on two axes, for the report."""
+        return self.path / "features.json"
+
+    @property
+    def report(self) -> Path:
+        """The page made by ``ast-ray report``."""
+        return self.path / "report.html"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files."""
         return self.path / "tensorboard"
@@ -83,6 +119,11 @@ class RunDirectory:
         """The folder of one distillation method."""
         return MethodDirectory(self.path / "distill" / name)
 
+    @property
+    def evaluation(self) -> EvaluationDirectory:
+        """Rows of evaluated networks."""
+        return EvaluationDirectory(self.path / "evaluation")
+
     def row(self, set_name: str, network: str, protocol: str, index: int) -> Path:
         """One evaluated network."""
-        return self.path / "evaluation" / f"{set_name}-{network}-{protocol}-{index}.json"
+        return self.evaluation.row(set_name, network, protocol, index)

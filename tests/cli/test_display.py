@@ -66,7 +66,7 @@ def test_bars_on_a_terminal() -> None:
 
 def test_the_table_gives_percent_with_deviation_and_number() -> None:
     console, stream = plain()
-    common = {"network": "convnet", "images": 10}
+    common = {"network": "convnet", "images": 10, "protocol": "strict"}
     console.print(
         results_table(
             [
@@ -80,3 +80,16 @@ def test_the_table_gives_percent_with_deviation_and_number() -> None:
     assert "91.2 ± 1.0" in text
     assert "mine" in text
     assert "50.0 │" in text
+
+
+def test_protocols_and_scores_show_where_there_are_any() -> None:
+    console, stream = plain()
+    common = {"set": "ast", "network": "vgg11", "images": 10, "mean": 0.9, "std": 0.01, "n": 3}
+    scored = {**common, "protocol": "strict", "ior": 0.123, "hlr": -0.05, "lrs": 0.3054}
+    console.print(results_table([scored, {**common, "protocol": "peak"}]))
+    text = " ".join(stream.getvalue().split())
+    assert "peak* best pass on the test set: for comparison with published tables only" in text
+    assert "strict protocol" not in text
+    for said in ("IOR %", "HLR %", "LRS", "12.3", "-5.0", "0.305"):
+        assert said in text
+    assert "ARS" not in text

@@ -16,7 +16,7 @@ Call = Callable[..., Result]
 def test_every_preset_is_listed_with_what_it_is_for(call: Call) -> None:
     found = json.loads(call("presets", "list", "--json").stdout)
     assert found.keys() == PRESETS.keys() >= {"digits", "cifar10-ipc1", "cifar10-ipc10", "cifar10-cpu"}
-    assert all(len(text) > 20 for text in found.values())
+    assert all(len(row["what"]) > 20 for row in found.values())
     shown = call("presets", "list").stdout
     assert all(name in shown for name in PRESETS)
 

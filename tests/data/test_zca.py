@@ -17,6 +17,7 @@ from ast_ray.data import zca
 from ast_ray.data.preprocess import Preprocessing
 from ast_ray.data.real import load_real_data
 from ast_ray.data.zca import ZCA_EPS, cached_zca, fit_zca
+from ast_ray.errors import ConfigError
 from ast_ray.store.synthetic import load_synthetic, save_synthetic
 
 
@@ -84,6 +85,13 @@ def test_it_is_fitted_once(tmp_path: Path, images: Tensor, monkeypatch: pytest.M
     (tmp_path / "x").write_text("")
     monkeypatch.undo()
     assert torch.equal(cached_zca(images, "abc", tmp_path / "x").scale, first.scale)
+
+
+def test_images_too_large_for_it_are_refused(tmp_path: Path, make_picture):
+    for index in range(6):
+        make_picture(tmp_path / "x" / "ab"[index % 2] / f"{index}.png", size=(65, 65))
+    with pytest.raises(ConfigError, match="images of 12675 numbers need a 12675x12675 matrix; at most 12288"):
+        load_real_data(DataConfig(source=str(tmp_path / "x"), root=str(tmp_path), image_size=65, preprocess="zca"))
 
 
 def test_settings_reach_it(tmp_path: Path):

@@ -11,7 +11,8 @@ import torch
 from ast_ray.config import Config
 from ast_ray.errors import DataError, DivergenceError, StoreError
 from ast_ray.stages import evaluate as module
-from ast_ray.stages.evaluate import EvaluationJob, check_set, evaluate_network, finished_row, row_settings
+from ast_ray.stages.evaluate import EvaluationJob, evaluate_network, finished_row, row_settings
+from ast_ray.stages.evaluate_data import check_set
 from ast_ray.stages.evaluate_sets import set_jobs, set_paths
 from ast_ray.stages.pipeline import Plan, evaluation_jobs
 from ast_ray.store.synthetic import load_synthetic

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ast_ray.core.networks.base import Network
+from ast_ray.core.networks.base import Network, norm_layer
 
 
 class ConvNet(Network):
-    """D blocks of [3x3 convolution, instance norm with affine, ReLU, 2x2 average pooling], then one linear layer.
+    """D blocks of [3x3 convolution, norm with affine, ReLU, 2x2 average pooling], then one linear layer.
 
     Instance normalisation is ``GroupNorm(width, width)``, eps 1e-5, without running statistics.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: int = 128, depth: int = 3) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        norm: str = "instance",
+    ) -> None:
         super().__init__()
         channels, height, columns = image_shape
         blocks: list[nn.Module] = []
         for index in range(depth):
             blocks += [
                 nn.Conv2d(channels if index == 0 else width, width, 3, padding=1),
-                nn.GroupNorm(width, width),
+                norm_layer(norm)(width),
                 nn.ReLU(),
                 nn.AvgPool2d(2),
             ]

@@ -64,5 +64,5 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, arrays: dict[str, np.ndarra
 
 def test_a_file_that_is_no_archive(tmp_path: Path):
     (tmp_path / "a.npz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match="cannot be read as an .npz"):
+    with pytest.raises(DataError, match=r"cannot be read as an \.npz"):
         load_dataset(DataConfig(source=str(tmp_path / "a.npz"), root=str(tmp_path)))

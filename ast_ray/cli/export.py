@@ -1,0 +1,119 @@
+"""``ast-ray export`` and ``ast-ray import``: sets for other tools, and images made by others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ast_ray.cli.errors import reported
+from ast_ray.cli.options import build_config, setting_options
+from ast_ray.errors import ConfigError, Problem
+
+
+@click.command()
+@click.argument("sets", nargs=-1, required=True, metavar="SET...")
+@click.option(
+    "--format",
+    "formats",
+    metavar="NAMES",
+    default="hf",
+    help="safetensors, hf (Hugging Face Parquet and card), png, npz, pt, joined by commas, or all. Default: hf",
+)
+@click.option("--out", metavar="DIR", help="where to; each format has a folder there. Default: export/ beside the set")
+@click.option("--json", "as_json", is_flag=True, help="paths as JSON on stdout, nothing else there")
+def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) -> None:
+    """Write distilled sets for other tools, with exact values, pixels, class names, alpha, protocol and provenance.
+
+    Read any of them back with `ast_ray.load(FOLDER)`; `ast-ray evaluate FOLDER` gives the reported accuracy again.
+    """
+    from ast_ray.stages.evaluate_sets import set_paths
+    from ast_ray.stages.exporting import export_sets
+    from ast_ray.store.export import FORMATS
+
+    with reported(Console(stderr=True), as_json=as_json, resume=str):
+        names = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",") if name.strip()]
+        if not names:
+            raise ConfigError([Problem("format", formats, f"name at least one of {', '.join(FORMATS)}")])
+        written = export_sets(set_paths(sets), names, Path(out).expanduser().resolve() if out else None)
+        if as_json:
+            click.echo(json.dumps({"written": written}))
+            return
+        for item in written:
+            click.echo(f"{item['set']} as {item['format']}: {item['path']}")
+
+
+def _numbers(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise click.BadParameter("expected numbers joined by commas, one per channel", param=parameter) from None
+
+
+@click.command("import")
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option("--labels", type=click.Path(path_type=Path), help="file of labels; default: in the file of images")
+@click.option("--to", required=True, metavar="FILE", help="the set to write, a .safetensors file")
+@click.option(
+    "--space",
+    type=click.Choice(("auto", "model", "pixels")),
+    default="auto",
+    help="values are normalised already, or pixels (0..255 or 0..1); auto = by type and range",
+)
+@click.option("--mean", callback=_numbers, metavar="NUMBERS", help="mean the values were normalised with, per channel")
+@click.option("--std", callback=_numbers, metavar="NUMBERS", help="standard deviation of that normalisation")
+@click.option("--json", "as_json", is_flag=True, help="the result as JSON on stdout, nothing else there")
+@setting_options
+def import_images(
+    images: Path,
+    labels: Path | None,
+    to: str,
+    space: Any,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make a set of images others distilled (.pt, .npz, .npy, .safetensors; nothing in them is run), to evaluate it.
+
+    The settings say what the real images are (--source, --preprocess), and how to train: --student-lr,
+    --distill.augmentation.
+    """
+    import torch
+
+    from ast_ray.stages.context import real_data
+    from ast_ray.stages.exporting import import_set
+    from ast_ray.store.synthetic import save_synthetic
+
+    with reported(Console(stderr=True), as_json=as_json, resume=str):
+        target = Path(to).expanduser().resolve()
+        problems = _problems(target, mean, std)
+        if problems:
+            raise ConfigError(problems)
+        config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
+        data = real_data(config.data, torch.device("cpu"))
+        channels = data.image_shape[0]
+        if mean and not (len(mean) == len(std) == channels):
+            raise ConfigError([Problem("mean", mean, f"one number per channel, with --std: {channels}")])
+        imported = import_set(config, data, images, labels, space=space, mean=mean, std=std)
+        save_synthetic(target, imported)
+        taken = imported.provenance["space"]
+        if as_json:
+            click.echo(json.dumps({"set": str(target), "images": len(imported), "space": taken}))
+            return
+        click.echo(f"{len(imported)} images, read as {taken}, trained with rate {imported.student_lr:g}: {target}")
+        click.echo(f"evaluate them with: ast-ray evaluate {target}")
+
+
+def _problems(target: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> list[Problem]:
+    problems = []
+    if target.suffix != ".safetensors":
+        problems.append(Problem("to", str(target), f"a .safetensors file, e.g. {target.with_suffix('.safetensors')}"))
+    if bool(mean) != bool(std):
+        problems.append(Problem("mean", mean, "--mean and --std belong together"))
+    if any(value <= 0 for value in std):
+        problems.append(Problem("std", std, "must be above 0"))
+    return problems

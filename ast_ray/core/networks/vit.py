@@ -1,0 +1,48 @@
+"""A small vision transformer: torchvision's encoder on about 8x8 patches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torchvision.models.vision_transformer import Encoder
+
+from ast_ray.core.networks.base import Network
+
+HEADS = 4
+
+
+def patch_size(height: int, width: int) -> int:
+    """The smallest patch that divides both sides and leaves at most 8 patches on the longer one."""
+    least = max(2, -(-max(height, width) // 8))
+    return next((size for size in range(least, min(height, width) + 1) if height % size == 0 == width % size), 1)
+
+
+class VisionTransformer(Network):
+    """Patches -> tokens of size ``width`` -> ``layers`` encoder layers of 4 heads; the class token is the feature.
+
+    Pre-norm layers with an MLP of twice the width and no dropout. Attention runs on the plain matrix products, which
+    can be differentiated twice; the fused kernels cannot.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: int = 128, layers: int = 4) -> None:
+        super().__init__()
+        channels, height, columns = image_shape
+        patch = patch_size(height, columns)
+        self.patches = nn.Conv2d(channels, width, patch, stride=patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        tokens = 1 + (height // patch) * (columns // patch)
+        self.encoder = Encoder(tokens, layers, HEADS, width, 2 * width, dropout=0.0, attention_dropout=0.0)
+        self.classifier = nn.Linear(width, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images [B, C, H, W] -> [B, width]."""
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)
+        with sdpa_kernel(SDPBackend.MATH):
+            return self.encoder(tokens)[:, 0]  # type: ignore[no-any-return]
+
+    def draw_own(self, generator: torch.Generator) -> None:
+        """Class token zero; position embedding normal with deviation 0.02."""
+        nn.init.zeros_(self.class_token)
+        nn.init.normal_(self.encoder.pos_embedding, std=0.02, generator=generator)

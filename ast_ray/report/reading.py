@@ -1,0 +1,145 @@
+"""From a run directory to a record of what is in it; finished or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ast_ray.config import Config, expert_identity, fingerprint, load_yaml
+from ast_ray.config.presets import method_config
+from ast_ray.errors import StoreError
+from ast_ray.store.trajectory import read_metrics as read_expert
+from ast_ray.telemetry.metrics import read_metrics
+from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
+
+TITLES = {
+    "ast": "AST",
+    "mtt": "MTT",
+    "random": "random real images",
+    "representative": "representative real images",
+    "herding": "herding",
+    "full": "full data",
+}
+
+
+@dataclass(frozen=True)
+class MethodRecord:
+    """One distillation: metric rows, outcome (None until it is finished), snapshots by iteration, expert curves."""
+
+    name: str
+    config: Config
+    metrics: list[dict[str, Any]]
+    outcome: dict[str, Any] | None
+    snapshots: dict[int, Path]
+    experts: list[dict[str, list[float]]]
+
+    @property
+    def title(self) -> str:
+        """The name as papers print it."""
+        return TITLES.get(self.name, self.name)
+
+    @property
+    def iterations(self) -> int:
+        """How far it came."""
+        return int(self.metrics[-1]["iteration"]) if self.metrics else 0
+
+    @property
+    def avg_var(self) -> float | None:
+        """Mean Avg_Var of the experts found."""
+        moves = [sum(curve["move"][1:]) / len(curve["move"][1:]) for curve in self.experts if len(curve["move"]) > 1]
+        return sum(moves) / len(moves) if moves else None
+
+    @property
+    def expert_accuracy(self) -> float | None:
+        """Mean validation accuracy of the experts' last epochs."""
+        last = [curve["validation_accuracy"][-1] for curve in self.experts]
+        return sum(last) / len(last) if last else None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run directory."""
+
+    path: Path
+    name: str
+    config: Config
+    settings: str
+    manifest: dict[str, Any]
+    rows: list[dict[str, Any]]
+    methods: list[MethodRecord]
+    features: dict[str, Any] | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every method of the run is distilled and the final table exists."""
+        return bool(self.rows) and all(method.outcome for method in self.methods)
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read what a run directory holds.
+
+    Raises:
+        StoreError: not a run directory, or a damaged file in it, by name.
+    """
+    directory = RunDirectory(path)
+    if not directory.config.exists():
+        raise StoreError(f"{path}: not a run directory (no {directory.config.name} in it)")
+    config = load_yaml(directory.config)
+    manifest = _json(directory.manifest) or {}
+    return RunRecord(
+        path=path,
+        name=path.resolve().name,
+        config=config,
+        settings=directory.config.read_text(encoding="utf-8"),
+        manifest=manifest,
+        rows=_rows(directory),
+        methods=[_method(directory, config, name, manifest) for name in config.run.methods],
+        features=_json(directory.features),
+    )
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{path}: expected a JSON object")
+    return found
+
+
+def _rows(directory: RunDirectory) -> list[dict[str, Any]]:
+    """The run's own table, then tables that ``ast-ray evaluate`` left inside the directory; one row per key."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for file in (directory.results, *sorted(directory.path.glob("**/evaluation/results.json"))):
+        for row in (_json(file) or {}).get("rows", []):
+            found.setdefault((row["set"], row["network"], row["protocol"]), row)
+    return list(found.values())
+
+
+def _method(directory: RunDirectory, config: Config, name: str, manifest: Mapping[str, Any]) -> MethodRecord:
+    place, settings = directory.method(name), method_config(config, name)
+    return MethodRecord(
+        name=name,
+        config=settings,
+        metrics=read_metrics(place.metrics),
+        outcome=_json(place.outcome),
+        snapshots=_snapshots(place),
+        experts=_experts(directory, settings, str(manifest.get("data_id", ""))),
+    )
+
+
+def _snapshots(place: MethodDirectory) -> dict[int, Path]:
+    files = sorted(place.snapshots.glob("iteration-*.png"))
+    return {int(file.stem.rpartition("-")[2]): file for file in files}
+
+
+def _experts(directory: RunDirectory, settings: Config, data_id: str) -> list[dict[str, list[float]]]:
+    identity = fingerprint(expert_identity(settings, data_id))
+    store = Path(settings.compute.store).expanduser() if settings.compute.store else directory.experts
+    return [read_expert(file) for file in sorted((store / identity).glob("expert-*.parquet"))]

@@ -1,0 +1,128 @@
+"""What a network is evaluated on: a synthetic set, a subset of the real images, or all of them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ast_ray.config.settings import Config, NetworkConfig
+from ast_ray.core.coresets import CORESETS, coreset_rows
+from ast_ray.core.evaluation import Recipe
+from ast_ray.core.flat_params import FlatSpec, load
+from ast_ray.core.images import Images
+from ast_ray.core.initialization import initial_rows
+from ast_ray.core.networks import Network, build
+from ast_ray.core.rng import stream, stream_seed
+from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.data.real import RealData
+from ast_ray.errors import DataError
+from ast_ray.store.buffer import Buffer
+from ast_ray.store.export import load_set
+
+REAL_SETS = ("random", "representative", "herding", "k-centre", "full")
+NEEDS_EXPERT = ("representative", *CORESETS)
+
+
+# Images [S, C, H, W], labels int64 [S], and how to train on them.
+Training = tuple[Images, Tensor, Recipe]
+
+
+def training_set(
+    source: str, protocol: str, index: int, config: Config, data: RealData, buffer: Buffer, network: NetworkConfig
+) -> Training:
+    """The set called ``source`` (one of `REAL_SETS`, or a path) with its recipe under a protocol on a network.
+
+    Raises:
+        DataError: the set does not fit the data; StoreError: it cannot be read.
+    """
+    if source not in REAL_SETS:
+        return _synthetic(source, protocol, config, data, network)
+    if source == "full":
+        return data.train_images, data.train_labels, _full_recipe(config)
+    rows = _real_rows(source, index, config, data, buffer).to(data.train_images.device)
+    recipe = Recipe.of(
+        config.evaluate,
+        lr=config.evaluate.real_lr,
+        augmentation=config.distill.augmentation,
+        siamese=config.distill.siamese,
+        protocol=protocol,
+    )
+    return data.train_images[rows], data.train_labels[rows], recipe
+
+
+def lr_source(source: str, config: Config, network: NetworkConfig) -> str:
+    """Where a job's learning rate comes from: ``learned`` with the set, ``given`` by hand, or ``real_lr``."""
+    if source == "full":
+        return "real_lr"
+    if config.evaluate.lr or (source not in REAL_SETS and _transfer_lr(config, network)):
+        return "given"
+    return "real_lr" if source in REAL_SETS else "learned"
+
+
+def _transfer_lr(config: Config, network: NetworkConfig) -> float:
+    return config.evaluate.transfer_lr if network != config.network else 0.0
+
+
+def _full_recipe(config: Config) -> Recipe:
+    evaluate = config.evaluate
+    return Recipe(
+        lr=evaluate.real_lr,
+        passes=evaluate.full_epochs,
+        batch_size=config.expert.batch_size,
+        momentum=evaluate.momentum,
+        weight_decay=evaluate.weight_decay,
+        lr_decay_pass=evaluate.full_epochs // 2,
+        lr_decay_factor=evaluate.lr_decay_factor,
+        augmentation=config.distill.augmentation,
+    )
+
+
+def _real_rows(source: str, index: int, config: Config, data: RealData, buffer: Buffer) -> Tensor:
+    """Random rows differ from network to network, chosen ones do not."""
+    images, labels, classes, ipc = data.train_images, data.train_labels, data.classes, config.distill.ipc
+    if source == "random":
+        return initial_rows(
+            "random-real", images, labels, classes, ipc, seed=stream_seed(config.seed, "baseline", index)
+        )
+    network = embedding(config, data, buffer)
+    if source == "representative":
+        clusters = config.distill.init_clusters
+        return initial_rows(
+            "representative", images, labels, classes, ipc, seed=config.seed, network=network, clusters=clusters
+        )
+    return coreset_rows(source, images, labels, classes, ipc, network)
+
+
+def embedding(config: Config, data: RealData, buffer: Buffer) -> Network:
+    """The network that real images are looked at through: expert 0 after its last epoch."""
+    generator = stream(config.seed, "distill", "layout")
+    network = build(config.network, data.image_shape, data.classes, generator).to(data.train_images.device)
+    (theta,) = buffer.segment(0, config.expert.epochs, 0)
+    load(network, FlatSpec.of(network), theta.to(data.train_images.device))
+    return network
+
+
+def check_set(synthetic: SyntheticSet, source: str, data: RealData) -> None:
+    """Refuse a set that was not distilled from images like these.
+
+    Raises:
+        DataError: another image shape or other classes.
+    """
+    shape, wanted = tuple(synthetic.images.shape[1:]), tuple(data.train_images.shape[1:])
+    if shape != wanted:
+        raise DataError(f"{source}: images are {shape}, the data's {wanted}")
+    if synthetic.class_names != data.class_names:
+        raise DataError(f"{source}: distilled for the classes {synthetic.class_names}, the data has {data.class_names}")
+
+
+def _synthetic(source: str, protocol: str, config: Config, data: RealData, network: NetworkConfig) -> Training:
+    synthetic = load_set(source)
+    check_set(synthetic, source, data)
+    recipe = Recipe.of(
+        config.evaluate,
+        lr=_transfer_lr(config, network) or synthetic.student_lr,
+        augmentation=synthetic.augmentation,
+        siamese=synthetic.siamese,
+        protocol=protocol,
+    )
+    device = data.train_images.device
+    return synthetic.images.to(device), synthetic.labels.to(device), recipe

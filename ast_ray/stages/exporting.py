@@ -1,0 +1,114 @@
+"""Sets out of a run in other containers, and images made by others into a set."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ast_ray.config.settings import Config
+from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.data.real import RealData
+from ast_ray.errors import DataError
+from ast_ray.stages.synthetic import synthetic_set
+from ast_ray.store.export import export_set, load_set
+from ast_ray.store.export.foreign import read_images, read_labels
+from ast_ray.store.export.writing import check_formats
+
+Space = Literal["auto", "model", "pixels"]
+
+
+def export_sets(paths: Mapping[str, Path], formats: Sequence[str], out: Path | None) -> list[dict[str, str]]:
+    """Write every set in every format to ``out/<set>/<format>`` (without ``<set>`` for a single one).
+
+    ``out`` defaults to ``export`` beside each set. What the run measured for a set goes with it.
+
+    Raises:
+        ConfigError: unknown format; StoreError: a set cannot be read or a folder holds something else.
+    """
+    check_formats(formats)
+    written = []
+    for name, path in paths.items():
+        synthetic = load_set(path)
+        place = path.parent / "export" if out is None else out / name if len(paths) > 1 else out
+        for container in formats:
+            folder = export_set(synthetic, place / container, container, reported=reported_rows(path, name))
+            written.append({"set": name, "format": container, "path": str(folder)})
+    return written
+
+
+def reported_rows(path: Path, name: str) -> list[dict[str, Any]]:
+    """Rows of the run's table about a set that lies in a run directory; none elsewhere."""
+    results = path.parents[2] / "results.json" if len(path.parents) > 2 else path
+    if path.name != "synthetic.safetensors" or not results.exists():
+        return []
+    rows = json.loads(results.read_text(encoding="utf-8")).get("rows", [])
+    return [row for row in rows if row["set"] == name]
+
+
+def import_set(
+    config: Config,
+    data: RealData,
+    images: Path,
+    labels: Path | None,
+    *,
+    space: Space = "auto",
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> SyntheticSet:
+    """Make a set of images and labels from files others wrote.
+
+    Args:
+        config: its data say what the real images are and how they are prepared; ``distill.student_lr`` and
+            ``distill.augmentation`` how to train.
+        labels: file of labels; None = in the file of images.
+        space: values are in model space, or pixels (uint8, or 0..1); auto = by their type and range.
+        mean: with ``std``, another normalisation the values are in, per channel: pixel = value * std + mean.
+
+    Raises:
+        StoreError: a file cannot be read; DataError: shapes, labels or counts that do not fit the data.
+    """
+    values, classes = read_images(images), read_labels(labels or images)
+    _check(images, values, classes, data)
+    found = space_of(values) if space == "auto" else space
+    about = {"method": "imported", "file": images.name, "space": "other statistics" if mean else found}
+    settings = dataclasses.replace(
+        config, distill=dataclasses.replace(config.distill, ipc=len(classes) // data.classes)
+    )
+    imported = synthetic_set(settings, data, values.float(), classes, config.distill.student_lr, about)
+    if mean:
+        shape = (1, -1, 1, 1)
+        pixels = values.float() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
+        return dataclasses.replace(imported, images=imported.to_model_space(pixels))
+    if found == "pixels":
+        pixels = values.float() / 255 if not values.is_floating_point() else values.float()
+        return dataclasses.replace(imported, images=imported.to_model_space(pixels))
+    return imported
+
+
+def space_of(values: Tensor) -> Literal["model", "pixels"]:
+    """Whole numbers, and numbers that stay within [0, 1], are pixels; others are normalised already."""
+    whole = not values.is_floating_point()
+    return "pixels" if whole or (float(values.min()) >= 0 and float(values.max()) <= 1) else "model"
+
+
+def _check(path: Path, values: Tensor, labels: Tensor, data: RealData) -> None:
+    if tuple(values.shape[1:]) != data.image_shape or values.ndim != 4:
+        expected = ", ".join(str(side) for side in data.image_shape)
+        channels_last = tuple(values.shape[1:]) == (*data.image_shape[1:], data.image_shape[0])
+        hint = "; channels come first here: permute(0, 3, 1, 2)" if channels_last else ""
+        raise DataError(f"{path}: images are {tuple(values.shape)}, the data needs [S, {expected}]{hint}")
+    if len(values) != len(labels):
+        raise DataError(f"{path}: {len(values)} images, {len(labels)} labels")
+    wrong = labels[(labels < 0) | (labels >= data.classes)]
+    if len(wrong):
+        raise DataError(f"{path}: label {int(wrong[0])} out of range 0..{data.classes - 1}")
+    if len(labels) < data.classes:
+        raise DataError(f"{path}: {len(labels)} images for {data.classes} classes; at least one each")
+    if not torch.isfinite(values.float()).all():
+        raise DataError(f"{path}: images hold numbers that are not finite")

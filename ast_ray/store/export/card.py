@@ -1,0 +1,103 @@
+"""The dataset card: what a stranger needs to train on the images and get the reported accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from ast_ray.core.synthetic_set import SyntheticSet
+
+
+def dataset_card(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str:
+    """README.md of a Hugging Face dataset: front matter, then use, training protocol, results, provenance."""
+    front = {
+        "pretty_name": _title(synthetic),
+        "task_categories": ["image-classification"],
+        "tags": ["dataset-distillation", "synthetic"],
+        "size_categories": [_size(len(synthetic))],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
+    }
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n",
+        f"# {_title(synthetic)}\n",
+        _what(synthetic),
+        _protocol(synthetic, description),
+        _results(synthetic.provenance.get("reported", ())),
+        _where(synthetic),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _title(synthetic: SyntheticSet) -> str:
+    source = synthetic.provenance.get("config", {}).get("data", {}).get("source", "images")
+    return f"{source}, distilled to {synthetic.ipc} image{'s' if synthetic.ipc != 1 else ''} per class"
+
+
+def _size(count: int) -> str:
+    return "n<1K" if count < 1000 else "1K<n<10K" if count < 10_000 else "10K<n<100K"
+
+
+def _what(synthetic: SyntheticSet) -> str:
+    shape = "x".join(str(side) for side in synthetic.images.shape[1:])
+    return f"""{len(synthetic)} synthetic images of {shape} (C x H x W) in {len(synthetic.class_names)} classes:
+{", ".join(synthetic.class_names)}.
+
+```python
+import ast_ray
+
+dataset = ast_ray.load("PATH")  # exact values in model space; dataset[0] -> (image [C, H, W], label)
+```
+
+Column `image` is for looking at: 8-bit pixels, clipped to [0, 1]. Train on `model_space` (float32, flattened C x H x W,
+already normalised): clipped images lose accuracy. `ast_ray.load` does, and `dataset.to_model_space(pixels)` prepares
+real test images the same way.
+"""
+
+
+def _protocol(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str:
+    used = synthetic.provenance.get("protocol")
+    lines = [
+        "## How to train\n",
+        f"- learning rate: {synthetic.student_lr:.6g} (learned with the images)",
+        f"- augmentation: differentiable siamese augmentation, operations `{synthetic.augmentation}`, "
+        f"{'one draw per batch' if synthetic.siamese else 'one draw per image'}",
+        f"- preprocessing: {_preprocessing(description)}",
+    ]
+    if used:
+        lines.append(
+            f"- protocol `{used['name']}`: SGD, momentum {used['momentum']}, weight decay {used['weight_decay']}, "
+            f"batches of {used['batch_size']}, {used['passes']} passes, "
+            f"learning rate x{used['lr_decay_factor']} from pass {used['lr_decay_pass']}, accuracy after the last pass"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _preprocessing(description: Mapping[str, Any]) -> str:
+    if description["preprocess"] == "zca":
+        return "ZCA whitening; mean, eigenvectors and scale are in `preprocessing.safetensors`"
+    mean, std = (", ".join(f"{value:.4f}" for value in description[name]) for name in ("mean", "std"))
+    return f"per channel (pixel - mean) / std, mean {mean}, std {std}"
+
+
+def _results(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    lines = ["## Accuracy on the real test set\n", "| network | protocol | accuracy % | n |", "|---|---|---|---|"]
+    for row in rows:
+        spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
+        lines.append(f"| {row['network']} | {row['protocol']} | {100 * row['mean']:.1f}{spread} | {row['n']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _where(synthetic: SyntheticSet) -> str:
+    about, config = synthetic.provenance, synthetic.provenance.get("config", {})
+    lines = ["## Where it comes from\n"]
+    for name in ("method", "iteration", "fingerprint", "data_id"):
+        if name in about:
+            lines.append(f"- {name}: {about[name]}")
+    if config:
+        lines.append(f"- preset: {config.get('preset') or 'none'}, seed {config.get('seed')}")
+    lines.append("- all settings and versions: `dataset.json`")
+    return "\n".join(lines) + "\n"

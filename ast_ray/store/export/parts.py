@@ -1,0 +1,83 @@
+"""What every container has: its description file, the whitening beside the images, names of files, 8-bit pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.errors import StoreError
+from ast_ray.store.atomic import atomic_path, write_json
+
+DESCRIPTION = "dataset.json"
+PREPROCESSING = "preprocessing.safetensors"
+MODEL_SPACE = "model-space.safetensors"
+FORMAT = "ast-ray export 1"
+
+
+def write_description(folder: Path, container: str, description: Mapping[str, Any]) -> None:
+    """Write ``dataset.json``: the container's name and the set's description."""
+    write_json(folder / DESCRIPTION, {"export": FORMAT, "container": container, **description})
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """Return what ``dataset.json`` says, or None where there is no export.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    path = folder / DESCRIPTION
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error})") from error
+    return found if isinstance(found, dict) and found.get("export") == FORMAT else None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Publish tensors as safetensors; nothing for none."""
+    if tensors:
+        with atomic_path(path) as temporary:
+            save_file(dict(tensors), temporary)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, none where there is no file.
+
+    Raises:
+        StoreError: damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path}: damaged ({error})") from error
+
+
+def preprocessing_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a packed set that are not images or labels."""
+    return {name: tensor for name, tensor in tensors.items() if name not in ("images", "labels")}
+
+
+def eight_bit(synthetic: SyntheticSet) -> np.ndarray:
+    """Displayable pixels as uint8 [S, H, W] (grey) or [S, H, W, 3].
+
+    Raises:
+        StoreError: images of neither 1 nor 3 channels.
+    """
+    channels = synthetic.images.shape[1]
+    if channels not in (1, 3):
+        raise StoreError(f"PNG holds 1 or 3 channels, these images have {channels}; export to npz, pt or safetensors")
+    pixels = (synthetic.pixels() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return pixels[..., 0] if channels == 1 else pixels

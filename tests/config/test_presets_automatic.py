@@ -1,0 +1,77 @@
+"""The preset for any data: a pure function of what the images are and of ipc."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+from ast_ray.config import check
+from ast_ray.config.presets import DATASETS, DatasetFacts, automatic, preset
+from ast_ray.config.presets.automatic import depth_for
+
+MINE = DatasetFacts("My Photos", 3, 3, 128, 240, 60)
+
+
+@pytest.mark.parametrize(
+    ("classes", "channels", "side", "train", "ipc"),
+    [
+        (k, c, s, n, i)
+        for (k, n), c, s, i in itertools.product(
+            [(2, 12), (3, 240), (10, 9_999), (10, 60_000), (1000, 1_000_000)],
+            (1, 3),
+            (5, 8, 28, 32, 64, 128),
+            (1, 7, 50),
+        )
+    ],
+)
+def test_every_choice_is_valid_and_fits_the_data(classes: int, channels: int, side: int, train: int, ipc: int):
+    config = check(automatic(DatasetFacts("x", classes, channels, side, train, 10), ipc))
+    used = config.data.image_size or side
+    assert used >> config.network.depth >= 1
+    assert config.distill.ipc == ipc
+    assert config.distill.batch_size <= ipc * classes
+    assert ("color" in config.distill.augmentation) == (channels == 3)
+    assert config.expert.augmentation == config.distill.augmentation
+
+
+def test_a_few_own_photos_get_a_small_run():
+    config = automatic(MINE, 1)
+    assert config.preset == "my-photos-ipc1"
+    assert (config.data.image_size, config.network.width, config.network.depth) == (32, 32, 3)
+    assert (config.expert.count, config.expert.batch_size, config.distill.iterations) == (4, 16, 300)
+    steps = config.expert.epochs * (MINE.train // config.expert.batch_size)
+    assert steps >= 100
+    assert automatic(dataclasses.replace(MINE, image_size=16), 1).data.image_size == 0
+
+
+def test_many_images_get_the_cell_of_the_most_similar_dataset():
+    many = dataclasses.replace(MINE, train=50_000)
+    for side, classes, cell in ((32, 10, "cifar10"), (32, 90, "cifar100"), (64, 10, "tiny"), (128, 10, "nette")):
+        config = automatic(dataclasses.replace(many, image_size=side, classes=classes), 10)
+        assert config.distill.lr_img == preset(f"{cell}-ipc10").distill.lr_img
+        assert config.distill.syn_steps == preset(f"{cell}-ipc10").distill.syn_steps
+        assert (config.network.width, config.data.preprocess, config.data.statistics) == (128, "standard", "auto")
+
+
+def test_known_datasets_get_their_own_cells():
+    assert automatic(DATASETS["cifar10"], 10) == preset("cifar10-ipc10")
+    assert automatic(DATASETS["nette"], 1) == preset("nette-ipc1")
+    assert automatic(DATASETS["digits"], 1) == preset("digits")
+    five = automatic(DATASETS["cifar100"], 5)
+    assert five.preset == "cifar100-ipc5"
+    assert five.distill == dataclasses.replace(preset("cifar100-ipc10").distill, ipc=5)
+    assert automatic(DATASETS["cifar100"], 1).distill.batch_size == 0
+    assert automatic(DATASETS["digits"], 3).distill.ipc == 3
+
+
+def test_operations_make_sense():
+    assert automatic(DATASETS["mnist"], 1).distill.augmentation == "crop_cutout_scale_rotate"
+    assert automatic(DATASETS["svhn"], 1).expert.augmentation == "color_crop_cutout_scale_rotate"
+    assert "flip" in automatic(DATASETS["fashion-mnist"], 1).distill.augmentation
+    assert automatic(DATASETS["mnist"], 1).network.depth == 3
+
+
+def test_depth():
+    assert [depth_for(side) for side in (5, 8, 16, 28, 32, 64, 128, 224)] == [1, 1, 2, 3, 3, 4, 5, 5]

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ast_ray.errors import StoreError
+from ast_ray.report.reading import read_run
+from ast_ray.store.trajectory import read_metrics
+
+
+def test_a_finished_run_is_read_whole(run: Path) -> None:
+    record = read_run(run)
+    assert record.finished
+    assert [method.name for method in record.methods] == ["ast", "mtt"]
+    assert {row["set"] for row in record.rows} == {"ast", "mtt", "random"}
+    for method in record.methods:
+        assert method.iterations == 6
+        assert sorted(method.snapshots) == [0, 1, 2, 3, 4, 5, 6]
+        assert len(method.experts) == 2
+
+
+def test_avg_var_is_the_mean_of_the_moves_in_the_files(run: Path) -> None:
+    record = read_run(run).methods[0]
+    folders = [folder for folder in (run / "experts").iterdir() if len(list(folder.glob("*.parquet"))) == 2]
+    means = []
+    for folder in folders:
+        files = sorted(folder.glob("*.parquet"))
+        means.append(statistics.fmean(statistics.fmean(read_metrics(file)["move"][1:]) for file in files))
+    assert record.avg_var is not None
+    assert any(mean == pytest.approx(record.avg_var) for mean in means)
+    assert len(set(means)) == 2
+
+
+def test_a_begun_run_is_read_too(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "begun")
+    (tmp_path / "begun" / "results.json").unlink()
+    (tmp_path / "begun" / "distill" / "ast" / "outcome.json").unlink()
+    shutil.rmtree(tmp_path / "begun" / "distill" / "mtt")
+    record = read_run(tmp_path / "begun")
+    assert not record.finished
+    assert record.methods[0].outcome is None
+    assert record.methods[1].metrics == []
+
+
+def test_tables_of_later_evaluations_are_joined(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "more")
+    row = {"set": "ast", "network": "vgg11", "protocol": "strict", "mean": 0.5, "std": 0.1, "n": 3}
+    place = tmp_path / "more" / "distill" / "ast" / "evaluation"
+    place.mkdir()
+    (place / "results.json").write_text(json.dumps({"rows": [row]}))
+    assert row in read_run(tmp_path / "more").rows
+
+
+def test_what_is_no_run_and_what_is_damaged_is_said(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="not a run directory"):
+        read_run(tmp_path)
+    shutil.copytree(run, tmp_path / "damaged")
+    (tmp_path / "damaged" / "results.json").write_text('{"rows": [')
+    with pytest.raises(StoreError, match=r"results\.json: cannot be read"):
+        read_run(tmp_path / "damaged")
+
+
+def test_neither_torch_nor_ray_is_loaded() -> None:
+    code = "import sys, ast_ray.report.page; print([name for name in ('torch', 'ray') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,131 @@
+"""From a run to containers and back, and from other people's files to a set."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import ast_ray
+from ast_ray.config import Config
+from ast_ray.errors import DataError
+from ast_ray.stages.evaluate_sets import set_jobs, set_paths
+from ast_ray.stages.executor import SerialExecutor
+from ast_ray.stages.exporting import export_sets, import_set, space_of
+from ast_ray.stages.pipeline import Plan, evaluate_sets
+from ast_ray.store.export import FORMATS, export_set
+from tests.tiny import Recorder, serial_run, subprocess_environment
+
+Tiny = Callable[..., Config]
+
+
+@pytest.fixture(scope="module")
+def whitened(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """A run with ZCA instead of mean and deviation."""
+    config = tiny(data__preprocess="zca", run__methods="ast", run__baselines="random")
+    return serial_run(config, tmp_path_factory.mktemp("whitened"))
+
+
+@pytest.mark.parametrize("name", ["reference", "whitened"])
+def test_every_container_gives_the_reported_accuracy_in_a_fresh_process(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    plan: Plan = request.getfixturevalue(name)
+    run = plan.directory
+    export_sets(set_paths([str(run.method("ast").path)]), list(FORMATS), tmp_path / "out")
+    command = [sys.executable, "-m", "ast_ray", "evaluate", *(str(tmp_path / "out" / item) for item in FORMATS)]
+    command += ["--backend", "serial", "--json", "--out", str(tmp_path / "rows")]
+    done = subprocess.run(command, capture_output=True, text=True, env=subprocess_environment(), timeout=120)
+    assert done.returncode == 0, done.stderr
+    reported = next(row for row in json.loads(run.results.read_text())["rows"] if row["set"] == "ast")
+    found = {row["set"]: row for row in json.loads(done.stdout)["rows"]}
+    assert set(found) == set(FORMATS)
+    for row in found.values():
+        assert abs(row["mean"] - reported["mean"]) <= reported["std"]
+        assert row["accuracies"] == reported["accuracies"]  # exact values, the same networks: not only within the std
+
+
+def test_what_the_run_measured_goes_with_its_sets(reference: Plan, tmp_path: Path) -> None:
+    written = export_sets(set_paths([str(reference.directory.path)]), ["npz"], tmp_path)
+    assert [(item["set"], Path(item["path"]).relative_to(tmp_path).as_posix()) for item in written] == [
+        ("ast", "ast/npz"),
+        ("mtt", "mtt/npz"),
+    ]
+    rows = json.loads(reference.directory.results.read_text())["rows"]
+    reported = ast_ray.load(written[0]["path"]).provenance["reported"]
+    assert reported == [row for row in rows if row["set"] == "ast"]
+
+
+def real_images(plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two images per class, in model space."""
+    data = plan.data
+    rows = torch.cat([torch.nonzero(data.train_labels == label).flatten()[:2] for label in range(10)])
+    return data.train_images[rows], data.train_labels[rows]
+
+
+@pytest.mark.parametrize("name", ["reference", "whitened"])
+def test_images_come_in_from_every_space(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    plan: Plan = request.getfixturevalue(name)
+    images, labels = real_images(plan)
+    template = ast_ray.load(plan.directory.method("ast").synthetic)
+    mean, std = template.mean[:1], template.std[:1]
+    pixels = template.whitening.undo(images) if template.whitening else images * std[0] + mean[0]
+    pixels = pixels.clamp(0, 1)
+    forms = {
+        "model": (images, {}),
+        "pixels": (pixels, {}),
+        "bytes": ((pixels * 255).round().to(torch.uint8), {}),
+        "other": ((pixels - 0.1) / 0.3, {"mean": (0.1,), "std": (0.3,)}),
+    }
+    for form, (values, given) in forms.items():
+        torch.save({"images": values, "labels": labels}, tmp_path / f"{form}.pt")
+        found = import_set(plan.config, plan.data, tmp_path / f"{form}.pt", None, **given)
+        torch.testing.assert_close(found.images, images, atol=2e-3, rtol=0, msg=form)
+        assert found.ipc == 2
+        assert found.provenance["method"] == "imported"
+        assert found.provenance["config"]["distill"]["ipc"] == 2
+
+
+def test_an_imported_set_is_evaluated_with_its_own_rate(reference: Plan, tmp_path: Path) -> None:
+    images, labels = real_images(reference)
+    torch.save(images, tmp_path / "images_best.pt")
+    torch.save(labels, tmp_path / "labels_best.pt")
+    plan, config = reference, reference.config
+    found = import_set(config, plan.data, tmp_path / "images_best.pt", tmp_path / "labels_best.pt")
+    written = export_set(found, tmp_path / "npz", "npz")
+    jobs = set_jobs(config, set_paths([str(written)]), tmp_path / "rows")
+    (row,) = evaluate_sets(jobs, SerialExecutor(Recorder()), Recorder())
+    assert (row["set"], row["images"], row["n"]) == ("npz", 20, 2)
+    lines = [json.loads(path.read_text()) for path in (tmp_path / "rows").glob("npz-*.json")]
+    assert {line["lr"] for line in lines} == {config.distill.student_lr}
+
+
+def test_whole_numbers_and_the_unit_interval_are_pixels() -> None:
+    assert space_of(torch.tensor([0, 255], dtype=torch.uint8)) == "pixels"
+    assert space_of(torch.tensor([0.0, 1.0])) == "pixels"
+    assert space_of(torch.tensor([-0.1, 1.0])) == "model"
+    assert space_of(torch.tensor([0.0, 1.1])) == "model"
+
+
+def test_files_that_do_not_fit_are_refused(reference: Plan, tmp_path: Path) -> None:
+    images, labels = real_images(reference)
+    cases = {
+        r"images are \(20, 8, 8, 1\), the data needs \[S, 1, 8, 8\]; channels come first": (
+            images.permute(0, 2, 3, 1),
+            labels,
+        ),
+        r"images are \(20, 1, 8, 7\)": (images[..., :7], labels),
+        "20 images, 19 labels": (images, labels[:19]),
+        "label 10 out of range 0..9": (images, labels + 1),
+        "5 images for 10 classes": (images[:5], labels[:5]),
+        "not finite": (images * float("nan"), labels),
+    }
+    for message, (values, numbers) in cases.items():
+        torch.save({"images": values, "labels": numbers}, tmp_path / "x.pt")
+        with pytest.raises(DataError, match=message):
+            import_set(reference.config, reference.data, tmp_path / "x.pt", None)
