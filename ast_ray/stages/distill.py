@@ -248,10 +248,11 @@ def distill(job: DistillJob, sink: ProgressSink) -> dict[str, Any]:
     return outcome
 
 
-def distill_in_slices(job: DistillJob, sink: ProgressSink) -> Iterator[int]:
+def distill_in_slices(job: DistillJob, sink: ProgressSink, *, hparams: bool = True) -> Iterator[int]:
     """Distil as `distill` does, yielding the iteration after each validation, with everything on disk.
 
-    Whoever takes the iterations may stop between two of them; the next call goes on from there.
+    Whoever takes the iterations may stop between two of them; the next call goes on from there. ``hparams`` puts the
+    distillation on TensorBoard's HParams page; a search does that itself, for the trials it stops as well.
     """
     settings = job.config.distill
     with torch_threads(job.config.compute.threads):
@@ -270,7 +271,8 @@ def distill_in_slices(job: DistillJob, sink: ProgressSink) -> Iterator[int]:
             final = {"validation/accuracy": outcome["validation_accuracy"]}
             if outcome["relative_loss"] is not None:
                 final["match/relative_loss"] = outcome["relative_loss"]
-            board.finish(to_dict(job.config), final)
+            if hparams:
+                board.finish(to_dict(job.config), final)
     yield settings.iterations
 
 

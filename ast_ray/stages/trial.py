@@ -149,7 +149,7 @@ def _work(trial: Trial, record: TrialRecord, provide: Provide, sink: ProgressSin
         provide(trial, sink, cost)
     finally:
         spend()
-    for iteration in distill_in_slices(trial.job, _Progress(sink)):
+    for iteration in distill_in_slices(trial.job, _Progress(sink), hparams=False):
         spend()
         if iteration in done:
             continue

@@ -16,6 +16,8 @@ import pytest
 import ray
 import torch
 from ray import tune
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from ast_ray.cli.search_session import report_search
 from ast_ray.config import Config
@@ -170,8 +172,13 @@ def test_every_ended_trial_is_on_the_hparams_page(
     searched: tuple[Config, SearchDirectory, dict[str, Any], Rows],
 ) -> None:
     _, directory, _, _ = searched
-    boards = [directory.trial_board(record.fingerprint) for record in read_records(directory.trials)]
-    assert all(any(b"_hparams_" in file.read_bytes() for file in board.glob("events*")) for board in boards)
+    for record in read_records(directory.trials):
+        events = EventAccumulator(str(directory.trial_board(record.fingerprint)))
+        events.Reload()
+        content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        shown = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert {name: value.number_value for name, value in shown.items() if name != "status"} == record.overrides
+        assert shown["status"].string_value == record.status
 
 
 def test_the_report_has_table_plots_and_the_best_configuration(
