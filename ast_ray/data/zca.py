@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -51,7 +52,12 @@ def cached_zca(images: Tensor, content_id: str, folder: Path, *, device: torch.d
             return Whitening(*(file.get_tensor(name) for name in _PARTS))
     except (OSError, SafetensorError):
         pass
-    whitening = fit_zca(images, device=device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)  # once per cache: every process reads the same fit, whoever made it
+    try:
+        whitening = fit_zca(images, device=device)
+    finally:
+        torch.set_num_threads(before)
     try:
         with atomic_path(path) as temporary:
             save_file({name: getattr(whitening, name) for name in _PARTS}, temporary, {"content_id": content_id})
