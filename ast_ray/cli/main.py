@@ -30,6 +30,9 @@ class _Commands(click.Group):
             if as_json:
                 click.echo(json.dumps({"error": {"type": "UsageError", "message": error.format_message()}}))
             raise
+        except KeyboardInterrupt:
+            click.echo("interrupted before any work; the same command starts again", err=True)
+            ctx.exit(130)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

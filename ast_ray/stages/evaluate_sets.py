@@ -110,7 +110,6 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
     wanted = Wanted(config, paths, folder, tuple(real))
     data = real_data(config.data, torch.device("cpu"))
     check_architectures(config, data)
-    check_folder(folder)
     jobs: list[EvaluationJob] = []
     for name in with_scored(wanted.real, config):
         if name != "full":
@@ -121,6 +120,7 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
         jobs += _jobs(wanted, data, name, str(path), content_of(synthetic), role_of(synthetic))
     if "full" in with_scored(wanted.real, config):
         jobs += _jobs(wanted, data, "full", "full", real_set_identity("full", config, data.data_id), "")
+    check_folder(folder)
     return jobs
 
 
