@@ -1,7 +1,7 @@
 """DD-Ranking's scores (arXiv 2505.13300; the package ``ddranking`` 0.2.0): what the images add by themselves.
 
 Accuracies are fractions in [0, 1] of networks trained on: the synthetic set, random real images of the same number, the
-full real set. Both scores lie in [0, 1]; (1 - e^-1) / (e - e^-1) = 0.269 means "no better than random images".
+full real set. Both scores lie in [0, 1]; (1 - e^-1) / (e - e^-1) = 0.269 is ARS at no improvement over random images.
 """
 
 from __future__ import annotations
