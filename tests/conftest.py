@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ast_ray.config.settings import NetworkConfig
+from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
+from tests.tiny import tiny_config
 
 MakeNetwork = Callable[..., Network]
 MakeImages = Callable[..., tuple[Tensor, Tensor]]
@@ -115,3 +116,19 @@ def pets(tmp_path: Path, make_picture: MakePicture) -> Path:
             size = (16 + index, 20 + 2 * number)
             make_picture(root / name / f"{index}.png", size=size, mode=mode, seed=100 * number + index)
     return root
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cache of decoded images."""
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture(scope="session")
+def tiny(root: Path) -> Callable[..., Config]:
+    """Build a tiny configuration; keyword names use __ for the dot."""
+
+    def make(**overrides: object) -> Config:
+        return tiny_config(root, {name.replace("__", "."): value for name, value in overrides.items()})
+
+    return make

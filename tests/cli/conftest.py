@@ -13,25 +13,9 @@ from click.testing import CliRunner, Result
 from ast_ray.cli.main import main
 from ast_ray.config import Config
 from ast_ray.stages.pipeline import Plan
-from tests.tiny import arguments, serial_run, subprocess_environment, tiny_config
+from tests.tiny import arguments, serial_run, subprocess_environment
 
 Call = Callable[..., Result]
-
-
-@pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Cache of decoded images."""
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="session")
-def tiny(root: Path) -> Callable[..., Config]:
-    """Build a tiny configuration; keyword names use __ for the dot."""
-
-    def make(**overrides: object) -> Config:
-        return tiny_config(root, {name.replace("__", "."): value for name, value in overrides.items()})
-
-    return make
 
 
 @pytest.fixture(scope="session")

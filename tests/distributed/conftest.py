@@ -44,12 +44,6 @@ def two_slots(local_ray: None) -> Capacity:
 
 
 @pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Cache of decoded images."""
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="session")
 def tiny(root: Path) -> Callable[..., Config]:
     """Build a tiny configuration; keyword names use __ for the dot."""
 
