@@ -1,7 +1,7 @@
 """Run one cell: its experts, its distillation, its networks. A plain resumable function; who calls it is an executor.
 
-A cell's folder is named by its fingerprint and ends with ``row.json``, so a cell that two studies ask for is run once,
-and one that was cut goes on where it stopped.
+Experts, distilled sets and cells lie in folders named by what decides them: what two cells or two studies need is made
+once, and what was cut goes on where it stopped. A cell is finished when its ``row.json`` is there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.lock import exclusive
 from ast_ray.telemetry.progress import ProgressSink, Update
-from ast_ray.telemetry.run_directory import EvaluationDirectory, MethodDirectory
+from ast_ray.telemetry.run_directory import EvaluationDirectory
 from benchmarks.reproduce.cells import Cell
 
 # Distilled sets of all variants are evaluated on the same networks: the role names their random streams.
@@ -115,10 +115,8 @@ def train_timed(job: ExpertJob, sink: ProgressSink) -> str:
     with exclusive(Path(job.buffer_folder) / f".lock-{job.expert_id}", wait=True, owner=job.key):
         if job.buffer.path(job.expert_id).exists():
             return job.key
-        wall, cpu = time.perf_counter(), time.process_time()
-        train_one_expert(job, sink)
-        took = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-        write_json(Path(job.buffer_folder) / f"time-{job.expert_id:05d}.json", took)
+        with _timed(Path(job.buffer_folder) / f"time-{job.expert_id:05d}.json"):
+            train_one_expert(job, sink)
     return job.key
 
 
@@ -146,52 +144,54 @@ def _measure(job: CellJob, sink: ProgressSink) -> dict[str, Any]:
     row: dict[str, Any] = {"data_id": data.data_id, "diverged": None, "accuracy": {}}
     if job.needs_experts:
         row["experts"] = _experts(job, data)
+    times = job.folder / "times.json"
     try:
         if not job.real:
             row["distillation"] = _distilled(job, data, sink)
-        with _timed(job, "evaluation"):
+        with _timed(times):
             for found in _evaluated(job, data, sink):
                 names = row["accuracy"].setdefault(found["network"], {})
                 names.setdefault(found["protocol"], []).append(found["accuracy"])
     except DivergenceError as error:
         row |= {"diverged": str(error).partition("; last good")[0], "accuracy": {}}
-    return row | {"times": _times(job)}
+    return row | {"evaluation": _read(times)}
 
 
 def _experts(job: CellJob, data: RealData) -> dict[str, Any]:
     buffer = job.buffer(data)
-    found = []
-    for number in range(buffer.count):
-        try:
-            found.append(json.loads((buffer.folder / f"time-{number:05d}.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return {**mean_expert(buffer.summaries()), "seed": job.expert_seed}
-    times = {name: sum(item[name] for item in found) for name in ("seconds", "cpu_seconds")}
-    return {**mean_expert(buffer.summaries()), "seed": job.expert_seed, **times}
+    times = [_read(buffer.folder / f"time-{number:05d}.json") for number in range(buffer.count)]
+    total = {name: sum(item[name] for item in times) for name in times[0]} if all(times) else {}
+    return {**mean_expert(buffer.summaries()), "seed": job.expert_seed, **total}
+
+
+def distill_job(job: CellJob, data: RealData) -> DistillJob:
+    """The cell's distillation, in a folder shared by all cells that evaluate this very set."""
+    buffer = job.buffer(data)
+    identity = {**method_identity(job.config, data.data_id), "buffer": buffer.fingerprint}
+    folder = Path(job.work) / "distilled" / fingerprint(identity)
+    places = (str(folder), str(folder / "tensorboard"))
+    return DistillJob(ROLE, job.config, str(buffer.folder), buffer.identity, identity, *places)
 
 
 def _distilled(job: CellJob, data: RealData, sink: ProgressSink) -> dict[str, Any]:
-    buffer = job.buffer(data)
-    identity = {**method_identity(job.config, data.data_id), "buffer": buffer.fingerprint}
-    output = job.folder / "distill"
-    task = DistillJob(
-        ROLE, job.config, str(buffer.folder), buffer.identity, identity, str(output), str(job.folder / "tensorboard")
-    )
-    if not finished(task):
-        with _timed(job, "distillation"):
-            distill(task, sink)
+    task = distill_job(job, data)
+    folder = task.directory.path
+    with exclusive(folder / ".lock", wait=True, owner=job.key):
+        if not finished(task):
+            with _timed(folder / "times.json"):
+                distill(task, sink)
     outcome = json.loads(task.directory.outcome.read_text(encoding="utf-8"))
     names = ("iterations", "relative_loss", "student_lr", "validation_accuracy")
-    return {name: outcome[name] for name in names}
+    return {**{name: outcome[name] for name in names}, **_read(folder / "times.json")}
 
 
 def _evaluated(job: CellJob, data: RealData, sink: ProgressSink) -> Iterator[dict[str, Any]]:
     config, buffer = job.config, job.buffer(data)
-    source = job.real or str(MethodDirectory(job.folder / "distill").synthetic)
+    source = job.real or str(distill_job(job, data).directory.synthetic)
     if job.real in REAL_SETS:
         what, name = real_set_identity(job.real, config, data.data_id), job.real
     else:
-        what, name = {"cell": job.fingerprint}, ROLE
+        what, name = {"set": distill_job(job, data).identity}, ROLE
     networks = (config.evaluate.full_networks if job.real == "full" else 0) or config.evaluate.networks
     rows = EvaluationDirectory(job.folder / "evaluation")
     wanted = [(index, group) for group in groups(config, source) for index in range(networks)]
@@ -204,21 +204,20 @@ def _evaluated(job: CellJob, data: RealData, sink: ProgressSink) -> Iterator[dic
 
 
 @contextmanager
-def _timed(job: CellJob, what: str) -> Iterator[None]:
-    """Add the time of the block to the cell's, also when it is cut and goes on later."""
+def _timed(path: Path) -> Iterator[None]:
+    """Add the block's time to a file's, also when it is cut and goes on later."""
     wall, cpu = time.perf_counter(), time.process_time()
     try:
         yield
     finally:
-        times = _times(job)
-        before = times.get(what, {"seconds": 0.0, "cpu_seconds": 0.0})
+        before = _read(path) or {"seconds": 0.0, "cpu_seconds": 0.0}
         took = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-        write_json(job.folder / "times.json", times | {what: {name: before[name] + took[name] for name in took}})
+        write_json(path, {name: before[name] + took[name] for name in took})
 
 
-def _times(job: CellJob) -> dict[str, dict[str, float]]:
+def _read(path: Path) -> dict[str, float]:
     try:
-        found: dict[str, dict[str, float]] = json.loads((job.folder / "times.json").read_text(encoding="utf-8"))
+        found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     return found
