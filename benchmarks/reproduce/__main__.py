@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks.reproduce list | run | render | slice | pack``."""
+"""The command line: ``python -m benchmarks.reproduce list | run | render | slice | merge | pack``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ast_ray.errors import AstRayError, ConfigError, Problem
 from ast_ray.stages.executor import Executor, SerialExecutor
 from benchmarks.reproduce.cells import cells_of
 from benchmarks.reproduce.driving import Lines, Place, missing, run_cells
-from benchmarks.reproduce.results import RESULTS, ROOT, read_rows
+from benchmarks.reproduce.results import RESULTS, ROOT, append_row, read_rows
 from benchmarks.reproduce.scales import SCALES
 from benchmarks.reproduce.studies import STUDIES
 
@@ -114,6 +114,14 @@ def _slice(options: argparse.Namespace) -> int:
     )
 
 
+def _merge(options: argparse.Namespace) -> None:
+    before = len(read_rows(options.results))
+    for file in options.files:
+        for row in read_rows(Path(file)):
+            append_row(options.results, row)
+    print(f"{len(read_rows(options.results)) - before} rows added to {options.results}")
+
+
 def _pack(options: argparse.Namespace) -> None:
     from benchmarks.reproduce.packing import pack
 
@@ -148,6 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     cut.add_argument("--seconds", type=float, default=500, help="length of a slice")
     cut.add_argument("--out", required=True, metavar="DIR", help="where sets, logs and rows to take home go")
     _add_place(cut)
+    merging = command("merge", _merge, "add the rows of other results files")
+    merging.add_argument("files", nargs="+", metavar="FILE")
     packing = command("pack", _pack, "copy a CIFAR-10 Parquet folder into parts that travel one by one")
     packing.add_argument("folder", metavar="FOLDER")
     packing.add_argument("out", metavar="OUT")

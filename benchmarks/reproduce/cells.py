@@ -21,13 +21,17 @@ _NOT_LOGGED = ("distill.checkpoint_every", "distill.log_every", "distill.gradien
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one table: a variant of a study on a base, with a seed."""
+    """One figure of one table: a variant of a study on a base, with a seed.
+
+    ``reachable``: experts are trained no further than matching can look.
+    """
 
     scale: str
     study: Study
     base: str
     variant: Variant
     seed: int
+    reachable: bool = False
 
     @property
     def key(self) -> str:
@@ -46,7 +50,8 @@ class Cell:
             scaled = float(values[path]) * factor  # type: ignore[arg-type]
             changes[path] = max(1, round(scaled)) if schema()[path].kind is int else scaled
         changes |= self.study.settings.get(self.scale, {})
-        return check(apply_overrides(config, {**changes, "seed": self.seed}))
+        config = check(apply_overrides(config, {**changes, "seed": self.seed}))
+        return within_reach(config) if self.reachable else config
 
     @property
     def expert_seed(self) -> int:
@@ -65,7 +70,18 @@ class Cell:
 
     @property
     def _set(self) -> Mapping[str, str]:
-        return {"real": self.variant.real, "base": self.base}
+        only = {"only": "experts"} if self.variant.only_experts else {}
+        return {"real": self.variant.real, "base": self.base, **only}
+
+
+def within_reach(config: Config) -> Config:
+    """The same settings with experts of T+ + M epochs, the furthest that matching looks at, where they have more.
+
+    Schedules count from the first epoch, so these epochs are those of longer experts, byte for byte; but starting
+    images are looked at through the last epoch there is.
+    """
+    epochs = min(config.expert.epochs, config.distill.max_start_epoch + config.distill.expert_epochs)
+    return dataclasses.replace(config, expert=dataclasses.replace(config.expert, epochs=epochs))
 
 
 def _content(config: Config) -> dict[str, Any]:
@@ -81,7 +97,13 @@ def _content(config: Config) -> dict[str, Any]:
 
 
 def cells_of(
-    names: Sequence[str], scale: str, seeds: Sequence[int], *, bases: Sequence[str] = (), variants: Sequence[str] = ()
+    names: Sequence[str],
+    scale: str,
+    seeds: Sequence[int],
+    *,
+    bases: Sequence[str] = (),
+    variants: Sequence[str] = (),
+    reachable: bool = False,
 ) -> list[Cell]:
     """Every cell of the studies, seed by seed, so that all variants have n seeds before any has n + 1.
 
@@ -100,7 +122,8 @@ def cells_of(
     problems += _unknown("variant", variants, [variant.name for item in chosen for variant in item.variants])
     if problems:
         raise ConfigError(problems)
-    return [cell for item in chosen for cell in _cells(item, scale, seeds, bases, variants)]
+    found = [cell for item in chosen for cell in _cells(item, scale, seeds, bases, variants)]
+    return [dataclasses.replace(cell, reachable=reachable) for cell in found]
 
 
 def _cells(

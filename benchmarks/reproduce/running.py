@@ -47,11 +47,13 @@ class CellJob:
     real: str
     fingerprint: str
     work: str
+    only_experts: bool = False
 
     @classmethod
     def of(cls, cell: Cell, config: Config, work: Path) -> CellJob:
         """The job of a cell; ``config`` is the cell's with its place (`cells.with_place`)."""
-        return cls(cell.key, config, cell.expert_seed, cell.variant.real, cell.fingerprint, str(work))
+        only = cell.variant.only_experts
+        return cls(cell.key, config, cell.expert_seed, cell.variant.real, cell.fingerprint, str(work), only)
 
     @property
     def key(self) -> str:
@@ -144,6 +146,8 @@ def _measure(job: CellJob, sink: ProgressSink) -> dict[str, Any]:
     row: dict[str, Any] = {"data_id": data.data_id, "diverged": None, "accuracy": {}}
     if job.needs_experts:
         row["experts"] = _experts(job, data)
+    if job.only_experts:
+        return row
     times = job.folder / "times.json"
     try:
         if not job.real:

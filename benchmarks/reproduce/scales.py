@@ -24,6 +24,7 @@ _CPU: dict[str, tuple[str, Changes]] = {
             "expert.epochs": 6,
             "expert.lr": 0.003,
             "expert.batch_size": 64,
+            "expert.penalty_weight": 0.1,
             "expert.lr_decay_epoch": 0,
             "distill.iterations": 100,
             "distill.syn_steps": 10,
@@ -66,3 +67,16 @@ def base_config(scale: str, base: str, method: Literal["ast", "mtt"]) -> Config:
     name, changes = _CPU[base]
     config = apply_overrides(preset(name), {**changes, **_CPU_COMMON})
     return method_config(apply_overrides(config, {"preset": base}), method)
+
+
+def described(config: Config) -> str:
+    """A base in one sentence: data, network, experts, student, evaluation."""
+    data, expert, distill, evaluate = config.data, config.expert, config.distill, config.evaluate
+    images = f"{data.train_size:,} training images" if data.train_size else "all training images"
+    rates = f"lr_img {distill.lr_img:g}, lr_lr {distill.lr_lr:g}, alpha_0 {distill.student_lr:g}, rho {distill.rho:g}"
+    return (
+        f"{data.source}, {images}, width {config.network.width}, ipc {distill.ipc}; {expert.count} experts of "
+        f"{expert.epochs} epochs at {expert.lr:g}, momentum {expert.momentum:g}, batch {expert.batch_size}; "
+        f"{distill.iterations} iterations, N {distill.syn_steps}, M {distill.expert_epochs}, T+ "
+        f"{distill.max_start_epoch}, {rates}; evaluation with {evaluate.networks} networks of {evaluate.passes} passes"
+    )

@@ -20,7 +20,8 @@ class Variant:
 
     ``adds``: components given the values they have in AST's settings; ``changes``: single settings after that;
     ``scaled``: settings multiplied (of the base's own value). ``real``: a set of real images instead of a distilled
-    one. ``against``: the variant it is compared with, paired by seed; empty = the study's reference.
+    one. ``only_experts``: nothing is distilled. ``against``: the variant it is compared with, paired by seed; empty =
+    the study's reference.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Variant:
     changes: Mapping[str, object] = field(default_factory=dict, hash=False)
     scaled: Mapping[str, float] = field(default_factory=dict, hash=False)
     real: str = ""
+    only_experts: bool = False
     against: str = ""
 
 
@@ -87,15 +89,43 @@ EXPERTS = Study(
     (
         Variant("SGD", "mtt"),
         Variant("SGD + momentum", "mtt", adds=("expert momentum",)),
-        Variant("momentum + gradient penalty", "mtt", adds=("expert momentum", "gradient penalty")),
-        Variant("momentum + clipped loss", "mtt", adds=("expert momentum", "clipped loss")),
-        Variant("momentum + both", "mtt", adds=EXPERT),
+        Variant(
+            "momentum + gradient penalty",
+            "mtt",
+            adds=("expert momentum", "gradient penalty"),
+            against="SGD + momentum",
+        ),
+        Variant("momentum + clipped loss", "mtt", adds=("expert momentum", "clipped loss"), against="SGD + momentum"),
+        Variant("momentum + both", "mtt", adds=EXPERT, against="SGD + momentum"),
     ),
     {"cpu": (SMALL,), "paper": ("cifar10-ipc1", "cifar100-ipc10", "tiny-ipc1")},
     reference="SGD",
     own_experts=True,
     settings={"cpu": {"expert.count": 1}},
-    note="The student is MTT's throughout; every seed has experts of its own. Adam (Table I) is not implemented.",
+    note=(
+        "The student is MTT's throughout; every seed has experts of its own. Momentum comes with AST's rate, plain SGD "
+        "with MTT's. Adam (Table I) is not implemented."
+    ),
+)
+CALIBRATION = Study(
+    "calibration",
+    "Free values of the expert",
+    "Which rate, decay and form of the penalty make experts good and smooth?",
+    (
+        Variant("momentum alone", changes=without("gradient penalty", "clipped loss"), only_experts=True),
+        Variant("AST", only_experts=True),
+        Variant("mu 1 (paper)", changes={"expert.penalty_weight": 1.0}, only_experts=True),
+        Variant("true class's logit", changes={"expert.penalty_scalar": "true_class"}, only_experts=True),
+        Variant("norm per pixel (code)", changes={"expert.penalty_norm": "pixel"}, only_experts=True),
+        Variant("rate 0.001", changes={"expert.lr": 0.001}, only_experts=True),
+        Variant("rate 0.01", changes={"expert.lr": 0.01}, only_experts=True),
+        Variant("no weight decay", changes={"expert.weight_decay": 0.0}, only_experts=True),
+    ),
+    {"cpu": (SMALL,), "paper": ("cifar10-ipc1", "cifar100-ipc10")},
+    reference="momentum alone",
+    own_experts=True,
+    settings={"cpu": {"expert.count": 1}},
+    note="Experts only; each row changes one value of AST's expert.",
 )
 INITIAL = Study(
     "initial",
@@ -146,6 +176,7 @@ SWITCHES = Study(
             changes={"distill.student_momentum": 0.9},
             scaled={"distill.student_lr": 0.1, "distill.lr_lr": 0.01},
         ),
+        Variant("mu 1 (paper)", changes={"expert.penalty_weight": 1.0}),
         Variant("penalty norm per pixel (code)", changes={"expert.penalty_norm": "pixel"}),
         Variant("penalty of the true class's logit", changes={"expert.penalty_scalar": "true_class"}),
         Variant("perturbation of convolutions only (code)", changes={"distill.perturb_scope": "conv"}),
@@ -157,8 +188,8 @@ SWITCHES = Study(
     {"cpu": (SMALL,), "paper": ("cifar100-ipc10",)},
     reference="AST",
     note=(
-        "AST here takes the paper's reading everywhere but for rho. Heavy-ball momentum 0.9 makes a step ten times as "
-        "long in the end, so alpha starts at a tenth there, and its rate at a hundredth."
+        "AST here takes the paper's reading everywhere but for rho and, at the small scale, mu. Heavy-ball momentum "
+        "0.9 makes a step ten times as long in the end, so alpha starts at a tenth there, and its rate at a hundredth."
     ),
 )
 SPEED = Study(
@@ -233,6 +264,7 @@ STUDIES: dict[str, Study] = {
         PROTOCOLS,
         TRANSFER,
         IMAGENET,
+        CALIBRATION,
     )
 }
 
