@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "results.md"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return int(options.command(options) or 0)
     except AstRayError as error:
@@ -129,9 +129,10 @@ def _pack(options: argparse.Namespace) -> None:
         print(f"{part}: {', '.join(files)}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reproduce", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    root = argparse.ArgumentParser(prog="python -m benchmarks.reproduce", description=__doc__)
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, function: object, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
@@ -161,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     packing = command("pack", _pack, "copy a CIFAR-10 Parquet folder into parts that travel one by one")
     packing.add_argument("folder", metavar="FOLDER")
     packing.add_argument("out", metavar="OUT")
-    return parser
+    return root
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
