@@ -33,6 +33,7 @@ def test_every_cell_has_valid_settings(study: Study) -> None:
 def test_studies_share_what_is_the_same() -> None:
     assert one("ablation", "AST").fingerprint == one("switches", "AST").fingerprint
     assert one("ablation", "AST").fingerprint == one("ladder", "+ weight perturbation").fingerprint
+    assert one("ablation", "AST").fingerprint == one("methods", "AST").fingerprint
     assert one("ablation", "MTT").fingerprint == one("initial", "random / random").fingerprint
     assert one("ablation", "MTT").fingerprint != one("experts", "SGD").fingerprint  # its experts are its own
     assert one("ablation", "AST").fingerprint != one("ablation", "AST", seed=1).fingerprint
