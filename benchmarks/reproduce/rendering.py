@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ast_ray.config import apply_overrides
 from benchmarks.reproduce.components import OFF
 from benchmarks.reproduce.results import Row
 from benchmarks.reproduce.scales import SCALES, base_config, described
@@ -64,7 +65,8 @@ def _section(blocks: Sequence[Block]) -> list[str]:
         told = "; ".join(f"{cell}: {figures}" for cell, figures in cells.items() if cell != "text")
         parts.append(f"{cells['text']} ({told}).\n")
     for block in blocks:
-        parts.append(f"**{block.base}**: {described(base_config(scale, block.base, 'ast'))}.\n")
+        config = apply_overrides(base_config(scale, block.base, "ast"), study.settings.get(scale, {}))
+        parts.append(f"**{block.base}**: {described(config)}.\n")
         parts.append(table(block))
     parts.append(f"```bash\n{command(study, scale)}\n```\n")
     return parts
@@ -147,7 +149,7 @@ def _counted(comparisons: Iterable[Comparison]) -> list[str]:
     shown = [item for item in known if item.difference.sign]
     return [
         f"Of the {len(known)} intervals on this base, {len(shown)} do not hold 0; by chance alone about "
-        f"{0.05 * len(known):.0f} would not.\n"
+        f"{0.05 * len(known):.1f} would not.\n"
     ]
 
 
