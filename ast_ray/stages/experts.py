@@ -52,7 +52,7 @@ def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
     worker writes the same bytes.
     """
     config, buffer = job.config, job.buffer
-    if buffer.path(job.expert_id).exists():
+    if buffer.has(job.expert_id):
         return job.key
     with torch_threads(config.compute.threads):
         data = real_data(config.data, resolve_device(config.compute))
