@@ -1,9 +1,9 @@
 """A real S3 server (moto's) in a process of its own on the loopback interface, which can be told to fail.
 
 ``python -m tests.object_store`` serves on a free port and prints it. Posting JSON to ``/faults`` sets
-``every``: each so many requests one fails (0 = none), ``first``: so many requests fail at once, ``how``: "503", or "drop"
-(the connection is closed without an answer), or "both" in turn, or "half" (an upload is cut in half and answered as if
-it were whole), or "deny", and ``only``: a part of the path it is limited to. The answer says how many requests there were and how many failed.
+``every``: each so many requests one fails (0 = none), ``first``: so many requests fail at once, ``how``: "503", or
+"drop" (the connection is closed without an answer), or "both" in turn, or "deny", and ``only``: a part of the path it
+is limited to. The answer says how many requests there were and how many failed.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Faulty:
     def _fails(self, environ: dict[str, Any]) -> bool:
         with self._lock:
             self._count += 1
-            how, only = self._faults["how"], self._faults["only"]
-            if only not in environ["PATH_INFO"] or (how == "half" and environ["REQUEST_METHOD"] != "PUT"):
+            only = self._faults["only"]
+            if only not in environ["PATH_INFO"]:
                 return False
             self._matched += 1
             every = self._faults["every"]
@@ -64,14 +64,6 @@ class Faulty:
         how = self._faults["how"]
         if how == "both":
             how = ("503", "drop")[self._failed % 2]
-        if how == "half":
-            length = int(environ["CONTENT_LENGTH"])
-            environ["CONTENT_LENGTH"] = str(length // 2)
-            for name in [name for name in environ if name.startswith("HTTP_X_AMZ_") or name == "HTTP_CONTENT_MD5"]:
-                del environ[name]
-            answer = self._inner(environ, start_response)
-            environ["wsgi.input"].read(length - length // 2)
-            return answer
         if how == "drop":
             environ["werkzeug.socket"].shutdown(2)
             raise ConnectionError("dropped on purpose")

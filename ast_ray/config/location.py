@@ -56,7 +56,7 @@ def parse_address(text: str, setting: str = "address") -> Address:
     if reason:
         raise ConfigError([Problem(setting, redacted(text), reason)])
     bucket, _, key = place.partition("/")
-    return Address(scheme, bucket, key.strip("/"), tuple(sorted(parse_qsl(query))))
+    return Address(scheme, bucket, key.removesuffix("/"), tuple(sorted(parse_qsl(query))))
 
 
 def _problem(text: str, scheme: str, place: str, query: str) -> str | None:
@@ -69,7 +69,8 @@ def _problem(text: str, scheme: str, place: str, query: str) -> str | None:
         return "credentials do not belong in an address; set them in the environment (docs/how-to/storage.md)"
     if not bucket:
         return f"names no bucket, e.g. {scheme}://bucket/runs/digits"
-    if any(part in ("", ".", "..") for part in key.strip("/").split("/")) and key.strip("/"):
+    key = key.removesuffix("/")
+    if key and any(part in ("", ".", "..") for part in key.split("/")):
         return "empty parts, '.' and '..' are not allowed in an address"
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in OPTIONS[scheme]:

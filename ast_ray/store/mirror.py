@@ -103,12 +103,13 @@ def publish(path: Path) -> None:
     address = address_of(path)
     if address is None:
         return
-    new = _sum_of(path)
+    new, known, pending = _sum_of(path), _record(path), _beside(path, PENDING)
+    _write(pending, json.dumps([new, *filter(None, [known])]))
     announced = _announced(address)
-    if announced == [new] and _record(path) == new and remote.size(address) is not None:
+    if announced == [new] and known == new and remote.size(address) is not None:
+        pending.unlink()
         return
     accepted = [new, *(old for old in announced or [] if old != new)][:_KEPT]
-    pending = _beside(path, PENDING)
     _write(pending, json.dumps(accepted))
     remote.write(_sums_address(address), json.dumps(accepted).encode())
     remote.upload(path, address)
@@ -233,6 +234,8 @@ def pull(folder: Path, *, without: Iterable[str] = ()) -> None:
     _finish_all(folder)
     left_out = set(without)
     found = remote.listing(address)
+    if not found:
+        remote.check(address, "address", writing=False)
     wanted = {
         folder / name: info
         for name, info in found.items()
