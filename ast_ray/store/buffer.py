@@ -64,7 +64,7 @@ class Buffer:
         Raises:
             ResourceError: it is not; writing would make another folder of the same name, which nobody looks into.
         """
-        if not self.marker.exists():
+        if not mirror.fetch(self.marker):
             raise ResourceError(
                 f"{self.folder}: the experts' folder is gone, or is not visible on {platform.node()}; "
                 "compute.store (or the run directory) must be a place that every machine sees"

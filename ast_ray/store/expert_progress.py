@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.errors import StoreError
+from ast_ray.store import mirror
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ast_ray.store.trajectory import METRICS
 
@@ -60,7 +61,7 @@ class ExpertProgress:
         same bytes, so each part gives what is not known yet.
         """
         known = 0
-        for path in sorted(self.folder.glob("epochs-*.safetensors")):
+        for path in self._paths():
             part = self._read(path)
             if part is None or part.last < known:
                 continue
@@ -69,6 +70,9 @@ class ExpertProgress:
             new = known - part.first
             yield Part(known, part.theta[new:], part.statistics[new:], part.velocity)
             known = part.last + 1
+
+    def _paths(self) -> list[Path]:
+        return mirror.listed(self.folder, "epochs-*.safetensors")
 
     def _read(self, path: Path) -> Part | None:
         try:
@@ -81,5 +85,7 @@ class ExpertProgress:
         return Part(found.values["first"], found.tensors["theta"], rows, found.tensors["velocity"])
 
     def remove(self) -> None:
-        """Delete the parts: the trajectory is published."""
+        """Delete the parts, here and at their address: the trajectory is published."""
+        for path in self._paths():
+            mirror.remove(path)
         shutil.rmtree(self.folder, ignore_errors=True)
