@@ -9,7 +9,7 @@ from benchmarks.reproduce.components import OFF
 from benchmarks.reproduce.results import Row
 from benchmarks.reproduce.scales import SCALES, base_config, described
 from benchmarks.reproduce.studies import SMALL, STUDIES, Study
-from benchmarks.reproduce.tables import Block, Comparison, markdown, published, table
+from benchmarks.reproduce.tables import Block, Comparison, cost_table, markdown, published, table
 
 _INTRO = """# Results
 
@@ -68,6 +68,8 @@ def _section(blocks: Sequence[Block]) -> list[str]:
         config = apply_overrides(base_config(scale, block.base, "ast"), study.settings.get(scale, {}))
         parts.append(f"**{block.base}**: {described(config)}.\n")
         parts.append(table(block))
+        if study.name == "methods" and (costs := cost_table(block)):
+            parts.append(f"Time, wall clock, mean over seeds; experts are trained once for all seeds.\n\n{costs}")
     parts.append(f"```bash\n{command(study, scale)}\n```\n")
     return parts
 
