@@ -205,7 +205,9 @@ class ComputeConfig:
     checkpoint_seconds: float = setting(
         5.0, "seconds between two savings of an unfinished expert's epochs; 0 = after every epoch", low=0
     )
-    store: str = setting("", "folder of experts shared by several runs; empty = inside the run directory")
+    store: str = setting(
+        "", "folder, s3:// or gs:// address of experts shared by several runs; empty = inside the run directory"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
         DivergenceError: see `train_expert`; ResourceError: the experts' folder is gone or cannot be written.
     """
     config, buffer = job.config, job.buffer
-    if buffer.path(job.expert_id).exists():
+    if buffer.has(job.expert_id):
         return job.key
     with torch_threads(config.compute.threads):
         data = real_data(config.data, resolve_device(config.compute))

@@ -1,4 +1,4 @@
-"""Write files whole or not at all: a temporary file beside the target, then a rename."""
+"""Write files whole or not at all: a temporary file beside the target, a rename, an upload where there is one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ast_ray.errors import ResourceError
+from ast_ray.store import mirror
 from ast_ray.store.lock import hold
 
 PREFIX = ".partial-"
@@ -21,8 +22,10 @@ PREFIX = ".partial-"
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the target's folder; publish it under the target's name if the block succeeds.
 
+    A target that stands for an address in an object store is uploaded (`mirror.publish`).
+
     Raises:
-        ResourceError: the folder cannot be written (permission, no space).
+        ResourceError: the folder cannot be written (permission, no space), or the address cannot be reached.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +46,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)
+    mirror.publish(target)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ast_ray.config.fingerprint import differences, fingerprint
 from ast_ray.errors import ResourceError, StoreError
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.expert_progress import ExpertProgress
 from ast_ray.store.trajectory import read_metadata, read_metrics, read_segment
@@ -75,7 +76,7 @@ class Buffer:
         Raises:
             StoreError: the folder belongs to another identity; names every difference.
         """
-        if not self.marker.exists():
+        if not mirror.fetch(self.marker):
             write_json(self.marker, {"fingerprint": self.fingerprint, "identity": self.identity})
         self.check()
         for kept in self.folder.glob(".expert-*"):
@@ -89,7 +90,7 @@ class Buffer:
             StoreError: names every difference.
         """
         marker = self.marker
-        if not marker.exists():
+        if not mirror.fetch(marker):
             return
         try:
             found = json.loads(marker.read_text(encoding="utf-8"))
@@ -104,13 +105,20 @@ class Buffer:
 
     def missing(self) -> list[int]:
         """Experts without a finished file; a file of another fingerprint or a damaged one is an error, not missing."""
-        absent = []
-        for expert_id in range(self.count):
-            if not self.path(expert_id).exists():
-                absent.append(expert_id)
-                continue
-            self._check(expert_id)
-        return absent
+        finished = self.finished()
+        for expert_id in finished:
+            if self.path(expert_id).exists():  # one that is only at its address is checked when it is fetched
+                self._check(expert_id)
+        return sorted(set(range(self.count)) - set(finished))
+
+    def finished(self) -> list[int]:
+        """Experts whose file is there."""
+        names = {path.name for path in mirror.listed(self.folder, "expert-*.parquet")}
+        return [expert_id for expert_id in range(self.count) if self.path(expert_id).name in names]
+
+    def has(self, expert_id: int) -> bool:
+        """Whether one expert's file is there; fetches it."""
+        return mirror.fetch(self.path(expert_id))
 
     def _check(self, expert_id: int) -> dict[str, Any]:
         metadata = read_metadata(self.path(expert_id))
@@ -124,12 +132,11 @@ class Buffer:
     def summaries(self) -> list[ExpertSummary]:
         """Epochs, Avg_Var and last validation accuracy of every finished expert."""
         rows = []
-        for expert_id in range(self.count):
-            if self.path(expert_id).exists():
-                metrics = read_metrics(self.path(expert_id))
-                moves = metrics["move"][1:]
-                accuracy = metrics["validation_accuracy"][-1]
-                rows.append(ExpertSummary(expert_id, len(moves), sum(moves) / len(moves), accuracy))
+        for expert_id in self.finished():
+            metrics = read_metrics(self.path(expert_id))
+            moves = metrics["move"][1:]
+            accuracy = metrics["validation_accuracy"][-1]
+            rows.append(ExpertSummary(expert_id, len(moves), sum(moves) / len(moves), accuracy))
         return rows
 
     def __len__(self) -> int:
@@ -138,5 +145,15 @@ class Buffer:
 
     def segment(self, expert_id: int, start_epoch: int, length: int) -> list[Tensor]:
         """theta_t, ..., theta_{t+length}, each [P] float32 on the CPU."""
+        self._fetch(expert_id)
         epochs = range(start_epoch, start_epoch + length + 1)
         return [torch.from_numpy(theta.copy()) for theta in read_segment(self.path(expert_id), epochs)]
+
+    def _fetch(self, expert_id: int) -> None:
+        """Bring an expert here from its address, once per node, and check whose it is."""
+        path = self.path(expert_id)
+        if mirror.address_of(path) is None:
+            return
+        new = not path.exists()
+        if mirror.fetch(path, once=True) and new:
+            self._check(expert_id)
