@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +63,9 @@ class Buffer:
         Raises:
             ResourceError: it is not; writing would make another folder of the same name, which nobody looks into.
         """
-        if not self.marker.exists():
+        if not mirror.fetch(self.marker, once=True):
             raise ResourceError(
-                f"{self.folder}: the experts' folder is gone, or is not visible on {platform.node()}; "
+                f"{mirror.shown(self.folder)}: the experts' folder is gone, or is not visible on {platform.node()}; "
                 "compute.store (or the run directory) must be a place that every machine sees"
             )
 
@@ -79,9 +78,10 @@ class Buffer:
         if not mirror.fetch(self.marker):
             write_json(self.marker, {"fingerprint": self.fingerprint, "identity": self.identity})
         self.check()
-        for kept in self.folder.glob(".expert-*"):
-            if (self.folder / f"{kept.name[1:]}.parquet").exists():  # its writer was killed right after publishing
-                shutil.rmtree(kept, ignore_errors=True)
+        kept = {part.parent for part in mirror.listed(self.folder, ".expert-*/*")} | set(self.folder.glob(".expert-*"))
+        for expert_id in self.finished() if kept else ():
+            if self.progress(expert_id).folder in kept:  # its writer was killed right after publishing
+                self.progress(expert_id).remove()
 
     def check(self) -> None:
         """Refuse a folder of another identity without writing anything; a folder that is not there yet is fine.

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ast_ray.errors import StoreError
+from ast_ray.errors import ResourceError, StoreError
+from ast_ray.store import mirror
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ast_ray.store.trajectory import METRICS
+
+PARTS = "epochs-*.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,7 @@ class ExpertProgress:
         same bytes, so each part gives what is not known yet.
         """
         known = 0
-        for path in sorted(self.folder.glob("epochs-*.safetensors")):
+        for path in mirror.listed(self.folder, PARTS):
             part = self._read(path)
             if part is None or part.last < known:
                 continue
@@ -81,5 +85,9 @@ class ExpertProgress:
         return Part(found.values["first"], found.tensors["theta"], rows, found.tensors["velocity"])
 
     def remove(self) -> None:
-        """Delete the parts: the trajectory is published."""
+        """Delete the parts: the trajectory is published. What cannot be deleted now goes when the buffer is opened."""
+        if mirror.address_of(self.folder) is not None:
+            with suppress(ResourceError):
+                for path in mirror.listed(self.folder, PARTS):
+                    mirror.remove(path)
         shutil.rmtree(self.folder, ignore_errors=True)
