@@ -114,8 +114,8 @@ def test_a_killed_expert_is_gone_on_with_on_another_machine_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address, config = object_store.address("runs/epochs"), tiny(**FEWER, compute__checkpoint_seconds=0)
+    plan = tiny_plan(config, mirror.place(address))
     with pytest.raises(Stop):
-        plan = tiny_plan(config, mirror.place(address))
         train_experts(plan, ["ast"], SerialExecutor(StopAt("ast expert 1", 2)))
     another_machine(monkeypatch, tmp_path / "second")
     sink, plan = Recorder(), tiny_plan(config, mirror.place(address))
