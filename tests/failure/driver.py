@@ -1,4 +1,4 @@
-"""A driver to be killed: ``python -m tests.failure.driver ADDRESS RUN NOTES ROOT`` trains two experts on a cluster."""
+"""A driver to be killed: ``python -m tests.failure.driver ADDRESS RUN NOTES ROOT`` trains an expert on a cluster."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def main(address: str, run: str, notes: str, root: str) -> None:
     from tests.tiny import Recorder, tiny_config, tiny_plan
 
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    kept = {"run.methods": "ast", "run.baselines": "random", "compute.checkpoint_seconds": 0}
+    kept = {"expert.count": 1, "run.methods": "ast", "run.baselines": "random", "compute.checkpoint_seconds": 0}
     plan = tiny_plan(tiny_config(Path(root), kept), Path(run))
-    executor = RayExecutor(Capacity(1, 0, 2), Recorder())
+    executor = RayExecutor(Capacity(1, 0, 1), Recorder())
     list(executor.run(WatchedExpert(Notes(notes), at=2), expert_jobs(plan, ["ast"])))
 
 
