@@ -64,7 +64,9 @@ def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
         metadata = {"fingerprint": buffer.fingerprint, "expert_id": job.expert_id, "identity": dict(job.identity)}
         curves: list[Mapping[str, float]] = []
         previous: torch.Tensor | None = None
-        with TrajectoryWriter.create(buffer.path(job.expert_id), spec.numel, metadata) as writer:
+        with TrajectoryWriter.create(
+            buffer.path(job.expert_id), spec.numel, metadata, storage=config.expert.storage
+        ) as writer:
             for record in records:
                 move = float("nan") if previous is None else float((record.theta - previous).square().sum())
                 metrics = _metrics(record, move, network, spec, data)
