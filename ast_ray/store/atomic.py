@@ -13,6 +13,9 @@ from safetensors import SafetensorError
 
 from ast_ray.errors import ResourceError
 from ast_ray.store import mirror
+from ast_ray.store.lock import hold
+
+PREFIX = ".partial-"
 
 
 @contextmanager
@@ -26,11 +29,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-", suffix=target.suffix)
-        os.close(handle)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=PREFIX, suffix=target.suffix)
     except OSError as error:
         raise ResourceError(f"cannot write in {target.parent}: {error.strerror}") from error
     temporary = Path(name)
+    hold(handle)  # so that `leftovers` can tell a living writer from a dead one
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -42,6 +45,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise ResourceError(f"cannot write {target}: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
     mirror.publish(target)
 
 

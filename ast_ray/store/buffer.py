@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.fingerprint import differences, fingerprint
-from ast_ray.errors import StoreError
+from ast_ray.errors import ResourceError, StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
+from ast_ray.store.expert_progress import ExpertProgress
 from ast_ray.store.trajectory import read_metadata, read_metrics, read_segment
 
 
@@ -50,6 +53,23 @@ class Buffer:
         """The file that says whose experts these are."""
         return self.folder / "buffer.json"
 
+    def progress(self, expert_id: int) -> ExpertProgress:
+        """What is kept of an expert that is not finished."""
+        folder = self.folder / f".expert-{expert_id:05d}"
+        return ExpertProgress(folder, f"{self.fingerprint}/{expert_id}")
+
+    def require(self) -> None:
+        """Check that the folder the driver prepared is visible here and still there.
+
+        Raises:
+            ResourceError: it is not; writing would make another folder of the same name, which nobody looks into.
+        """
+        if not mirror.fetch(self.marker):
+            raise ResourceError(
+                f"{self.folder}: the experts' folder is gone, or is not visible on {platform.node()}; "
+                "compute.store (or the run directory) must be a place that every machine sees"
+            )
+
     def prepare(self) -> None:
         """Create the folder, or check that it is this identity's.
 
@@ -59,6 +79,9 @@ class Buffer:
         if not mirror.fetch(self.marker):
             write_json(self.marker, {"fingerprint": self.fingerprint, "identity": self.identity})
         self.check()
+        for kept in self.folder.glob(".expert-*"):
+            if (self.folder / f"{kept.name[1:]}.parquet").exists():  # its writer was killed right after publishing
+                shutil.rmtree(kept, ignore_errors=True)
 
     def check(self) -> None:
         """Refuse a folder of another identity without writing anything; a folder that is not there yet is fine.

@@ -60,7 +60,7 @@ class Mapped:
             self._path, metadata=self._metadata, memory_map=True, page_checksum_verification=True
         ) as file:
             read = file.read_row_group(epoch, columns=[column]).column(column)[0].as_buffer()
-        if read is None or not np.array_equal(np.frombuffer(read, np.uint8), values):
+        if read is None or not np.array_equal(np.frombuffer(read, "<u2"), values.view("<u2")):
             raise pa.ArrowInvalid(f"epoch {epoch} is not where the footer says")
 
 
