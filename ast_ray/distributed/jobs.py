@@ -28,6 +28,7 @@ _ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 130}
 _REACH_SECONDS = 5.0
 _PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.5
+_CHATTY = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 # A stopped job gets Ctrl-C and time to write its checkpoint; Ray's own way is SIGTERM and SIGKILL three seconds later.
 _ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 
@@ -60,7 +61,8 @@ def connect(address: str) -> Any:
         ) from error
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     with _explained(address), _only(address):
         return JobSubmissionClient(address)
 
