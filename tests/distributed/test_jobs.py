@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.distributed.cluster_head import Head, free_ports, running_head
+from tests.distributed.cluster_head import SUBMIT, Head, running_head
 from tests.tiny import SETTINGS, arguments
 
 
@@ -22,23 +21,12 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield found
 
 
-def test_no_cluster_at_the_address(tmp_path: Path) -> None:
-    found = subprocess.run(
-        [sys.executable, "-m", "ast_ray", "submit", "--address", f"http://127.0.0.1:{free_ports(1)[0]}", "presets", "list"],
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 1
-    assert "no cluster answers" in found.stderr
-    assert "ray dashboard" in found.stderr
-
-
 @pytest.mark.ray
 def test_tokens(head: Head) -> None:
-    unset = head.ast_ray("submit", "presets", "list", RAY_AUTH_MODE="", RAY_AUTH_TOKEN="")
+    unset = head.submit("--resume", "any", RAY_AUTH_MODE="", RAY_AUTH_TOKEN="")
     assert unset.returncode == 1
     assert "export RAY_AUTH_MODE=token" in unset.stderr
-    wrong = head.ast_ray("submit", "presets", "list", RAY_AUTH_TOKEN="b" * 32)
+    wrong = head.submit("--resume", "any", RAY_AUTH_TOKEN="b" * 32)
     assert wrong.returncode == 1
     assert "refuses the token" in wrong.stderr
     assert "b" * 32 not in wrong.stderr + wrong.stdout
@@ -56,7 +44,7 @@ def test_a_run_with_its_file_sent_along(head: Head, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values), "utf-8")
     out = tmp_path / "run"
     words = ["run", "--preset", "digits", "--config", str(tmp_path / "mine.yaml"), "--backend", "serial"]
-    found = head.ast_ray("submit", *words, "--out", str(out))
+    found = head.submit(*words, "--out", str(out))
     assert found.returncode == 0, found.stdout + found.stderr
     assert json.loads((out / "results.json").read_text("utf-8"))["rows"]
     assert f"run directory: {out}" in found.stdout
@@ -67,9 +55,9 @@ def test_a_run_with_its_file_sent_along(head: Head, tmp_path: Path) -> None:
 @pytest.mark.ray
 def test_leave_come_back_and_stop(head: Head, tmp_path: Path) -> None:
     long = {"data.root": tmp_path / "data", "distill.iterations": 100000, "run.methods": "ast"}
-    words = ["submit", "distill", *arguments(tmp_path, long), "--out", str(tmp_path / "run")]
+    words = ["distill", *arguments(tmp_path, long), "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ast_ray", *words],
+        [*SUBMIT, *words],
         env=head.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -91,9 +79,9 @@ def test_leave_come_back_and_stop(head: Head, tmp_path: Path) -> None:
     while not (tmp_path / "run/manifest.json").exists():
         assert time.monotonic() < until
         time.sleep(0.1)
-    stopped = head.ast_ray("submit", "--stop", name)
+    stopped = head.submit("--stop", name)
     assert stopped.returncode == 0, stopped.stderr
-    again = head.ast_ray("submit", "--resume", name)
+    again = head.submit("--resume", name)
     assert again.returncode == 130
     assert "stopped" in again.stderr
     assert "interrupted; what finished is kept" in again.stdout
