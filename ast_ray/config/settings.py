@@ -202,7 +202,12 @@ class ComputeConfig:
     )
     threads: int = setting(1, "torch threads per task (part of what makes bits reproducible)", low=1)
     max_attempts: int = setting(3, "attempts per task when its worker is lost", low=1)
-    store: str = setting("", "folder of experts shared by several runs; empty = inside the run directory")
+    checkpoint_seconds: float = setting(
+        5.0, "seconds between two savings of an unfinished expert's epochs; 0 = after every epoch", low=0
+    )
+    store: str = setting(
+        "", "folder, s3:// or gs:// address of experts shared by several runs; empty = inside the run directory"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
