@@ -18,7 +18,7 @@ from ast_ray.errors import ConfigError, Problem, nearest
 
 _HERE_ONLY = ("submit", "tensorboard")
 _WRITE_RUNS = ("run", "experts", "distill", "tune")
-_ADDRESS = "setting__compute__address"
+_ADDRESS, _BACKEND = "setting__compute__address", "setting__compute__backend"
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -108,7 +108,7 @@ def _context(words: Sequence[str]) -> click.Context:
     if words[0] not in valid:
         raise ConfigError([Problem("command", words[0], f"not a command for a cluster{nearest(words[0], valid)}")])
     command, rest = main.commands[words[0]], list(words[1:])
-    context = command.make_context(words[0], rest)
+    context = command.make_context(words[0], rest, parent=click.Context(main, info_name="ast-ray"))
     while isinstance(command, click.Group):
         name, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
         assert inner is not None
@@ -148,10 +148,11 @@ def sent(words: Sequence[str], folder: Path) -> list[str]:
 
 
 def with_address(words: Sequence[str]) -> list[str]:
-    """The words with ``--address auto`` where the command takes an address and none is given."""
-    names = [name for name in ("--address", "--compute.address") if _value(words, name)]
-    takes = any(item.name == _ADDRESS for item in _context(words).command.params)
-    return [*words, "--address", "auto"] if takes and not names else list(words)
+    """The words with ``--address auto`` where the command takes an address, has none, and is to work on Ray."""
+    context = _context(words)
+    takes = any(item.name == _ADDRESS for item in context.command.params)
+    given = context.params.get(_ADDRESS) is not None or context.params.get(_BACKEND) == "serial"
+    return [*words, "--address", "auto"] if takes and not given else list(words)
 
 
 def notes(words: Sequence[str]) -> list[str]:
