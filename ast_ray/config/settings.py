@@ -225,9 +225,9 @@ class RunConfig:
     methods: tuple[Literal["ast", "mtt"], ...] = setting(
         ("ast", "mtt"), "distillation methods; ast = the settings given"
     )
-    baselines: tuple[Literal["random", "representative", "herding", "k-centre", "full"], ...] = setting(
+    baselines: tuple[Literal["random", "representative", "herding", "k-centre", "forgetting", "full"], ...] = setting(
         ("random", "representative", "full"),
-        "real images of the same number (random, representative, herding, k-centre) and the full set",
+        "real images of the same number (random, representative, herding, k-centre, forgetting), the full set",
     )
 
 
