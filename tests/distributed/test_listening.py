@@ -95,5 +95,6 @@ def test_an_autoscaler_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert offered({"CPU": 2.0}) == {"CPU": 2.0}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorBoard's vendored packages
 def test_tensorboard_listens_on_loopback_only(tmp_path: Path) -> None:
     assert _start(tmp_path, 0).startswith("http://127.0.0.1:")
