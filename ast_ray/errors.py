@@ -59,6 +59,10 @@ class ResourceError(AstRayError):
     """The machine lacks what was asked for: a GPU, disk space, permission, a Ray cluster."""
 
 
+class WorkerLostError(ResourceError):
+    """A process that shares a job with others is gone; the job can go on from its checkpoint with new ones."""
+
+
 class TaskError(AstRayError):
     """Some tasks of a stage failed for good; what finished is kept."""
 

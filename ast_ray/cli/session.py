@@ -105,7 +105,9 @@ def open_executor(config: Config, display: Display) -> Iterator[Executor]:
     with ray_session(config.compute) as capacity:
         from ast_ray.distributed.executor import RayExecutor
 
-        yield RayExecutor(capacity, display, max_attempts=config.compute.max_attempts)
+        yield RayExecutor(
+            capacity, display, max_attempts=config.compute.max_attempts, teams=config.compute.distill_backend
+        )
 
 
 def resume_command() -> str:

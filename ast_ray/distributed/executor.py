@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import ray
 from ray.exceptions import (
@@ -19,8 +19,10 @@ from ray.exceptions import (
 from ast_ray.distributed.board import BoardSink, forward, open_board
 from ast_ray.distributed.session import Capacity
 from ast_ray.distributed.slots import ActorSlot, Slot, TaskSlot
-from ast_ray.errors import AstRayError, TaskError
-from ast_ray.stages.executor import Job, raise_failures
+from ast_ray.distributed.team_plan import TeamPlan
+from ast_ray.distributed.team_slot import TeamSlot
+from ast_ray.errors import AstRayError, TaskError, WorkerLostError
+from ast_ray.stages.executor import Job, needs_of, raise_failures
 from ast_ray.telemetry.progress import ProgressSink
 
 J = TypeVar("J", bound=Job)
@@ -31,8 +33,15 @@ _LOST = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError, Loc
 class RayExecutor:
     """Spreads jobs over the slots of a Ray cluster; use inside `ray_session`."""
 
-    def __init__(self, capacity: Capacity, sink: ProgressSink, *, max_attempts: int = 3) -> None:
-        self._capacity, self._sink, self._max_attempts = capacity, sink, max_attempts
+    def __init__(
+        self,
+        capacity: Capacity,
+        sink: ProgressSink,
+        *,
+        max_attempts: int = 3,
+        teams: Literal["actors", "train"] = "actors",
+    ) -> None:
+        self._capacity, self._sink, self._max_attempts, self._teams = capacity, sink, max_attempts, teams
 
     def run(
         self, function: Callable[[J, ProgressSink], R], jobs: Sequence[J], *, long_lived: bool = True
@@ -41,14 +50,19 @@ class RayExecutor:
         if not jobs:
             return
         board = open_board()
-        kind = ActorSlot if long_lived else TaskSlot
-        slots: list[Slot] = [kind(self._capacity) for _ in range(min(self._capacity.slots, len(jobs)))]
+        slots = [self._slot(jobs, long_lived=long_lived) for _ in range(min(self._capacity.slots, len(jobs)))]
         try:
             yield from _Round(function, jobs, slots, BoardSink(board), self._max_attempts, self._sink).results(board)
         finally:
             for slot in slots:
                 slot.close()
             ray.kill(board)
+
+    def _slot(self, jobs: Sequence[Any], *, long_lived: bool) -> Slot:
+        members = max(needs_of(job).members for job in jobs)
+        if members > 1:
+            return TeamSlot(TeamPlan(members, self._capacity.cpus, self._capacity.gpus), self._teams)
+        return (ActorSlot if long_lived else TaskSlot)(self._capacity)
 
 
 class _Round:
@@ -85,7 +99,10 @@ class _Round:
                     slot.renew()
                     self._lost(job, error)
                 except RayTaskError as error:
-                    self._failed(job, error)
+                    if isinstance(error.cause, WorkerLostError):  # of a team; the slot's own worker waits for the next
+                        self._lost(job, error.cause)
+                    else:
+                        self._failed(job, error)
                 else:
                     yield result
                 self._idle.append(slot)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
 
 from ast_ray.errors import AstRayError
 from ast_ray.telemetry.progress import ProgressSink
@@ -15,6 +16,27 @@ class Job(Protocol):
     @property
     def key(self) -> str:
         """A name that is unique in its stage."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job asks for besides one worker: ``members`` processes that share it."""
+
+    members: int = 1
+
+
+@runtime_checkable
+class Demanding(Job, Protocol):
+    """A job that says what it needs."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it asks for."""
+
+
+def needs_of(job: Job) -> Needs:
+    """What a job asks for: one worker, unless it says otherwise."""
+    return job.needs if isinstance(job, Demanding) else Needs()
 
 
 J = TypeVar("J", bound=Job)

@@ -15,7 +15,8 @@ from ast_ray.config.loading import to_yaml
 from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
-from ast_ray.stages.distill import DistillJob, distill, finished
+from ast_ray.stages.distill import distill, finished
+from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
 from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
