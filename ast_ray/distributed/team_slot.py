@@ -22,6 +22,10 @@ class TeamSlot:
 
     def start(self, function: Callable[..., Any], job: Any, sink: Any) -> ray.ObjectRef[Any]:
         """See `Slot.start`; the function takes the team as its third argument."""
+        if self._backend == "train":
+            from ast_ray.distributed.trained import Trained  # a second to import
+
+            return self._waits.start(Trained(function, self._plan), job, sink)
         return self._waits.start(Together(function, self._plan), job, sink)
 
     def renew(self) -> None:

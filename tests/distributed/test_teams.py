@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,72 +11,12 @@ from ast_ray.config import Config
 from ast_ray.distributed.executor import RayExecutor
 from ast_ray.distributed.session import Capacity
 from ast_ray.errors import DivergenceError, StoreError
-from ast_ray.stages.distill import distill
-from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.team import Team
-from ast_ray.store.checkpoint import read_checkpoint
 from ast_ray.telemetry.metrics import read_metrics
-from ast_ray.telemetry.progress import ProgressSink
-from tests.tiny import Recorder, assert_same, tiny_plan
+from tests.distributed.shared_distillation import SHARED, Witness, job_in, members_in
+from tests.tiny import Recorder, assert_same
 
 pytestmark = pytest.mark.ray
-SHARED = {
-    "distill__segments": 3,
-    "distill__iterations": 8,
-    "distill__checkpoint_every": 2,
-    "distill__validate_every": 4,
-}
-
-
-def job_in(config: Config, path: Path, serial: Plan) -> DistillJob:
-    """A distillation in its own folder over the serial run's experts."""
-    experts = serial.buffer("ast").folder
-    shutil.copytree(experts, path / "experts" / experts.name)
-    return tiny_plan(config, path).distill_job("ast")
-
-
-@pytest.fixture(scope="module")
-def alone(tiny: Callable[..., Config], serial: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three segments, one after the other in this process."""
-    path = tmp_path_factory.mktemp("alone")
-    distill(job_in(tiny(**SHARED), path, serial), Recorder())
-    return path
-
-
-class Witness:
-    """Distils, leaves a trace per member, and kills the process of one member at an iteration, once."""
-
-    def __init__(self, folder: Path, *, rank: int = -1, iteration: int = 0) -> None:
-        self.folder, self.rank, self.iteration = folder, rank, iteration
-
-    def __call__(self, job: DistillJob, sink: ProgressSink, team: Team) -> object:
-        flag = self.folder / "killed"
-        found = read_checkpoint(job.directory.checkpoint, _fingerprint(job))
-        (self.folder / f"member-{team.rank}-of-{team.size}-{os.getpid()}").write_text(
-            str(found.values["iteration"] if found else 0)
-        )
-        if team.rank == self.rank and not flag.exists():
-            real = team.match
-
-            def match(problem: object, state: object, draws: object) -> object:
-                if state.iteration + 1 == self.iteration:  # type: ignore[attr-defined]
-                    flag.touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return real(problem, state, draws)  # type: ignore[arg-type]
-
-            team.match = match  # type: ignore[method-assign,assignment]
-        return distill(job, sink, team)
-
-
-def _fingerprint(job: DistillJob) -> str:
-    from ast_ray.config import fingerprint
-
-    return fingerprint(job.identity)
-
-
-def _members(folder: Path) -> list[str]:
-    return sorted(path.name.rpartition("-")[0] for path in folder.glob("member-*"))
 
 
 def test_three_segments_on_two_actors_are_the_bytes_of_one_process(
@@ -88,7 +25,7 @@ def test_three_segments_on_two_actors_are_the_bytes_of_one_process(
     job = job_in(tiny(**SHARED), tmp_path / "run", serial)
     (outcome,) = RayExecutor(two_slots, Recorder()).run(Witness(tmp_path), [job])
     assert outcome["iterations"] == 8  # type: ignore[index]
-    assert _members(tmp_path) == ["member-0-of-2", "member-1-of-2"]
+    assert members_in(tmp_path) == ["member-0-of-2", "member-1-of-2"]
     assert_same(tmp_path / "run", alone)
     rows = read_metrics(job.directory.metrics)
     assert len(rows) == 8
@@ -102,7 +39,7 @@ def test_a_member_killed_costs_at_most_a_checkpoint_interval_and_no_byte(
     job, sink = job_in(tiny(**SHARED), tmp_path / "run", serial), Recorder()
     list(RayExecutor(two_slots, sink).run(Witness(tmp_path, rank=rank, iteration=6), [job]))
     assert (tmp_path / "killed").exists()
-    assert len(_members(tmp_path)) == 4
+    assert len(members_in(tmp_path)) == 4
     begun = sorted(int(path.read_text()) for path in tmp_path.glob(f"member-{rank}-*"))
     assert begun == [0, 4]  # it was killed in iteration 6, checkpoints are two apart
     (message,) = [message for message in sink.messages if "lost" in message]
@@ -117,7 +54,7 @@ def test_a_divergence_stops_every_member_and_names_the_segment(
     job, sink = job_in(config, tmp_path / "run", serial), Recorder()
     with pytest.raises(DivergenceError, match=r"segment \d of 3, expert .* last good state: iteration \d"):
         list(RayExecutor(two_slots, sink).run(Witness(tmp_path), [job]))
-    assert len(_members(tmp_path)) == 2  # not tried again
+    assert len(members_in(tmp_path)) == 2  # not tried again
     assert not [message for message in sink.messages if "lost" in message]
 
 
@@ -129,4 +66,4 @@ def test_an_error_of_one_member_is_the_error_of_the_job(
     (Path(job.buffer_folder) / "expert-00001.parquet").unlink()
     with pytest.raises(StoreError, match=r"expert-00001\.parquet: no such expert"):
         list(RayExecutor(two_slots, Recorder()).run(Witness(tmp_path), [job]))
-    assert len(_members(tmp_path)) == 2
+    assert len(members_in(tmp_path)) == 2
