@@ -121,9 +121,7 @@ def _final(
 
     chosen = candidates(config, read_records(directory.trials), config.tune.final_configs)
     with Display(console, quiet=quiet) as display:
-        executor = RayExecutor(
-            capacity, display, max_attempts=config.compute.max_attempts, teams=config.compute.distill_backend
-        )
+        executor = RayExecutor(capacity, display, max_attempts=config.compute.max_attempts)
         rows = final_stage(config, data, chosen, directory, executor, display)
     best: Mapping[str, Any] | None = winner(rows)
     if best is None:

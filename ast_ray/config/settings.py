@@ -204,6 +204,9 @@ class ComputeConfig:
         low=0,
     )
     threads: int = setting(1, "torch threads per task (part of what makes bits reproducible)", low=1)
+    placement: Literal["pack", "spread"] = setting(
+        "pack", "where workers start: on machines in use first, or over as many machines as there are"
+    )
     distill_workers: int = setting(
         0, "workers that share a distillation's segments; 0 = one per segment, as far as the resources allow", low=0
     )
@@ -211,7 +214,12 @@ class ComputeConfig:
         "actors", "what holds these workers: plain Ray actors, up in seconds, or Ray Train's TorchTrainer"
     )
     max_attempts: int = setting(3, "attempts per task when its worker is lost", low=1)
-    store: str = setting("", "folder of experts shared by several runs; empty = inside the run directory")
+    checkpoint_seconds: float = setting(
+        5.0, "seconds between two savings of an unfinished expert's epochs; 0 = after every epoch", low=0
+    )
+    store: str = setting(
+        "", "folder, s3:// or gs:// address of experts shared by several runs; empty = inside the run directory"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

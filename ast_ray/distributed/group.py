@@ -16,7 +16,7 @@ from ray.exceptions import RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from ast_ray.distributed.lost import LOST, is_loss, reason
+from ast_ray.distributed.losses import LOST, reason, with_node
 from ast_ray.distributed.member import LOOPBACK, RemoteMember
 from ast_ray.distributed.team_plan import TeamPlan, team_size
 from ast_ray.errors import AstRayError, DivergenceError, WorkerLostError
@@ -49,7 +49,8 @@ class Together:
             works = [one.work.remote(self.function, job, own) for one, own in zip(members, sinks, strict=True)]
             return _first_result(works)
         except LOST as error:
-            raise WorkerLostError(f"a member of the team was lost while it came together ({reason(error)})") from None
+            text = f"a member of the team was lost while it came together ({reason(error)})"
+            raise WorkerLostError(text, with_node=with_node(error)) from None
         finally:
             for member in members:
                 ray.kill(member)
@@ -119,8 +120,8 @@ def _patience(errors: Iterable[Exception]) -> float | None:
 def _telling(errors: dict[int, Exception]) -> Exception:
     """Of the work, before what it did to the others; of the first member, before the others."""
     for _, error in sorted(errors.items()):
-        if isinstance(error, RayTaskError) and not is_loss(error):
+        if isinstance(error, RayTaskError) and not isinstance(error.cause, WorkerLostError):
             return error.cause if isinstance(error.cause, AstRayError) else error
     gone = {rank: error for rank, error in errors.items() if isinstance(error, LOST)} or errors
     rank, error = min(gone.items())
-    return WorkerLostError(f"worker {rank} of the team: {reason(error)}")
+    return WorkerLostError(f"worker {rank} of the team: {reason(error)}", with_node=with_node(error))

@@ -1,9 +1,12 @@
-"""How many members a team has, and what each takes."""
+"""How many members a team has, what each takes, and which back end holds them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from ast_ray.distributed.session import Capacity
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,16 @@ def team_size(plan: TeamPlan, resources: dict[str, float]) -> int:
     fitting = max(1, min(plan.members, fitting))
     rounds = -(-plan.members // fitting)
     return -(-plan.members // rounds)
+
+
+def shared_work(function: Callable[..., Any], members: int, capacity: Capacity) -> Callable[[Any, Any], Any]:
+    """A function of (job, sink) that runs ``function`` of (job, sink, team) on a team of this back end."""
+    strategy: Literal["PACK", "SPREAD"] = "SPREAD" if capacity.placement == "spread" else "PACK"
+    plan = TeamPlan(members, capacity.cpus, capacity.gpus, strategy)
+    if capacity.teams == "train":
+        from ast_ray.distributed.trained import Trained  # a second to import
+
+        return Trained(function, plan)
+    from ast_ray.distributed.group import Together
+
+    return Together(function, plan)

@@ -29,6 +29,7 @@ from ast_ray.stages.follow import follow, start_of
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.stages.team import ALONE, Team
 from ast_ray.stages.validation import validation_accuracies
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -281,6 +282,8 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
         metrics.append(row)
     run.warn_if_stuck()
     if validated or number % settings.checkpoint_every == 0:
+        metrics.publish()  # before the checkpoint: on resume, rows beyond it are dropped, missing ones stay missing
+        board.publish()
         run.checkpoint()
     note = f"loss {report.relative_loss:.3f}, alpha {report.student_lr:.4f}"
     if run.best is not None:
@@ -291,6 +294,7 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
 
 def finished(job: DistillJob) -> bool:
     """Whether this very distillation has published its outcome."""
+    mirror.fetch(job.directory.outcome)
     try:
         outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -22,6 +22,7 @@ from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
 from ast_ray.stages.evaluate_data import Training, lr_source, training_set
 from ast_ray.stages.validation import train_and_peek, train_and_score
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.telemetry.progress import ProgressSink
@@ -104,6 +105,7 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
     Raises:
         DivergenceError: training diverged; names set and network.
     """
+    mirror.fetch(Path(job.row))
     done = finished_row(job)
     if done is not None:
         return done

@@ -18,6 +18,7 @@ from ast_ray.errors import StoreError
 from ast_ray.stages.pipeline import Plan, expert_methods
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
 from ast_ray.store.atomic import write_json, write_text
+from ast_ray.store.leftovers import remove_leftovers
 from ast_ray.telemetry.provenance import environment
 from ast_ray.telemetry.run_directory import RunDirectory
 
@@ -60,8 +61,13 @@ def check_run(plan: Plan) -> None:
 
 
 def record_run(plan: Plan, command: Sequence[str]) -> None:
-    """Write config and manifest into the run directory; the same run again adds its command."""
+    """Write config and manifest into the run directory; the same run again adds its command.
+
+    What killed writers left here and among the experts is deleted.
+    """
     data, directory = plan.data, plan.directory
+    for folder in {directory.path, *(plan.buffer(method).folder for method in expert_methods(plan.config))}:
+        remove_leftovers(folder)
     write_text(directory.config, to_yaml(plan.config))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"command": list(command), "time": now, "environment": environment()}

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ast_ray.errors import StoreError
+from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path
 
 
@@ -39,7 +40,7 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     Raises:
         StoreError: damaged, or of another fingerprint.
     """
-    if not path.exists():
+    if not mirror.fetch(path):
         return None
     try:
         with safe_open(path, framework="pt") as file:

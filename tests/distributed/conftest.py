@@ -21,7 +21,7 @@ from tests.distributed.shared_distillation import SHARED, job_in
 from tests.tiny import Recorder, serial_run, tiny_config
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def local_ray() -> Iterator[None]:
     """Two CPUs, no dashboard; sockets in a short path of its own."""
     import ray

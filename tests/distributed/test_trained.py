@@ -1,10 +1,11 @@
-"""The same distillation held by Ray Train. One start of it takes longer than all other tests of teams: it is started once.
+"""The same distillation held by Ray Train, started once: that takes longer than all other tests of teams together.
 
 The first test is marked ``slow``: leave it out with ``-m "not slow"``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_a_trainer_gives_the_bytes_of_one_process(
     tiny: Callable[..., Config], serial: Plan, two_slots: Capacity, alone: Path, tmp_path: Path
 ) -> None:
     job = job_in(tiny(**SHARED), tmp_path / "run", serial)
-    (outcome,) = RayExecutor(two_slots, Recorder(), teams="train").run(Witness(tmp_path), [job])
+    (outcome,) = RayExecutor(dataclasses.replace(two_slots, teams="train"), Recorder()).run(Witness(tmp_path), [job])
     assert outcome["iterations"] == 8  # type: ignore[index]
     assert members_in(tmp_path) == ["member-0-of-2", "member-1-of-2"]
     assert not job.directory.train.exists()
