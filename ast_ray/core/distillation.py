@@ -127,18 +127,27 @@ def draw_start_epoch(config: DistillConfig, last: int, generator: torch.Generato
     return low + int(torch.randint(high - low + 1, (), generator=generator))
 
 
-def _stream(problem: Problem, iteration: int, role: str, place: int) -> torch.Generator:
+def _stream(seed: int, iteration: int, role: str, place: int) -> torch.Generator:
     """The first segment's streams carry no place: what one segment draws is what the first of W draws."""
     name: tuple[str | int, ...] = ("distill", iteration, role)
-    return stream(problem.seed, *name, *([place] if place else []))
+    return stream(seed, *name, *([place] if place else []))
+
+
+def draw_where(
+    config: DistillConfig, seed: int, experts: int, iteration: int, place: int, last: int
+) -> tuple[int, int]:
+    """The expert and the start epoch of the segment at ``place``, ``last`` being the previous first start epoch."""
+    choice = _stream(seed, iteration, "start", place)
+    expert_id = int(torch.randint(experts, (), generator=choice))
+    return expert_id, draw_start_epoch(config, last, choice)
 
 
 def draw_segment(problem: Problem, state: DistillState, place: int) -> Draw:
     """Choose an expert and a start epoch for the segment at ``place`` of the next iteration."""
     config, number = problem.config, state.iteration + 1
-    choice = _stream(problem, number, "start", place)
-    expert_id = int(torch.randint(len(problem.experts), (), generator=choice))
-    start_epoch = draw_start_epoch(config, state.last_start_epoch, choice)
+    expert_id, start_epoch = draw_where(
+        config, problem.seed, len(problem.experts), number, place, state.last_start_epoch
+    )
     nu = 1.0
     if config.balanced_inner_loss:
         nu = balance(start_epoch, config.max_start_epoch, vartheta=config.vartheta, log_base=config.log_base)
@@ -155,12 +164,12 @@ def match_segment(problem: Problem, state: DistillState, draw: Draw) -> Hypergra
     segment = [theta.to(state.images) for theta in segment]
 
     # 2. weight perturbation (Eq. 23)
-    noise = _stream(problem, draw.iteration, "perturbation", draw.place)
+    noise = _stream(problem.seed, draw.iteration, "perturbation", draw.place)
     start = perturb(segment[0], spec, config.rho, noise, scope=config.perturb_scope, vectors=config.perturb_vectors)
 
     # 3. N student steps (Eq. 20-21), 4. compared at the matching points (Eq. 22), 5. differentiated
     height, width = state.images.shape[2:]
-    plan = _stream(problem, draw.iteration, "student", draw.place)
+    plan = _stream(problem.seed, draw.iteration, "student", draw.place)
     steps = plan_steps(config, problem.labels, (height, width), problem.network.classifier.in_features, plan)
     points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
     targets = targets_of(start, segment, points, expert_id=expert_id, start_epoch=start_epoch)

@@ -11,6 +11,7 @@ from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 from ast_ray.stages.context import resolve_device, torch_threads
 from ast_ray.stages.distill_job import DistillJob
+from ast_ray.stages.prefetch import Prefetching
 from ast_ray.stages.team import Team
 
 
@@ -33,6 +34,9 @@ def follow(job: DistillJob, team: Team) -> None:
         _, channels, height, width = state.images.shape
         generator = stream(config.seed, "distill", "layout")
         network = build(config.network, (channels, height, width), start["classes"], generator).to(device)
-        problem = Problem(network, start["labels"].to(device), job.buffer, config.distill, config.seed)
+        experts = Prefetching(job.buffer, config.distill, config.seed, team.places(config.distill))
+        problem = Problem(network, start["labels"].to(device), experts, config.distill, config.seed)
         while state.iteration < config.distill.iterations:
+            if state.iteration + 1 < config.distill.iterations:
+                experts.look_ahead(state.iteration + 1, state.last_start_epoch)
             state, _ = iterate(problem, state, team.match)

@@ -33,6 +33,7 @@ from ast_ray.telemetry.run_directory import EvaluationDirectory, RunDirectory
 from ast_ray.telemetry.tensorboard import log_evaluation, log_overview
 
 PUBLISH_INTERVAL = 5.0  # seconds between rewrites of rows.parquet while rows come in
+PUBLISH_SHARE = 20.0  # but at least so many times as long as a rewrite takes: each reads all rows there are
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: Progr
     for folder in folders:
         mirror.pull(folder)
     todo = [job for job in jobs if finished_row(job) is None]
-    done, published = len(jobs) - len(todo), time.monotonic()
+    done, published, pause = len(jobs) - len(todo), time.monotonic(), PUBLISH_INTERVAL
     try:
         for row in executor.run(evaluate_network, todo, long_lived=False):
             done += 1
@@ -194,9 +195,10 @@ def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: Progr
             sink.update(Update("evaluate", done, len(jobs), note))
             if warning := collapse_warning(row):
                 sink.say(warning)
-            if time.monotonic() - published > PUBLISH_INTERVAL:
+            if (began := time.monotonic()) - published > pause:
                 _publish(folders)
                 published = time.monotonic()
+                pause = max(PUBLISH_INTERVAL, PUBLISH_SHARE * (published - began))
     finally:
         if todo or not all(EvaluationDirectory(folder).rows.exists() for folder in folders):
             _publish(folders)

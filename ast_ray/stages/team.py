@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ast_ray.config.settings import DistillConfig
 from ast_ray.core.distillation import DistillState, Draw, Problem, match_segment, one_after_another
 from ast_ray.core.hypergradient import Hypergradient
 from ast_ray.core.matching import matching_points
@@ -36,6 +37,9 @@ class Team(Protocol):
     def size(self) -> int:
         """Number of processes."""
 
+    def places(self, config: DistillConfig) -> range:
+        """The places of an iteration's segments that are matched here."""
+
     def share(self, value: Any) -> Any:
         """Member 0's value, plain data and tensors on the CPU, on every member."""
 
@@ -47,6 +51,10 @@ class Alone:
     """One process: nothing to share."""
 
     rank, size = 0, 1
+
+    def places(self, config: DistillConfig) -> range:
+        """All of them."""
+        return range(config.segments)
 
     def share(self, value: Any) -> Any:
         """The value itself."""
@@ -67,6 +75,10 @@ class ProcessTeam:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._on_gpu = "nccl" in dist.get_backend()
 
+    def places(self, config: DistillConfig) -> range:
+        """Every ``size``-th."""
+        return range(self.rank, config.segments, self.size)
+
     def share(self, value: Any) -> Any:
         """See `Team.share`."""
         box = [value if self.rank == 0 else None]
@@ -75,8 +87,8 @@ class ProcessTeam:
         return box[0]
 
     def match(self, problem: Problem, state: DistillState, draws: Sequence[Draw]) -> Sequence[Hypergradient]:
-        """Match every ``size``-th draw here and gather the others'; members with fewer draws fill up with zeros."""
-        mine = [pack(match_segment(problem, state, draw)) for draw in draws[self.rank :: self.size]]
+        """Match this member's draws and gather the others'; members with fewer draws fill up with zeros."""
+        mine = [pack(match_segment(problem, state, draws[place])) for place in self.places(problem.config)]
         config, rounds = problem.config, -(-len(draws) // self.size)
         points = len(matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy))
         width = 2 + points + state.images.numel()
