@@ -1,6 +1,6 @@
 """When more segments per iteration help: accuracy against iterations, against segments, and against wall time.
 
-    python benchmarks/segments.py [--iterations 240] [--seeds 3] [--timing 8]
+    python -m benchmarks.segments [--iterations 240] [--seeds 3] [--timing 8]
 
 Distils digits with W = 1, 2, 4 segments per iteration from the same experts. ``equal iterations``: every W runs as
 many iterations (W times the work). ``equal segments``: as many segments altogether (fewer iterations). Beside it the
@@ -79,6 +79,7 @@ def timing(base: Config, folder: Path, data: RealData, rounds: int) -> dict[str,
     from ast_ray.distributed.session import ray_session
 
     short, long = 10, 60
+    base = apply_overrides(base, {"evaluate.passes": 10, "validate_networks": 1})  # the last iteration validates
     times: dict[str, list[float]] = {"one process": [], "two actors": []}
     starts = []
     with ray_session(ComputeConfig(device="cpu")) as capacity:
@@ -94,6 +95,9 @@ def timing(base: Config, folder: Path, data: RealData, rounds: int) -> dict[str,
                     list(executor.run(distill, [work]))
                     seconds.append(time.perf_counter() - began)
                 times[name].append((seconds[1] - seconds[0]) / (long - short))
+                print(
+                    f"W = 2, {name}: {times[name][-1]:.4f} s per iteration, first 10 in {seconds[0]:.1f} s", flush=True
+                )
                 if name == "two actors":
                     starts.append(seconds[0])
     for name, values in times.items():
