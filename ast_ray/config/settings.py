@@ -107,6 +107,9 @@ class ExpertConfig:
         "sample", "norm over the whole image (Eq. 19), or over the channels of each pixel (authors' code)"
     )
     augmentation: str = setting(DSA_ALL, "DSA operations of the cross-entropy batch, joined by _; none = off")
+    storage: Literal["float32", "bf16"] = setting(
+        "float32", "weights on disk: float32 = exact; bf16 = epoch 0 exact, then rounded differences, half the space"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,9 +225,9 @@ class RunConfig:
     methods: tuple[Literal["ast", "mtt"], ...] = setting(
         ("ast", "mtt"), "distillation methods; ast = the settings given"
     )
-    baselines: tuple[Literal["random", "representative", "herding", "k-centre", "full"], ...] = setting(
+    baselines: tuple[Literal["random", "representative", "herding", "k-centre", "forgetting", "full"], ...] = setting(
         ("random", "representative", "full"),
-        "real images of the same number (random, representative, herding, k-centre) and the full set",
+        "real images of the same number (random, representative, herding, k-centre, forgetting), the full set",
     )
 
 

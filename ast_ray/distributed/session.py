@@ -6,13 +6,16 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ast_ray.config.settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
 
+_LOG = logging.getLogger(__name__)
 _STORE_BYTES = 200 * 2**20
+_CLUSTERS = "ENABLE_RAY_CLUSTER"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def ray_session(compute: ComputeConfig) -> Iterator[Capacity]:
     if started_here:
         _connect(compute)
     try:
-        yield capacity(compute, ray.cluster_resources())
+        yield capacity(compute, offered(ray.cluster_resources()))
     finally:
         if started_here:
             ray.shutdown()
@@ -57,13 +60,15 @@ def _connect(compute: ComputeConfig) -> None:
     import ray
 
     if not compute.address:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_STORE_BYTES,
-        )
+        with loopback_only():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_STORE_BYTES,
+            )
+        keep_token_private()
         return
     try:
         ray.init(address=compute.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -72,6 +77,49 @@ def _connect(compute: ComputeConfig) -> None:
             f"compute.address = {compute.address!r}: no Ray cluster answered ({str(error).splitlines()[0]}); "
             "check the address, and that RAY_AUTH_MODE is the same here and there"
         ) from error
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Let a Ray that is started in the block listen on 127.0.0.1 only, as Ray does on Windows and macOS.
+
+    On Linux its servers listen on every interface, guarded by the token alone, and `ray.init` turns a loopback address
+    it is given into the machine's own. The switch between the two is private; without it Ray starts as it always does.
+    """
+    from ray._private import ray_constants
+
+    before = getattr(ray_constants, _CLUSTERS, None)
+    if before is None:
+        _LOG.warning("this Ray cannot be kept to 127.0.0.1; its ports are open to the network, guarded by its token")
+        yield
+        return
+    setattr(ray_constants, _CLUSTERS, False)
+    try:
+        yield
+    finally:
+        setattr(ray_constants, _CLUSTERS, before)
+
+
+def keep_token_private() -> None:
+    """Take away what others may do with the token's file; Ray makes it readable for every user of the machine."""
+    token = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):
+        if token.stat().st_mode & 0o077:
+            token.chmod(0o600)
+
+
+def offered(current: dict[str, float]) -> dict[str, float]:
+    """What tasks may count on: the cluster's resources, or what its autoscaler may bring, whichever is more.
+
+    A cluster that scales from zero has no processor and no GPU before the first task waits for one.
+
+    Args:
+        current: as of `ray.cluster_resources`.
+    """
+    from ray._private.state import state
+
+    reachable = getattr(state, "get_max_resources_from_cluster_config", lambda: None)() or {}
+    return {name: max(current.get(name, 0.0), float(reachable.get(name, 0.0))) for name in {*current, *reachable}}
 
 
 def capacity(compute: ComputeConfig, resources: dict[str, float]) -> Capacity:

@@ -24,6 +24,7 @@ from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.prefetch import Prefetching
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.stages.validation import validation_accuracies
 from ast_ray.store import mirror
@@ -89,7 +90,8 @@ class Distillation:
         shape = self.data.image_shape
         network = build(self.config.network, shape, self.data.classes, generator).to(self.data.train_images.device)
         images, labels = start_images(self.config, self.data, job.buffer, network)
-        self.problem = Problem(network, labels, job.buffer, self.config.distill, self.config.seed)
+        self.experts = Prefetching(job.buffer, self.config.distill, self.config.seed)
+        self.problem = Problem(network, labels, self.experts, self.config.distill, self.config.seed)
         self.state = DistillState.begin(images, self.config.distill.student_lr)
         self.best: Best | None = None
         self.recent: deque[float] = deque(maxlen=WATCHED)
@@ -149,6 +151,8 @@ class Distillation:
 
     def step(self) -> IterationReport:
         """One iteration; a divergence is told with the checkpoint it can go on from."""
+        if self.state.iteration + 1 < self.config.distill.iterations:
+            self.experts.look_ahead(self.state.iteration + 1, self.state.last_start_epoch)
         try:
             self.state, report = iterate(self.problem, self.state)
         except DivergenceError as error:

@@ -96,12 +96,11 @@ class Buffer:
             found = json.loads(marker.read_text(encoding="utf-8"))
             other = dict(found["identity"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{marker}: not a buffer description ({error})") from error
+            raise StoreError(f"{mirror.shown(marker)}: not a buffer description ({error})") from error
         if fingerprint(other) != self.fingerprint:
             changed = "\n  ".join(differences(self.identity, other))
-            raise StoreError(
-                f"{self.folder}: the experts in this folder were trained with other settings:\n  {changed}"
-            )
+            told = "the experts in this folder were trained with other settings"
+            raise StoreError(f"{mirror.shown(self.folder)}: {told}:\n  {changed}")
 
     def missing(self) -> list[int]:
         """Experts without a finished file; a file of another fingerprint or a damaged one is an error, not missing."""
@@ -124,7 +123,7 @@ class Buffer:
         metadata = read_metadata(self.path(expert_id))
         if metadata["fingerprint"] != self.fingerprint or metadata["expert_id"] != expert_id:
             raise StoreError(
-                f"{self.path(expert_id)}: belongs to expert {metadata['expert_id']} of buffer "
+                f"{mirror.shown(self.path(expert_id))}: belongs to expert {metadata['expert_id']} of buffer "
                 f"{metadata['fingerprint']}, not to expert {expert_id} of {self.fingerprint}"
             )
         return metadata
@@ -147,7 +146,7 @@ class Buffer:
         """theta_t, ..., theta_{t+length}, each [P] float32 on the CPU."""
         self._fetch(expert_id)
         epochs = range(start_epoch, start_epoch + length + 1)
-        return [torch.from_numpy(theta.copy()) for theta in read_segment(self.path(expert_id), epochs)]
+        return [torch.from_numpy(theta) for theta in read_segment(self.path(expert_id), epochs)]
 
     def _fetch(self, expert_id: int) -> None:
         """Bring an expert here from its address, once per node, and check whose it is."""
