@@ -138,6 +138,7 @@ def buffer_costs(experts: int, folder: Path) -> dict[str, Any]:
         "write_seconds": timed(write),
         "open_seconds": timed(buffer.prepare),
         "check_seconds": timed(buffer.missing),
+        "check_again_seconds": timed(buffer.missing),
         "table_seconds": timed(buffer.summaries),
         "segment_seconds": timed(lambda: buffer.segment(experts - 1, 10, 2)),
         "marker_bytes": buffer.marker.stat().st_size,
