@@ -167,7 +167,8 @@ def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
             command = [sys.executable, __file__, "--drive", cluster.address, str(slots)]
             command += ["--experts", *map(str, options.experts)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            rows += json.loads(done.stdout.splitlines()[-1])
+            # Ray may have said something after our last line.
+            rows += json.loads(next(line for line in done.stdout.splitlines() if line.startswith('[{"slots"')))
             print(json.dumps(rows[-len(options.experts) :]), flush=True)
     finally:
         cluster.shutdown()
