@@ -27,7 +27,7 @@ from typing import Any
 
 from ast_ray.config import Config, apply_overrides, check
 from ast_ray.config.presets import preset
-from ast_ray.stages.executor import Executor, SerialExecutor
+from ast_ray.stages.executor import Executor, SerialExecutor, nothing
 from ast_ray.stages.pipeline import Plan, run_all
 from ast_ray.telemetry.progress import ProgressSink, Silent, Update
 from ast_ray.telemetry.run_directory import RunDirectory
@@ -90,9 +90,11 @@ class NotedExecutor:
     def __init__(self, inner: Executor, folder: str) -> None:
         self._inner, self._folder = inner, folder
 
-    def run(self, function: Any, jobs: Sequence[Any], *, long_lived: bool = True) -> Iterator[Any]:
+    def run(
+        self, function: Any, jobs: Sequence[Any], *, long_lived: bool = True, following: Any = nothing
+    ) -> Iterator[Any]:
         """See `Executor.run`."""
-        return self._inner.run(Noted(function, self._folder), jobs, long_lived=long_lived)
+        return self._inner.run(Noted(function, self._folder), jobs, long_lived=long_lived, following=following)
 
 
 def settings(options: argparse.Namespace) -> Config:
