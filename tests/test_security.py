@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import ast_ray
 from ast_ray.cli.main import main
@@ -236,13 +237,12 @@ def _bytes(folder: Path) -> dict[str, bytes]:
         ["submit", "run", "--preset", "digits", "--out", "s3://AKIA:planted-secret@bucket/run"],
     ],
 )
-def test_a_secret_in_an_address_is_refused_and_not_repeated(words: list[str], tmp_path: Path) -> None:
-    from click.testing import CliRunner
-
-    runner = CliRunner()
-    with runner.isolated_filesystem(tmp_path):
-        found = runner.invoke(main, words)
-        assert found.exit_code == 2, found.output
-        assert "planted-secret" not in found.output
-        assert "nvironment" in found.output  # where it belongs
-        assert not list(Path.cwd().rglob("*"))
+def test_a_secret_in_an_address_is_refused_and_not_repeated(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(main, words)
+    assert found.exit_code == 2, found.output
+    assert "planted-secret" not in found.output
+    assert "nvironment" in found.output  # where it belongs
+    assert not list(tmp_path.rglob("*"))
