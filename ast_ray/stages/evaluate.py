@@ -36,10 +36,10 @@ COLLAPSED = 0.02  # nats from the loss of an even guess
 class EvaluationJob:
     """One network on one set.
 
-    ``set_name`` is the row's name; ``source`` is ``random``, ``representative``, ``herding``, ``k-centre``, ``full`` or
-    a path of a synthetic set. ``token`` names everything else that decides the result; a row with another token is
-    stale and run again. ``architecture`` is a network's name, empty for the settings' own; ``role`` names the random
-    streams, so that a set keeps its networks under another name.
+    ``set_name`` is the row's name; ``source`` is ``random``, ``representative``, ``herding``, ``k-centre``,
+    ``forgetting``, ``full`` or a path of a synthetic set. ``token`` names everything else that decides the result; a
+    row with another token is stale and run again. ``architecture`` is a network's name, empty for the settings' own;
+    ``role`` names the random streams, so that a set keeps its networks under another name.
     """
 
     set_name: str

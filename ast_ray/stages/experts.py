@@ -61,7 +61,8 @@ def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
         spec = FlatSpec.of(network)
         metadata = {"fingerprint": buffer.fingerprint, "expert_id": job.expert_id, "identity": dict(job.identity)}
         seconds = config.compute.checkpoint_seconds
-        opened = Recording.open(buffer, job.expert_id, metadata, parameters=spec.numel, seconds=seconds)
+        how = config.expert.storage
+        opened = Recording.open(buffer, job.expert_id, metadata, parameters=spec.numel, seconds=seconds, storage=how)
         with opened as recording:
             for record in _records(job, data, network, recording.start):
                 statistics = _statistics(record, recording.move(record.theta), network, spec, data)
