@@ -20,7 +20,8 @@ from ast_ray.stages.evaluate import EvaluationJob, collapse_warning, evaluate_ne
 from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
-from ast_ray.stages.experts import ExpertJob, train_one_expert
+from ast_ray.stages.expert_groups import grouped, train_group
+from ast_ray.stages.experts import ExpertJob
 from ast_ray.stages.results import summarize
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
@@ -101,7 +102,7 @@ def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
 def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
     """Train every expert that is missing, of all methods together; return each method's experts."""
     names = list(methods)
-    for _ in executor.run(train_one_expert, expert_jobs(plan, names)):
+    for _ in executor.run(train_group, grouped(expert_jobs(plan, names), plan.data)):
         pass
     return {method: plan.buffer(method).summaries() for method in names}
 

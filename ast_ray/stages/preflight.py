@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import build
@@ -49,7 +50,7 @@ def parameter_count(config: Config, data: RealData) -> int:
 
 def expert_bytes(config: Config, data: RealData) -> int:
     """Disk needed by one expert."""
-    return 4 * parameter_count(config, data) * (config.expert.epochs + 1)
+    return 4 * parameter_count(config, data) * (trained(config).expert.epochs + 1)
 
 
 def check_folder(folder: Path, needed: int = 0) -> None:
