@@ -208,7 +208,7 @@ class ComputeConfig:
         0, "experts trained at once by one task; 0 = as many as fit on a GPU, at most 8; one on a CPU", low=0
     )
     networks_together: int = setting(
-        0, "networks of an evaluation trained at once by one task; 0 = up to 8 on a GPU, one on a CPU", low=0
+        0, "networks of a validation while distilling trained at once; 0 = up to 8 on a GPU, one on a CPU", low=0
     )
     max_attempts: int = setting(3, "attempts per task when its worker is lost", low=1)
     checkpoint_seconds: float = setting(

@@ -21,7 +21,7 @@ from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.expert_groups import grouped, train_group
-from ast_ray.stages.experts import ExpertJob
+from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.results import summarize
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
@@ -102,8 +102,14 @@ def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
 def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
     """Train every expert that is missing, of all methods together; return each method's experts."""
     names = list(methods)
-    for _ in executor.run(train_group, grouped(expert_jobs(plan, names), plan.data)):
-        pass
+    jobs = expert_jobs(plan, names)
+    groups = grouped(jobs, plan.data)
+    if any(len(experts.members) > 1 for experts in groups):
+        for _ in executor.run(train_group, groups):
+            pass
+    else:
+        for _ in executor.run(train_one_expert, jobs):
+            pass
     return {method: plan.buffer(method).summaries() for method in names}
 
 
