@@ -28,9 +28,10 @@ from ast_ray.store.atomic import write_json
 def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: Any) -> None:
     """Evaluate sets: files, exports, run directories with all their sets, or real images by name.
 
-    Names of real images: random, representative, herding, k-centre (as many as the first set has), full. The settings
-    are those the first set was distilled with, unless --preset or --config say otherwise. On which networks and how:
-    --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it stopped.
+    Names of real images: random, representative, herding, k-centre, forgetting (as many as the first set has), full.
+    The settings are those the first set was distilled with, unless --preset or --config say otherwise. On which
+    networks and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
+    stopped.
     """
     from ast_ray.stages.evaluate_sets import set_jobs, set_paths, split_names, train_embedding
     from ast_ray.stages.pipeline import evaluate_sets

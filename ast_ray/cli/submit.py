@@ -13,12 +13,13 @@ from rich.console import Console
 
 from ast_ray.cli.errors import INTERRUPTED, reported
 from ast_ray.cli.options import given_settings, unknown_options, unusable
+from ast_ray.config.location import is_address, parse_address
 from ast_ray.distributed import jobs
 from ast_ray.errors import ConfigError, Problem, nearest
 
 _HERE_ONLY = ("submit", "tensorboard")
 _WRITE_RUNS = ("run", "experts", "distill", "tune")
-_ADDRESS = "setting__compute__address"
+_ADDRESS, _BACKEND = "setting__compute__address", "setting__compute__backend"
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -93,6 +94,8 @@ def check_command(words: Sequence[str]) -> None:
     Raises:
         ConfigError: no such command or setting, or a value that cannot be; click.UsageError: malformed options.
     """
+    if (out := _value(words, "--out")) and is_address(out[1]):
+        parse_address(out[1], "out")
     context = _context(words)
     found = unknown_options(context.params.get("unknown") or (), context)
     found += unusable(given_settings(context.params))
@@ -108,7 +111,7 @@ def _context(words: Sequence[str]) -> click.Context:
     if words[0] not in valid:
         raise ConfigError([Problem("command", words[0], f"not a command for a cluster{nearest(words[0], valid)}")])
     command, rest = main.commands[words[0]], list(words[1:])
-    context = command.make_context(words[0], rest)
+    context = command.make_context(words[0], rest, parent=click.Context(main, info_name="ast-ray"))
     while isinstance(command, click.Group):
         name, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
         assert inner is not None
@@ -148,10 +151,11 @@ def sent(words: Sequence[str], folder: Path) -> list[str]:
 
 
 def with_address(words: Sequence[str]) -> list[str]:
-    """The words with ``--address auto`` where the command takes an address and none is given."""
-    names = [name for name in ("--address", "--compute.address") if _value(words, name)]
-    takes = any(item.name == _ADDRESS for item in _context(words).command.params)
-    return [*words, "--address", "auto"] if takes and not names else list(words)
+    """The words with ``--address auto`` where the command takes an address, has none, and is to work on Ray."""
+    context = _context(words)
+    takes = any(item.name == _ADDRESS for item in context.command.params)
+    given = context.params.get(_ADDRESS) is not None or context.params.get(_BACKEND) == "serial"
+    return [*words, "--address", "auto"] if takes and not given else list(words)
 
 
 def notes(words: Sequence[str]) -> list[str]:
@@ -160,7 +164,7 @@ def notes(words: Sequence[str]) -> list[str]:
     if out is None and words[0] not in _WRITE_RUNS:
         return []
     place = out[1] if out else "runs/..."
-    if "://" in place:
+    if is_address(place):
         return []
     if not place.startswith(("/", "~")):
         return [

@@ -110,6 +110,9 @@ class ExpertConfig:
         "sample", "norm over the whole image (Eq. 19), or over the channels of each pixel (authors' code)"
     )
     augmentation: str = setting(DSA_ALL, "DSA operations of the cross-entropy batch, joined by _; none = off")
+    storage: Literal["float32", "bf16"] = setting(
+        "float32", "weights on disk: float32 = exact; bf16 = epoch 0 exact, then rounded differences, half the space"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +153,9 @@ class DistillConfig:
     siamese: bool = setting(False, "share one draw of the DSA parameters over the batch")
     gradient: Literal["recompute", "full_graph"] = setting(
         "recompute", "exact gradient in constant memory, or the unrolled graph (same values, for checking)"
+    )
+    segments: int = setting(
+        1, "expert segments matched per iteration, their gradients averaged (paper: 1)", symbol="W", low=1
     )
     validate_every: int = setting(500, "iterations between validations; 0 = only at the end", low=0)
     validate_networks: int = setting(2, "networks trained per validation", low=1)
@@ -210,6 +216,15 @@ class ComputeConfig:
     networks_together: int = setting(
         0, "networks of a validation while distilling trained at once; 0 = up to 8 on a GPU, one on a CPU", low=0
     )
+    placement: Literal["pack", "spread"] = setting(
+        "pack", "where workers start: on machines in use first, or over as many machines as there are"
+    )
+    distill_workers: int = setting(
+        0, "workers that share a distillation's segments; 0 = one per segment, as far as the resources allow", low=0
+    )
+    distill_backend: Literal["actors", "train"] = setting(
+        "actors", "what holds these workers: plain Ray actors, up in seconds, or Ray Train's TorchTrainer"
+    )
     max_attempts: int = setting(3, "attempts per task when its worker is lost", low=1)
     checkpoint_seconds: float = setting(
         5.0, "seconds between two savings of an unfinished expert's epochs; 0 = after every epoch", low=0
@@ -231,9 +246,9 @@ class RunConfig:
     methods: tuple[Literal["ast", "mtt"], ...] = setting(
         ("ast", "mtt"), "distillation methods; ast = the settings given"
     )
-    baselines: tuple[Literal["random", "representative", "herding", "k-centre", "full"], ...] = setting(
+    baselines: tuple[Literal["random", "representative", "herding", "k-centre", "forgetting", "full"], ...] = setting(
         ("random", "representative", "full"),
-        "real images of the same number (random, representative, herding, k-centre) and the full set",
+        "real images of the same number (random, representative, herding, k-centre, forgetting), the full set",
     )
 
 

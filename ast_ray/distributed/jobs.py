@@ -28,6 +28,7 @@ _ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 130}
 _REACH_SECONDS = 5.0
 _PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.5
+_CHATTY = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 # A stopped job gets Ctrl-C and time to write its checkpoint; Ray's own way is SIGTERM and SIGKILL three seconds later.
 _ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 
@@ -48,6 +49,10 @@ def connect(address: str) -> Any:
         ConfigError: the address is none of a dashboard; ResourceError: nothing answers there, or it refuses the token.
     """
     parts = urlsplit(address)
+    if parts.username or parts.password:
+        shown = address.replace(parts.netloc.rpartition("@")[0], "***")
+        reason = "credentials do not belong in an address; set RAY_AUTH_TOKEN in the environment"
+        raise ConfigError([Problem("address", shown, reason)])
     if parts.scheme not in ("http", "https") or not parts.hostname:
         reason = f"expected the dashboard's address, such as {DEFAULT_ADDRESS} (`ray dashboard` forwards it)"
         raise ConfigError([Problem("address", address, reason)])
@@ -60,7 +65,8 @@ def connect(address: str) -> Any:
         ) from error
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     with _explained(address), _only(address):
         return JobSubmissionClient(address)
 
@@ -124,10 +130,10 @@ def follow(client: Any, name: str, write: Callable[[str], Any], *, address: str)
         ResourceError: no such job, or the cluster has not answered for two minutes.
     """
     outcome(client, name, address=address)
-    shown, since = 0, time.monotonic()
+    log, since = _Log(write), time.monotonic()
     while True:
         try:
-            shown = asyncio.run(_tail(client, name, shown, write))
+            asyncio.run(log.tail(client, name))
             found = outcome(client, name, address=address)
             if found.status in _ENDED:
                 return found
@@ -138,15 +144,20 @@ def follow(client: Any, name: str, write: Callable[[str], Any], *, address: str)
         time.sleep(_POLL_SECONDS)
 
 
-async def _tail(client: Any, name: str, shown: int, write: Callable[[str], Any]) -> int:
-    """Write the log from character ``shown`` on; return how much of it has been written."""
-    seen = 0
-    async for text in client.tail_job_logs(name):
-        if seen + len(text) > shown:
-            write(text[max(shown - seen, 0) :])
-            shown = seen + len(text)
-        seen += len(text)
-    return shown
+class _Log:
+    """A job's log, which Ray sends from its first character at every connection; nothing is written twice."""
+
+    def __init__(self, write: Callable[[str], Any]) -> None:
+        self._write, self._shown = write, 0
+
+    async def tail(self, client: Any, name: str) -> None:
+        """Write what is new until the connection or the job ends."""
+        seen = 0
+        async for text in client.tail_job_logs(name):
+            if seen + len(text) > self._shown:
+                self._write(text[max(self._shown - seen, 0) :])
+                self._shown = seen + len(text)
+            seen += len(text)
 
 
 def outcome(client: Any, name: str, *, address: str) -> Outcome:

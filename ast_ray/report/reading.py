@@ -24,6 +24,7 @@ TITLES = {
     "representative": "representative real images",
     "herding": "herding real images",
     "k-centre": "k-centre real images",
+    "forgetting": "most forgotten real images",
     "full": "full data",
 }
 

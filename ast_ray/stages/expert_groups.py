@@ -20,6 +20,7 @@ from ast_ray.core.stacked import activation_bytes
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.executor import Needs
 from ast_ray.stages.expert_recording import Recording
 from ast_ray.stages.experts import (
     ExpertJob,
@@ -42,6 +43,16 @@ class ExpertGroup:
 
     jobs: tuple[ExpertJob, ...]
     members: tuple[int, ...]
+
+    @property
+    def needs(self) -> Needs:
+        """What every member needs, all at once."""
+        return Needs(gpu_memory=len(self.members) * self.jobs[0].gpu_memory)
+
+    @property
+    def buffer_folder(self) -> str:
+        """Where the experts are published."""
+        return self.jobs[0].buffer_folder
 
     @property
     def key(self) -> str:
@@ -173,11 +184,13 @@ def _record(
         sink.update(Update(member.job.key, outcome.epoch, epochs, note))
 
 
-def grouped(jobs: Sequence[ExpertJob], data: RealData) -> list[ExpertGroup]:
-    """Groups of missing experts, each buffer's as large as its own settings say."""
+def grouped(jobs: Sequence[ExpertJob], data: RealData) -> list[ExpertJob | ExpertGroup]:
+    """Groups of missing experts, each buffer's as large as its own settings say; one of a single expert is its job."""
     buffers: dict[str, list[ExpertJob]] = {}
     for job in jobs:
         buffers.setdefault(job.buffer_folder, []).append(job)
-    return [
-        experts for wanted in buffers.values() for experts in group(wanted, experts_together(wanted[0].config, data))
-    ]
+    found: list[ExpertJob | ExpertGroup] = []
+    for wanted in buffers.values():
+        for experts in group(wanted, experts_together(wanted[0].config, data)):
+            found.append(experts if len(experts.members) > 1 else experts.jobs[0])
+    return found

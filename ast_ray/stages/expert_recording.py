@@ -13,7 +13,7 @@ from torch import Tensor
 from ast_ray.core.expert import EpochRecord, ExpertState
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.expert_progress import ExpertProgress, Part
-from ast_ray.store.trajectory import TrajectoryWriter
+from ast_ray.store.trajectory import Storage, TrajectoryWriter
 
 
 class Recording:
@@ -30,7 +30,14 @@ class Recording:
     @classmethod
     @contextmanager
     def open(
-        cls, buffer: Buffer, expert_id: int, metadata: Mapping[str, Any], *, parameters: int, seconds: float
+        cls,
+        buffer: Buffer,
+        expert_id: int,
+        metadata: Mapping[str, Any],
+        *,
+        parameters: int,
+        seconds: float,
+        storage: Storage,
     ) -> Iterator[Recording]:
         """Go on from the parts that are there; publish when the block ends without an error, then drop the parts.
 
@@ -42,7 +49,7 @@ class Recording:
         """
         buffer.require()
         progress = buffer.progress(expert_id)
-        with TrajectoryWriter.create(buffer.path(expert_id), parameters, metadata) as writer:
+        with TrajectoryWriter.create(buffer.path(expert_id), parameters, metadata, storage=storage) as writer:
             recording = cls(writer, buffer, progress, seconds)
             recording._replay(progress.parts())
             yield recording

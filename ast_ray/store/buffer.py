@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.expert_progress import ExpertProgress
 from ast_ray.store.trajectory import read_metadata, read_metrics, read_segment
+
+
+@lru_cache(maxsize=2**16)
+def _owner(path: Path, _modified: int, _size: int) -> tuple[str, int]:
+    """Whose file it is; read once per process, since a search asks for every expert of a buffer twice a second."""
+    metadata = read_metadata(path)
+    return metadata["fingerprint"], metadata["expert_id"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,9 @@ class Buffer:
         Raises:
             ResourceError: it is not; writing would make another folder of the same name, which nobody looks into.
         """
-        if not mirror.fetch(self.marker):
+        if not mirror.fetch(self.marker, once=True):
             raise ResourceError(
-                f"{self.folder}: the experts' folder is gone, or is not visible on {platform.node()}; "
+                f"{mirror.shown(self.folder)}: the experts' folder is gone, or is not visible on {platform.node()}; "
                 "compute.store (or the run directory) must be a place that every machine sees"
             )
 
@@ -79,9 +86,10 @@ class Buffer:
         if not mirror.fetch(self.marker):
             write_json(self.marker, {"fingerprint": self.fingerprint, "identity": self.identity})
         self.check()
-        for kept in self.folder.glob(".expert-*"):
-            if (self.folder / f"{kept.name[1:]}.parquet").exists():  # its writer was killed right after publishing
-                shutil.rmtree(kept, ignore_errors=True)
+        kept = {part.parent for part in mirror.listed(self.folder, ".expert-*/*")} | set(self.folder.glob(".expert-*"))
+        for expert_id in self.finished() if kept else ():
+            if self.progress(expert_id).folder in kept:  # its writer was killed right after publishing
+                self.progress(expert_id).remove()
 
     def check(self) -> None:
         """Refuse a folder of another identity without writing anything; a folder that is not there yet is fine.
@@ -96,12 +104,11 @@ class Buffer:
             found = json.loads(marker.read_text(encoding="utf-8"))
             other = dict(found["identity"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{marker}: not a buffer description ({error})") from error
+            raise StoreError(f"{mirror.shown(marker)}: not a buffer description ({error})") from error
         if fingerprint(other) != self.fingerprint:
             changed = "\n  ".join(differences(self.identity, other))
-            raise StoreError(
-                f"{self.folder}: the experts in this folder were trained with other settings:\n  {changed}"
-            )
+            told = "the experts in this folder were trained with other settings"
+            raise StoreError(f"{mirror.shown(self.folder)}: {told}:\n  {changed}")
 
     def missing(self) -> list[int]:
         """Experts without a finished file; a file of another fingerprint or a damaged one is an error, not missing."""
@@ -120,14 +127,14 @@ class Buffer:
         """Whether one expert's file is there; fetches it."""
         return mirror.fetch(self.path(expert_id))
 
-    def _check(self, expert_id: int) -> dict[str, Any]:
-        metadata = read_metadata(self.path(expert_id))
-        if metadata["fingerprint"] != self.fingerprint or metadata["expert_id"] != expert_id:
+    def _check(self, expert_id: int) -> None:
+        stat = self.path(expert_id).stat()
+        theirs, number = _owner(self.path(expert_id), stat.st_mtime_ns, stat.st_size)
+        if theirs != self.fingerprint or number != expert_id:
             raise StoreError(
-                f"{self.path(expert_id)}: belongs to expert {metadata['expert_id']} of buffer "
-                f"{metadata['fingerprint']}, not to expert {expert_id} of {self.fingerprint}"
+                f"{self.path(expert_id)}: belongs to expert {number} of buffer {theirs}, "
+                f"not to expert {expert_id} of {self.fingerprint}"
             )
-        return metadata
 
     def summaries(self) -> list[ExpertSummary]:
         """Epochs, Avg_Var and last validation accuracy of every finished expert."""
@@ -147,7 +154,7 @@ class Buffer:
         """theta_t, ..., theta_{t+length}, each [P] float32 on the CPU."""
         self._fetch(expert_id)
         epochs = range(start_epoch, start_epoch + length + 1)
-        return [torch.from_numpy(theta.copy()) for theta in read_segment(self.path(expert_id), epochs)]
+        return [torch.from_numpy(theta) for theta in read_segment(self.path(expert_id), epochs)]
 
     def _fetch(self, expert_id: int) -> None:
         """Bring an expert here from its address, once per node, and check whose it is."""

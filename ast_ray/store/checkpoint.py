@@ -47,7 +47,9 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise StoreError(f"{path}: damaged checkpoint ({error}); delete it to start over") from error
+        raise StoreError(f"{mirror.shown(path)}: damaged checkpoint ({error}); delete it to start over") from error
     if header.get("fingerprint") != fingerprint:
-        raise StoreError(f"{path}: checkpoint of run {header.get('fingerprint', 'unknown')}, this run is {fingerprint}")
+        raise StoreError(
+            f"{mirror.shown(path)}: checkpoint of run {header.get('fingerprint', 'unknown')}, this run is {fingerprint}"
+        )
     return Checkpoint(fingerprint, tensors, json.loads(header["values"]))

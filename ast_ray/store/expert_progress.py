@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ast_ray.errors import StoreError
+from ast_ray.errors import ResourceError, StoreError
 from ast_ray.store import mirror
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ast_ray.store.trajectory import METRICS
+
+PARTS = "epochs-*.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class ExpertProgress:
         same bytes, so each part gives what is not known yet.
         """
         known = 0
-        for path in self._paths():
+        for path in mirror.listed(self.folder, PARTS):
             part = self._read(path)
             if part is None or part.last < known:
                 continue
@@ -70,9 +73,6 @@ class ExpertProgress:
             new = known - part.first
             yield Part(known, part.theta[new:], part.statistics[new:], part.velocity)
             known = part.last + 1
-
-    def _paths(self) -> list[Path]:
-        return mirror.listed(self.folder, "epochs-*.safetensors")
 
     def _read(self, path: Path) -> Part | None:
         try:
@@ -85,7 +85,9 @@ class ExpertProgress:
         return Part(found.values["first"], found.tensors["theta"], rows, found.tensors["velocity"])
 
     def remove(self) -> None:
-        """Delete the parts, here and at their address: the trajectory is published."""
-        for path in self._paths():
-            mirror.remove(path)
+        """Delete the parts: the trajectory is published. What cannot be deleted now goes when the buffer is opened."""
+        if mirror.address_of(self.folder) is not None:
+            with suppress(ResourceError):
+                for path in mirror.listed(self.folder, PARTS):
+                    mirror.remove(path)
         shutil.rmtree(self.folder, ignore_errors=True)

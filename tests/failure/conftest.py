@@ -20,10 +20,10 @@ import pytest
 from ast_ray.config import Config
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.pipeline import Plan, expert_jobs, train_experts
-from tests.failure.watched import Notes
+from tests.failure.notes import Notes
 from tests.tiny import Recorder, tiny_config, tiny_plan
 
-_NODE = {"object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
+_NODE = {"object_store_memory": 80 * 2**20}
 # A dead node is noticed after a second instead of half a minute.
 _QUICK = {
     "RAY_health_check_period_ms": "500",
