@@ -86,6 +86,9 @@ class ExpertConfig:
     """Buffer phase: smooth, high-quality experts (Algorithm 1, Eq. 19)."""
 
     count: int = setting(50, "number of experts (paper: 50)", low=1)
+    reachable_only: bool = setting(
+        False, "train and record no epoch that matching cannot reach: T+ - 1 + M of them in place of epochs"
+    )
     epochs: int = setting(50, "epochs per expert; E epochs record E+1 points (paper: 50)", symbol="E", low=1)
     lr: float = setting(0.003, "learning rate (authors' code; the paper does not say)", symbol="eta", above=0)
     momentum: float = setting(0.9, "momentum of v <- gamma*v + eta*g", symbol="gamma", low=0, below=1)
@@ -207,6 +210,12 @@ class ComputeConfig:
         low=0,
     )
     threads: int = setting(1, "torch threads per task (part of what makes bits reproducible)", low=1)
+    experts_together: int = setting(
+        0, "experts trained at once by one task; 0 = as many as fit on a GPU, at most 8; one on a CPU", low=0
+    )
+    networks_together: int = setting(
+        0, "networks of a validation while distilling trained at once; 0 = up to 8 on a GPU, one on a CPU", low=0
+    )
     placement: Literal["pack", "spread"] = setting(
         "pack", "where workers start: on machines in use first, or over as many machines as there are"
     )

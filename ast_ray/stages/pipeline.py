@@ -22,6 +22,7 @@ from ast_ray.stages.evaluate import EvaluationJob, collapse_warning, evaluate_ne
 from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
+from ast_ray.stages.expert_groups import ExpertGroup, grouped, train_group
 from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.memory import run_memory
 from ast_ray.stages.results import summarize
@@ -104,8 +105,11 @@ def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
     return list(jobs.values())
 
 
-def work_on(job: ExpertJob | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
-    """Train an expert or distil; return the folder that has one more expert now, or nothing."""
+def work_on(job: ExpertJob | ExpertGroup | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
+    """Train an expert, or several at once, or distil; return the folder that has more experts now, or nothing."""
+    if isinstance(job, ExpertGroup):
+        train_group(job, sink)
+        return job.buffer_folder
     if isinstance(job, ExpertJob):
         train_one_expert(job, sink)
         return job.buffer_folder
@@ -121,7 +125,7 @@ def train_and_distill(
     Returns each trained method's experts.
     """
     names = list(trained)
-    jobs: list[ExpertJob | DistillJob] = [*expert_jobs(plan, names)]
+    jobs: list[ExpertJob | ExpertGroup | DistillJob] = [*grouped(expert_jobs(plan, names), plan.data)]
     absent = Counter(job.buffer_folder for job in jobs)
     waiting = [job for method in distilled if not finished(job := plan.distill_job(method))]
     if waiting:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import build
@@ -50,7 +51,7 @@ def parameter_count(config: Config, data: RealData) -> int:
 def expert_bytes(config: Config, data: RealData) -> int:
     """Disk needed by one expert."""
     later = 2 if config.expert.storage == "bf16" else 4
-    return parameter_count(config, data) * (4 + later * config.expert.epochs)
+    return parameter_count(config, data) * (4 + later * trained(config).expert.epochs)
 
 
 def check_folder(folder: Path, needed: int = 0) -> None:
