@@ -64,7 +64,7 @@ def spread(times: Sequence[float]) -> str:
 
 
 def conv_rate(device: str = "cpu", *, width: int = 128, side: int = 16, batch: int = 64, rounds: int = 5) -> float:
-    """Floating-point operations per second of one large 3x3 convolution (float32, forward): the better memory layout."""
+    """Floating-point operations per second of one large 3x3 convolution (float32, forward): the better layout."""
     work = 2.0 * 9 * width * width * side * side * batch
     rates = []
     for layout in (torch.contiguous_format, torch.channels_last):
