@@ -15,6 +15,8 @@ from torch import Tensor
 from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
+from ast_ray.store import mirror, remote
+from tests.object_store import CREDENTIALS, ObjectStore, running
 from tests.tiny import tiny_config
 
 MakeNetwork = Callable[..., Network]
@@ -132,3 +134,26 @@ def tiny(root: Path) -> Callable[..., Config]:
         return tiny_config(root, {name.replace("__", "."): value for name, value in overrides.items()})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[ObjectStore]:
+    """One S3 server for all tests that need one."""
+    pytest.importorskip("moto", reason="needs moto's S3 server")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        with running() as store:
+            yield store
+
+
+@pytest.fixture
+def object_store(object_server: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """The server without faults; mirrors in a fresh folder, short pauses between attempts."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AST_RAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "PATIENCE", remote.Patience(attempts=6, first=0.01, longest=0.05))
+    mirror._checked.clear()
+    yield object_server
+    object_server.faults()

@@ -86,6 +86,7 @@ _TITLES = {
     "full": "full data",
     "herding": "herding real images",
     "k-centre": "k-centre real images",
+    "forgetting": "most forgotten real images",
 }
 _PEAK = "peak*"
 # Key of a result row, column title, factor.

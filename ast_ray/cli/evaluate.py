@@ -16,6 +16,7 @@ from ast_ray.cli.options import build_config, given_settings, setting_options, u
 from ast_ray.cli.session import check_device, open_executor, resume_command
 from ast_ray.config import Config, apply_overrides, check, from_dict
 from ast_ray.errors import ConfigError
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 
 
@@ -27,9 +28,10 @@ from ast_ray.store.atomic import write_json
 def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: Any) -> None:
     """Evaluate sets: files, exports, run directories with all their sets, or real images by name.
 
-    Names of real images: random, representative, herding, k-centre (as many as the first set has), full. The settings
-    are those the first set was distilled with, unless --preset or --config say otherwise. On which networks and how:
-    --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it stopped.
+    Names of real images: random, representative, herding, k-centre, forgetting (as many as the first set has), full.
+    The settings are those the first set was distilled with, unless --preset or --config say otherwise. On which
+    networks and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
+    stopped.
     """
     from ast_ray.stages.evaluate_sets import set_jobs, set_paths, split_names, train_embedding
     from ast_ray.stages.pipeline import evaluate_sets
@@ -45,20 +47,20 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         first = next(iter(paths.values()), None)
         config = _config(first, options)
         check_device(config)
-        directory = EvaluationDirectory((Path(out) if out else _beside(first, config)).expanduser().resolve())
+        directory = EvaluationDirectory((mirror.view(out) if out else _beside(first, config)).expanduser().resolve())
         jobs = set_jobs(config, paths, directory.path, real)
         with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
             train_embedding(jobs, executor)
             table = evaluate_sets(jobs, executor, display)
         write_json(directory.results, {"rows": table})
         if as_json:
-            click.echo(json.dumps({"rows": table, "folder": str(directory.path)}))
+            click.echo(json.dumps({"rows": table, "folder": mirror.shown(directory.path)}))
             return
         console = Console()
         console.print(results_table(table))
         if scores := scores_table(table):
             console.print(scores)
-        click.echo(f"rows: {directory.rows}")
+        click.echo(f"rows: {mirror.shown(directory.rows)}")
 
 
 def _beside(path: Path | None, config: Config) -> Path:

@@ -12,6 +12,7 @@ from rich.console import Console
 from ast_ray.cli.errors import reported
 from ast_ray.cli.options import build_config, setting_options
 from ast_ray.errors import ConfigError, Problem
+from ast_ray.store import mirror
 
 
 @click.command()
@@ -38,7 +39,7 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
         names = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",") if name.strip()]
         if not names:
             raise ConfigError([Problem("format", formats, f"name at least one of {', '.join(FORMATS)}")])
-        written = export_sets(set_paths(sets), names, Path(out).expanduser().resolve() if out else None)
+        written = export_sets(set_paths(sets), names, mirror.view(out).expanduser().resolve() if out else None)
         if as_json:
             click.echo(json.dumps({"written": written}))
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,18 +10,19 @@ from rich.console import Console
 
 from ast_ray.cli.display import results_table
 from ast_ray.cli.errors import reported
+from ast_ray.store import mirror
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
-def info(run: Path, as_json: bool) -> None:
+def info(run: str, as_json: bool) -> None:
     """Say what a run directory holds: settings, experts, distilled sets, results, and what is still to do."""
     from ast_ray.stages.inspect_run import describe_run
 
     console = Console()
     with reported(Console(stderr=True), as_json=as_json, resume=str):
-        found = describe_run(run)
+        found = describe_run(mirror.view(run))
         if as_json:
             click.echo(json.dumps(found))
             return

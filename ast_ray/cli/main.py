@@ -15,6 +15,7 @@ from ast_ray.cli.info import info
 from ast_ray.cli.presets import presets
 from ast_ray.cli.report import report
 from ast_ray.cli.run import distill, experts, run
+from ast_ray.cli.submit import submit
 from ast_ray.cli.tensorboard import tensorboard
 from ast_ray.cli.tune import tune
 
@@ -50,6 +51,7 @@ for command in (
     distill,
     evaluate,
     tune,
+    submit,
     report,
     tensorboard,
     export,

@@ -84,7 +84,7 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
         if config_file:
             base = load_yaml(config_file, base)
     except ConfigError as error:
-        raise ConfigError([*problems, *error.problems, *_unusable(given)]) from None
+        raise ConfigError([*problems, *error.problems, *unusable(given)]) from None
     try:
         config = check(apply_overrides(base, given))
     except ConfigError as error:
@@ -117,7 +117,7 @@ def _chosen(dataset: str, given: dict[str, Any]) -> Config:
     from ast_ray.stages.inspect_data import choose_config
 
     named = DATASETS[dataset].data if dataset else DataConfig()
-    if _unusable(given):
+    if unusable(given):
         return replace(Config(), data=named)
     wanted = {name: value for name, value in given.items() if name.startswith("data.") or name == "distill.ipc"}
     asked = apply_overrides(replace(Config(), data=named), wanted)
@@ -125,9 +125,10 @@ def _chosen(dataset: str, given: dict[str, Any]) -> Config:
     return replace(base, distill=replace(base.distill, ipc=asked.distill.ipc))
 
 
-def unknown_options(words: Sequence[str]) -> list[Problem]:
+def unknown_options(words: Sequence[str], context: click.Context | None = None) -> list[Problem]:
     """A problem for each word of the command line that is no option, with the nearest one."""
-    flags = sorted({flag for item in click.get_current_context().command.params for flag in item.opts})
+    context = context or click.get_current_context()
+    flags = sorted({flag for item in context.command.params for flag in item.opts})
     problems, expects_value = [], False
     for word in words:
         name, equals, value = word.partition("=")
@@ -142,7 +143,8 @@ def unknown_options(words: Sequence[str]) -> list[Problem]:
     return problems
 
 
-def _unusable(given: dict[str, Any]) -> list[Problem]:
+def unusable(given: dict[str, Any]) -> list[Problem]:
+    """A problem for each setting whose value cannot be."""
     try:
         apply_overrides(Config(), given)
     except ConfigError as error:

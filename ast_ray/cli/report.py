@@ -13,35 +13,35 @@ from ast_ray.cli.errors import reported
 from ast_ray.errors import AstRayError
 from ast_ray.report.page import render
 from ast_ray.report.reading import RunRecord, read_run
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_text
 from ast_ray.telemetry.run_directory import RunDirectory
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="the page; default: report.html in the RUN"
-)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--out", metavar="FILE", help="the page; default: report.html in the RUN")
 @click.option(
     "--features/--no-features", default=True, show_default=True, help="compute the chart of features (Fig. 10)"
 )
 @click.option("--json", "as_json", is_flag=True, help="where the page is, as JSON on stdout, nothing else there")
-def report(runs: tuple[Path, ...], out: Path | None, features: bool, as_json: bool) -> None:
+def report(runs: tuple[str, ...], out: str | None, features: bool, as_json: bool) -> None:
     """Write one HTML page that shows the images, curves, experts and tables of finished or unfinished runs.
 
     The page needs no network and no other file. With several runs it starts with a table that sets them side by side
     and goes to report.html in the current folder.
     """
     with reported(Console(stderr=True), as_json=as_json, resume=str):
-        records, notes = _records(runs, features=features)
-        target = out or (RunDirectory(runs[0]).report if len(runs) == 1 else Path("report.html"))
+        places = [mirror.view(run) for run in runs]
+        target = mirror.view(out) if out else RunDirectory(places[0]).report if len(runs) == 1 else Path("report.html")
+        records, notes = _records(places, features=features)
         page = render(records, notes=notes)
         write_text(target, page)
         size = len(page.encode())
         if as_json:
-            click.echo(json.dumps({"report": str(target.resolve()), "bytes": size}))
+            click.echo(json.dumps({"report": mirror.shown(target.resolve()), "bytes": size}))
         else:
-            click.echo(f"report: {target} ({size / 2**20:.1f} MiB)")
+            click.echo(f"report: {mirror.shown(target)} ({size / 2**20:.1f} MiB)")
 
 
 def _records(runs: Sequence[Path], *, features: bool) -> tuple[list[RunRecord], dict[str, list[str]]]:

@@ -15,7 +15,9 @@ from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, setting_options
 from ast_ray.cli.session import Session, open_session, resume_command
+from ast_ray.config.location import is_address
 from ast_ray.errors import ConfigError, Problem
+from ast_ray.store import mirror
 
 
 def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,7 +26,9 @@ def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
     function = click.option("--json", "as_json", is_flag=True, help="results as JSON on stdout, nothing else there")(
         function
     )
-    return click.option("--out", metavar="DIR", help="run directory; default: runs/<preset>")(function)
+    return click.option(
+        "--out", metavar="DIR", help="run directory, or its s3:// or gs:// address; default: runs/<preset>"
+    )(function)
 
 
 def _work(
@@ -42,7 +46,7 @@ def _work(
             reason = "one folder of experts serves one method; name it with --methods"
             raise ConfigError([Problem("run.methods", ",".join(config.run.methods), reason)])
         with open_session(config, out, messages, quiet=as_json, buffer=buffer) as session:
-            results = {**work(session), "run": str(session.plan.directory.path)}
+            results = {**work(session), "run": mirror.shown(session.plan.directory.path)}
         if as_json:
             click.echo(json.dumps(results))
         else:
@@ -69,7 +73,7 @@ def experts(**options: Any) -> None:
         trained = train_experts(plan, plan.config.run.methods, session.executor)
         return {
             "experts": {
-                method: {**mean_expert(rows), "folder": str(plan.buffer(method).folder)}
+                method: {**mean_expert(rows), "folder": mirror.shown(plan.buffer(method).folder)}
                 for method, rows in trained.items()
             }
         }
@@ -96,9 +100,10 @@ def distill(buffer: str | None, **options: Any) -> None:
 def _show_results(console: Console, results: dict[str, Any]) -> None:
     console.print(results_table(results["rows"]))
     _show_experts(console, results)
+    images = [] if is_address(results["run"]) else [f"images: {results['run']}/distill/<method>/synthetic.png"]
     for line in (
         f"run directory: {results['run']}",
-        f"images: {results['run']}/distill/<method>/synthetic.png",
+        *images,
         f"page: ast-ray report {results['run']}",
         f"curves: ast-ray tensorboard {results['run']}",
     ):

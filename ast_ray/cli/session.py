@@ -17,6 +17,7 @@ from ast_ray.stages.context import images_to_decode, prepare_images, real_data, 
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.run_setup import check_run, record_run
+from ast_ray.store import mirror
 from ast_ray.telemetry.progress import Update
 from ast_ray.telemetry.run_directory import RunDirectory
 
@@ -52,7 +53,11 @@ def open_session(
 
     check_device(config)
     device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
-    directory = RunDirectory((Path(out) if out else default_out(config)).expanduser().resolve())
+    directory = RunDirectory(open_place(out or default_out(config), "out"))
+    if config.compute.store:
+        open_place(config.compute.store, "compute.store")
+    experts = open_place(buffer, "experts") if buffer else None
+    mirror.pull(directory.path, without=("experts", "tensorboard"))
     with ExitStack() as stack:
         display = stack.enter_context(Display(console, quiet=quiet))
         executor = None
@@ -60,11 +65,22 @@ def open_session(
             executor = stack.enter_context(open_executor(config, display))
         decode(config, display, on_ray=executor is not None)
         data = real_data(config.data, device)
-        plan = Plan(config, data, directory, Path(buffer).expanduser().resolve() if buffer else None)
+        plan = Plan(config, data, directory, experts)
         check_run(plan)
         executor = executor or stack.enter_context(open_executor(config, display))
         record_run(plan, command_line())
         yield Session(plan, executor, display)
+
+
+def open_place(text: str | Path, setting: str) -> Path:
+    """The folder to work in for a folder or an address, which has to be there and take what is written.
+
+    Raises:
+        ConfigError: an address that cannot be, or no such bucket; ResourceError: no answer, no permission.
+    """
+    path = mirror.place(text, setting)
+    mirror.check(path, setting, writing=True)
+    return path
 
 
 def decode(config: Config, display: Display, *, on_ray: bool) -> None:

@@ -10,23 +10,29 @@ from rich.console import Console
 
 from ast_ray.cli.errors import reported
 from ast_ray.errors import ResourceError, StoreError
+from ast_ray.store import mirror
 from ast_ray.telemetry.run_directory import RunDirectory
 
 _LOOPBACK = "127.0.0.1"
+_REFRESH = 30.0  # seconds between looks for new events, where the run is an address
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--port", default=6006, show_default=True, type=click.IntRange(0, 65535), help="port; 0 = any free one")
-def tensorboard(run: Path, port: int) -> None:
+def tensorboard(run: str, port: int) -> None:
     """Start TensorBoard on a run directory, or on a folder of several; it answers on this machine only.
 
     The first screen to look at is CUSTOM SCALARS: it is laid out to tell the story. Ctrl-C stops it.
     """
     with reported(Console(stderr=True), as_json=False, resume=lambda: f"ast-ray tensorboard {run}"):
-        address = _start(_events(run), port)
+        place = mirror.view(run)
+        mirror.pull(RunDirectory(place).tensorboard)
+        address = _start(_events(place), port)
         click.echo(f"TensorBoard: {address}#custom_scalars  (Ctrl-C stops it)")
-        threading.Event().wait()
+        forever = threading.Event()
+        while not forever.wait(_REFRESH):
+            mirror.pull(RunDirectory(place).tensorboard)
 
 
 def _events(run: Path) -> Path:
@@ -36,7 +42,7 @@ def _events(run: Path) -> Path:
         return inside
     if any(run.glob("*/tensorboard")):
         return run
-    raise StoreError(f"{run}: no TensorBoard events here (expected a run directory, or a folder of them)")
+    raise StoreError(f"{mirror.shown(run)}: no TensorBoard events here (expected a run directory, or a folder of them)")
 
 
 def _start(folder: Path, port: int) -> str:

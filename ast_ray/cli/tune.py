@@ -16,6 +16,7 @@ from ast_ray.cli.options import build_config, given_settings, setting_options, u
 from ast_ray.cli.search_display import final_table, short_settings
 from ast_ray.cli.session import command_line
 from ast_ray.config import Config, apply_overrides, check
+from ast_ray.config.location import is_address, redacted
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.telemetry.search_directory import SearchDirectory
 
@@ -76,6 +77,8 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
     base = build_config(name, file, words)
     space = load_space(str(given.get("tune.space", base.tune.space)))
     config = check(absolute(apply_overrides(_with_settings(base, space), given)))
+    if out and is_address(out):
+        raise ConfigError([Problem("out", redacted(out), "a search needs a folder, here or on a shared mount")])
     folder = Path(out) if out else Path("runs") / f"tune-{config.preset or 'custom'}-{space.name}"
     return config, space, SearchDirectory(folder.expanduser().resolve())
 

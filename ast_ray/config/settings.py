@@ -107,6 +107,9 @@ class ExpertConfig:
         "sample", "norm over the whole image (Eq. 19), or over the channels of each pixel (authors' code)"
     )
     augmentation: str = setting(DSA_ALL, "DSA operations of the cross-entropy batch, joined by _; none = off")
+    storage: Literal["float32", "bf16"] = setting(
+        "float32", "weights on disk: float32 = exact; bf16 = epoch 0 exact, then rounded differences, half the space"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +205,12 @@ class ComputeConfig:
     )
     threads: int = setting(1, "torch threads per task (part of what makes bits reproducible)", low=1)
     max_attempts: int = setting(3, "attempts per task when its worker is lost", low=1)
-    store: str = setting("", "folder of experts shared by several runs; empty = inside the run directory")
+    checkpoint_seconds: float = setting(
+        5.0, "seconds between two savings of an unfinished expert's epochs; 0 = after every epoch", low=0
+    )
+    store: str = setting(
+        "", "folder, s3:// or gs:// address of experts shared by several runs; empty = inside the run directory"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,9 +225,9 @@ class RunConfig:
     methods: tuple[Literal["ast", "mtt"], ...] = setting(
         ("ast", "mtt"), "distillation methods; ast = the settings given"
     )
-    baselines: tuple[Literal["random", "representative", "herding", "k-centre", "full"], ...] = setting(
+    baselines: tuple[Literal["random", "representative", "herding", "k-centre", "forgetting", "full"], ...] = setting(
         ("random", "representative", "full"),
-        "real images of the same number (random, representative, herding, k-centre) and the full set",
+        "real images of the same number (random, representative, herding, k-centre, forgetting), the full set",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ast_ray.config.architectures import NORMS, architecture
+from ast_ray.config.location import is_address, parse_address, redacted
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
 from ast_ray.errors import ConfigError, Problem, nearest
@@ -109,6 +110,13 @@ def _compute(config: Config) -> list[Problem]:
         problems.append(Problem("compute.gpus_per_task", compute.gpus_per_task, "device is cpu; use 0"))
     if compute.backend == "serial" and compute.address:
         problems.append(Problem("compute.address", compute.address, "a serial run joins no cluster; use backend = ray"))
+    if is_address(compute.store):
+        try:
+            parse_address(compute.store, "compute.store")
+        except ConfigError as error:
+            problems += error.problems
+    if is_address(config.data.root):
+        problems.append(Problem("data.root", redacted(config.data.root), "a folder of this machine, not an address"))
     if not config.run.methods and not config.run.baselines:
         problems.append(Problem("run.methods", (), "nothing to do: name a method or a baseline"))
     return problems

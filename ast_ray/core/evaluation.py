@@ -87,7 +87,7 @@ def train_network(
     """
     network.train()
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
     )
     names, size = operations(recipe.augmentation), (images.shape[2], images.shape[3])
     loss = torch.zeros(())

@@ -20,19 +20,38 @@ from ast_ray.errors import DivergenceError
 
 
 @dataclass(frozen=True)
-class EpochRecord:
-    """The expert at the end of an epoch; epoch 0 is the initialisation."""
+class ExpertState:
+    """Where an expert's training can go on: theta and velocity v, each [P], at the end of ``epoch``."""
 
     epoch: int
     theta: Tensor
+    velocity: Tensor
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """The expert at the end of an epoch, with its velocity [P]; epoch 0 is the initialisation."""
+
+    epoch: int
+    theta: Tensor
+    velocity: Tensor
     train_loss: float
     penalty: float
 
 
 def train_expert(
-    network: Network, images: Images, labels: Tensor, config: ExpertConfig, *, seed: int, expert_id: int
+    network: Network,
+    images: Images,
+    labels: Tensor,
+    config: ExpertConfig,
+    *,
+    seed: int,
+    expert_id: int,
+    start: ExpertState | None = None,
 ) -> Iterator[EpochRecord]:
     """Train one expert from the network's present weights and yield theta [P] at epochs 0..E.
+
+    With ``start`` it goes on from there and yields the epochs after it, bit for bit those of an uninterrupted run.
 
     SGD with momentum as the paper writes it: v <- gamma*v + eta*g; theta <- theta - v. Every epoch draws from its own
     stream (seed, "expert", id, epoch). The cross-entropy sees the augmented batch, the penalty the un-augmented one.
@@ -40,14 +59,18 @@ def train_expert(
     Args:
         network: initialised; its parameters are read, never written.
         images: [n, C, H, W] on the device; labels: int64 [n].
+        start: a state of this very expert, on the device; None = from the beginning.
 
     Raises:
         DivergenceError: a loss or weight stopped being finite; names the epoch and what to lower.
     """
     spec, theta = FlatSpec.of(network), flatten(network)
-    velocity = torch.zeros_like(theta)
-    yield EpochRecord(0, theta.clone(), float("nan"), float("nan"))
-    for epoch in range(config.epochs):
+    velocity, begin = torch.zeros_like(theta), 0
+    if start is None:
+        yield EpochRecord(0, theta.clone(), velocity.clone(), float("nan"), float("nan"))
+    else:
+        theta, velocity, begin = start.theta.clone(), start.velocity.clone(), start.epoch
+    for epoch in range(begin, config.epochs):
         decayed = config.lr_decay_epoch and epoch >= config.lr_decay_epoch
         lr = config.lr * (config.lr_decay_factor if decayed else 1.0)
         coefficient = clipped_loss_coefficient(epoch, config)
@@ -66,7 +89,8 @@ def train_expert(
             penalties.append(penalty.detach())
         train_loss = float(torch.stack(losses).mean())
         _require_finite(train_loss, theta, expert_id, epoch + 1)
-        yield EpochRecord(epoch + 1, theta.clone(), train_loss, float(torch.stack(penalties).mean()))
+        mean_penalty = float(torch.stack(penalties).mean())
+        yield EpochRecord(epoch + 1, theta.clone(), velocity.clone(), train_loss, mean_penalty)
 
 
 def _losses(

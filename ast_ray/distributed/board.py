@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ast_ray.telemetry.progress import ProgressSink, Update
 
@@ -35,8 +38,9 @@ class Board:
 
 
 def open_board() -> Any:
-    """Start a board actor; it takes no CPU."""
-    return ray.remote(num_cpus=0)(Board).remote()
+    """Start a board actor beside the driver, so that it is lost with no other machine; it takes no CPU."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_restarts=-1)(Board).options(scheduling_strategy=here).remote()
 
 
 class BoardSink:
@@ -54,13 +58,20 @@ class BoardSink:
             self._board.post.remote(update)
 
     def say(self, message: str) -> None:
-        """Post a message and wait until it is kept: the job may end, and its worker with it, right after."""
-        ray.get(self._board.say.remote(message))
+        """Post a message and wait until it is kept: the job may end, and its worker with it, right after.
+
+        A message that meets the board being restarted is lost; the job is not.
+        """
+        with suppress(RayActorError):
+            ray.get(self._board.say.remote(message))
 
 
 def forward(board: Any, sink: ProgressSink) -> None:
     """Move what the board holds to the driver's sink."""
-    updates, messages = ray.get(board.take.remote())
+    try:
+        updates, messages = ray.get(board.take.remote())
+    except RayActorError:  # being restarted: there is another look soon
+        return
     for update in updates:
         sink.update(update)
     for message in messages:

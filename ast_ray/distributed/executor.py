@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import (
-    LocalRayletDiedError,
-    NodeDiedError,
-    OutOfMemoryError,
-    RayActorError,
-    RayTaskError,
-    WorkerCrashedError,
-)
+from ray.exceptions import RayTaskError
 
 from ast_ray.distributed.board import BoardSink, forward, open_board
+from ast_ray.distributed.losses import LOST, Losses, for_memory, reason
 from ast_ray.distributed.session import Capacity
 from ast_ray.distributed.slots import ActorSlot, Slot, TaskSlot
 from ast_ray.errors import AstRayError, TaskError
@@ -25,7 +20,7 @@ from ast_ray.telemetry.progress import ProgressSink
 
 J = TypeVar("J", bound=Job)
 R = TypeVar("R")
-_LOST = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError)
+_LOOK = 0.25  # seconds between two looks at the board
 
 
 class RayExecutor:
@@ -37,14 +32,14 @@ class RayExecutor:
     def run(
         self, function: Callable[[J, ProgressSink], R], jobs: Sequence[J], *, long_lived: bool = True
     ) -> Iterator[R]:
-        """See `stages.executor.Executor.run`; a lost worker's job is started again up to ``max_attempts`` times."""
+        """See `stages.executor.Executor.run`; a lost worker's job is started again (see `losses.Losses`)."""
         if not jobs:
             return
         board = open_board()
         kind = ActorSlot if long_lived else TaskSlot
         slots: list[Slot] = [kind(self._capacity) for _ in range(min(self._capacity.slots, len(jobs)))]
         try:
-            yield from _Round(function, jobs, slots, BoardSink(board), self._max_attempts, self._sink).results(board)
+            yield from _Round(function, jobs, slots, board, self._max_attempts, self._sink).results()
         finally:
             for slot in slots:
                 slot.close()
@@ -59,52 +54,71 @@ class _Round:
         function: Callable[..., Any],
         jobs: Sequence[Any],
         slots: Sequence[Slot],
-        board_sink: BoardSink,
+        board: Any,
         max_attempts: int,
         sink: ProgressSink,
     ) -> None:
-        self._function, self._board_sink, self._max_attempts, self._sink = function, board_sink, max_attempts, sink
+        self._function, self._board, self._sink = function, board, sink
+        self._board_sink, self._looked = BoardSink(board), time.monotonic()
         self._waiting, self._total = deque(jobs), len(jobs)
         self._idle: list[Slot] = list(slots)
         self._running: dict[ray.ObjectRef[Any], tuple[Slot, Any]] = {}
-        self._attempts: Counter[str] = Counter()
+        self._losses = Losses(max_attempts)
         self._failures: list[tuple[str, Exception]] = []
 
-    def results(self, board: Any) -> Iterator[Any]:
+    def results(self) -> Iterator[Any]:
         """Yield results as jobs finish; raise the failures at the end."""
         while self._waiting or self._running:
-            while self._idle and self._waiting:
-                self._start(self._idle.pop(), self._waiting.popleft())
-            done, _ = ray.wait(list(self._running), num_returns=1, timeout=0.25)
-            forward(board, self._sink)
-            for reference in done:
-                slot, job = self._running.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except _LOST as error:
-                    slot.renew()
-                    self._lost(job, error)
-                except RayTaskError as error:
-                    self._failed(job, error)
-                else:
-                    yield result
-                self._idle.append(slot)
-        forward(board, self._sink)
+            self._start_what_fits()
+            for reference in self._finished():
+                yield from self._take(reference)
+            if time.monotonic() - self._looked > _LOOK:
+                self._forward()
+        self._forward()
         raise_failures(self._failures, self._total)
 
-    def _start(self, slot: Slot, job: Any) -> None:
-        self._attempts[job.key] += 1
-        self._running[slot.start(self._function, job, self._board_sink)] = (slot, job)
+    def _start_what_fits(self) -> None:
+        while self._idle and self._waiting:
+            slot, job = self._idle.pop(), self._waiting.popleft()
+            self._running[slot.start(self._function, job, self._board_sink)] = (slot, job)
+        for slot in self._idle:  # nothing left for them: a job whose machine was lost may be waiting for their place
+            slot.close()
 
-    def _lost(self, job: Any, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        if self._attempts[job.key] < self._max_attempts:
-            self._sink.say(f"{job.key}: its worker was lost ({reason}); starting it again")
-            self._waiting.append(job)
+    def _finished(self) -> list[ray.ObjectRef[Any]]:
+        """What has finished, waited for a moment; all of it at once, since each look costs as much as is in flight."""
+        running = list(self._running)
+        done, rest = ray.wait(running, num_returns=1, timeout=_LOOK)
+        if done and rest:
+            done += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        return done
+
+    def _take(self, reference: ray.ObjectRef[Any]) -> Iterator[Any]:
+        slot, job = self._running.pop(reference)
+        try:
+            result = ray.get(reference)
+        except LOST as error:
+            self._lost(slot, job, error)
+        except RayTaskError as error:
+            cause = error.cause
+            self._failures.append((job.key, cause if isinstance(cause, AstRayError) else error))
+            self._idle.append(slot)
+        else:
+            self._idle.append(slot)
+            yield result
+
+    def _lost(self, slot: Slot, job: Any, error: Exception) -> None:
+        """Queue the job again, or give it up; without memory for all at once, go on with one slot fewer."""
+        slot.renew()
+        fewer = for_memory(error) and bool(self._idle or self._running)
+        if not fewer:
+            self._idle.append(slot)
+        if not self._losses.again(job.key, error):
+            self._failures.append((job.key, TaskError(self._losses.verdict(job.key, error))))
             return
-        text = f"{job.key}: its worker was lost {self._max_attempts} times, the last time by {reason}"
-        self._failures.append((job.key, TaskError(text)))
+        rest = ", one fewer at once" if fewer else ""
+        self._sink.say(f"{job.key}: its worker was lost ({reason(error)}); starting it again{rest}")
+        self._waiting.append(job)
 
-    def _failed(self, job: Any, error: RayTaskError) -> None:
-        cause = error.cause
-        self._failures.append((job.key, cause if isinstance(cause, AstRayError) else error))
+    def _forward(self) -> None:
+        forward(self._board, self._sink)
+        self._looked = time.monotonic()

@@ -20,7 +20,7 @@ class Slot(Protocol):
         """Replace what was lost."""
 
     def close(self) -> None:
-        """Give the resources back."""
+        """Give the resources back; the slot can be used again."""
 
 
 class Worker:
@@ -36,25 +36,28 @@ _RemoteWorker: Any = ray.remote(max_restarts=0, max_task_retries=0)(Worker)
 
 
 class ActorSlot:
-    """A long-lived worker process, replaced when it dies."""
+    """A long-lived worker process, made when a job needs one."""
 
     def __init__(self, capacity: Capacity) -> None:
         self._options = {"num_cpus": capacity.cpus, "num_gpus": capacity.gpus}
-        self._worker = _RemoteWorker.options(**self._options).remote()
+        self._worker: Any = None
 
     def start(self, function: Callable[..., Any], job: Any, sink: Any) -> ray.ObjectRef[Any]:
         """See `Slot.start`."""
+        if self._worker is None:
+            self._worker = _RemoteWorker.options(**self._options).remote()
         reference: ray.ObjectRef[Any] = self._worker.run.remote(function, job, sink)
         return reference
 
     def renew(self) -> None:
-        """Start a fresh worker."""
-        ray.kill(self._worker)
-        self._worker = _RemoteWorker.options(**self._options).remote()
+        """The next job gets a fresh worker."""
+        self.close()
 
     def close(self) -> None:
         """End the worker."""
-        ray.kill(self._worker)
+        if self._worker is not None:
+            ray.kill(self._worker)
+            self._worker = None
 
 
 @ray.remote(max_retries=0)

@@ -12,6 +12,7 @@ from ast_ray.config import Config, expert_identity, fingerprint, load_yaml
 from ast_ray.config.loading import flatten
 from ast_ray.config.presets import method_config
 from ast_ray.errors import StoreError
+from ast_ray.store import mirror
 from ast_ray.store.trajectory import read_metrics as read_expert
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
@@ -23,6 +24,7 @@ TITLES = {
     "representative": "representative real images",
     "herding": "herding real images",
     "k-centre": "k-centre real images",
+    "forgetting": "most forgotten real images",
     "full": "full data",
 }
 
@@ -81,14 +83,15 @@ class RunRecord:
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read what a run directory holds.
+    """Read what a run directory holds; one that stands for an address is brought here first, but for its experts.
 
     Raises:
         StoreError: not a run directory, or a damaged file in it, by name.
     """
     directory = RunDirectory(path)
+    mirror.pull(path, without=("experts", "tensorboard"))
     if not directory.config.exists():
-        raise StoreError(f"{path}: not a run directory (no {directory.config.name} in it)")
+        raise StoreError(f"{mirror.shown(path)}: not a run directory (no {directory.config.name} in it)")
     config = load_yaml(directory.config)
     manifest = _json(directory.manifest) or {}
     return RunRecord(
@@ -152,17 +155,19 @@ def _snapshots(place: MethodDirectory) -> dict[int, Path]:
 def _experts(directory: RunDirectory, settings: Config, data_id: str) -> list[dict[str, list[float]]]:
     """Curves of the experts a method was matched to."""
     identity = expert_identity(settings, data_id)
-    store = Path(settings.compute.store).expanduser() if settings.compute.store else directory.experts
+    store = mirror.view(settings.compute.store).expanduser() if settings.compute.store else directory.experts
     folder = store / fingerprint(identity)
-    if not folder.is_dir():
-        folder = _of_another_version(store, identity) or folder
-    return [read_expert(file) for file in sorted(folder.glob("expert-*.parquet"))]
+    files = mirror.listed(folder, "expert-*.parquet")
+    if not files and (other := _of_another_version(store, identity)):
+        files = mirror.listed(other, "expert-*.parquet")
+    return [read_expert(file) for file in files]
 
 
 def _of_another_version(store: Path, identity: Mapping[str, Any]) -> Path | None:
     """The one buffer whose settings agree wherever both have them: settings newer than a run hide no experts."""
     wanted, agreeing = flatten(identity), []
-    for file in sorted(store.glob("*/buffer.json")):
+    for file in mirror.listed(store, "*/buffer.json"):
+        mirror.fetch(file)
         found = flatten((_json(file) or {}).get("identity", {}))
         if found and all(wanted[name] == found[name] for name in wanted.keys() & found.keys()):
             agreeing.append(file.parent)

@@ -26,6 +26,7 @@ from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.stages.validation import validation_accuracies
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -297,6 +298,8 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
         metrics.append(row)
     run.warn_if_stuck()
     if validated or number % settings.checkpoint_every == 0:
+        metrics.publish()  # before the checkpoint: on resume, rows beyond it are dropped, missing ones stay missing
+        board.publish()
         run.checkpoint()
     note = f"loss {report.relative_loss:.3f}, alpha {report.student_lr:.4f}"
     if run.best is not None:
@@ -307,6 +310,7 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
 
 def finished(job: DistillJob) -> bool:
     """Whether this very distillation has published its outcome."""
+    mirror.fetch(job.directory.outcome)
     try:
         outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

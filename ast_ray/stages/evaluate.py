@@ -22,6 +22,7 @@ from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
 from ast_ray.stages.evaluate_data import Training, lr_source, training_set
 from ast_ray.stages.validation import train_and_peek, train_and_score
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.telemetry.progress import ProgressSink
@@ -35,10 +36,10 @@ COLLAPSED = 0.02  # nats from the loss of an even guess
 class EvaluationJob:
     """One network on one set.
 
-    ``set_name`` is the row's name; ``source`` is ``random``, ``representative``, ``herding``, ``k-centre``, ``full`` or
-    a path of a synthetic set. ``token`` names everything else that decides the result; a row with another token is
-    stale and run again. ``architecture`` is a network's name, empty for the settings' own; ``role`` names the random
-    streams, so that a set keeps its networks under another name.
+    ``set_name`` is the row's name; ``source`` is ``random``, ``representative``, ``herding``, ``k-centre``,
+    ``forgetting``, ``full`` or a path of a synthetic set. ``token`` names everything else that decides the result; a
+    row with another token is stale and run again. ``architecture`` is a network's name, empty for the settings' own;
+    ``role`` names the random streams, so that a set keeps its networks under another name.
     """
 
     set_name: str
@@ -104,6 +105,7 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
     Raises:
         DivergenceError: training diverged; names set and network.
     """
+    mirror.fetch(Path(job.row))
     done = finished_row(job)
     if done is not None:
         return done

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 from ast_ray.config.settings import Config, NetworkConfig
-from ast_ray.core.coresets import CORESETS, coreset_rows
+from ast_ray.core.coresets import CORESETS, answered_correctly, coreset_rows, forgetting_events, forgotten_rows
 from ast_ray.core.evaluation import Recipe
 from ast_ray.core.flat_params import FlatSpec, load
 from ast_ray.core.images import Images
@@ -18,8 +20,8 @@ from ast_ray.errors import DataError
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.export import load_set
 
-REAL_SETS = ("random", "representative", "herding", "k-centre", "full")
-NEEDS_EXPERT = ("representative", *CORESETS)
+REAL_SETS = ("random", "representative", "herding", "k-centre", "forgetting", "full")
+NEEDS_EXPERT = ("representative", *CORESETS, "forgetting")
 
 
 # Images [S, C, H, W], labels int64 [S], and how to train on them.
@@ -83,6 +85,8 @@ def _real_rows(source: str, index: int, config: Config, data: RealData, buffer: 
         return initial_rows(
             "random-real", images, labels, classes, ipc, seed=stream_seed(config.seed, "baseline", index)
         )
+    if source == "forgetting":
+        return forgotten_rows(forgetting_events(_answers(config, data, buffer)), labels, classes, ipc)
     network = embedding(config, data, buffer)
     if source == "representative":
         clusters = config.distill.init_clusters
@@ -92,11 +96,21 @@ def _real_rows(source: str, index: int, config: Config, data: RealData, buffer: 
     return coreset_rows(source, images, labels, classes, ipc, network)
 
 
+def _answers(config: Config, data: RealData, buffer: Buffer) -> Iterator[Tensor]:
+    """What expert 0 answered correctly after each of its epochs."""
+    for epoch in range(1, config.expert.epochs + 1):
+        yield answered_correctly(_expert(config, data, buffer, epoch), data.train_images, data.train_labels)
+
+
 def embedding(config: Config, data: RealData, buffer: Buffer) -> Network:
     """The network that real images are looked at through: expert 0 after its last epoch."""
+    return _expert(config, data, buffer, config.expert.epochs)
+
+
+def _expert(config: Config, data: RealData, buffer: Buffer, epoch: int) -> Network:
     generator = stream(config.seed, "distill", "layout")
     network = build(config.network, data.image_shape, data.classes, generator).to(data.train_images.device)
-    (theta,) = buffer.segment(0, config.expert.epochs, 0)
+    (theta,) = buffer.segment(0, epoch, 0)
     load(network, FlatSpec.of(network), theta.to(data.train_images.device))
     return network
 

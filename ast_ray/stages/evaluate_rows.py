@@ -23,6 +23,7 @@ from ast_ray.core.networks import build
 from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.stages.evaluate import PROTOCOL, network_config, row_settings
+from ast_ray.stages.evaluate_data import NEEDS_EXPERT
 from ast_ray.store.atomic import atomic_path
 
 SCHEMA = pa.schema(
@@ -81,7 +82,7 @@ def cells(config: Config, source: str) -> list[tuple[str, str]]:
     protocols: list[str] = list(config.evaluate.protocols)
     if config.evaluate.scores:
         protocols = [PROTOCOL, *(name for name in protocols if name != PROTOCOL)]
-        if source not in ("representative", "herding", "k-centre") and "no-augmentation" not in protocols:
+        if source not in NEEDS_EXPERT and "no-augmentation" not in protocols:
             protocols.append("no-augmentation")
     if source == "full":
         protocols = [PROTOCOL]

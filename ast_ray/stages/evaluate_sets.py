@@ -23,6 +23,7 @@ from ast_ray.stages.evaluate_rows import cells, check_architectures, real_set_id
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.preflight import check_folder
+from ast_ray.store import mirror
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.export import load_set, set_file
 from ast_ray.telemetry.run_directory import EvaluationDirectory
@@ -42,9 +43,9 @@ def set_paths(named: Sequence[str]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for text in named:
-        path = Path(text).expanduser().resolve()
+        path = mirror.view(text).expanduser().resolve()
         file = set_file(path)
-        inside = [file] if file is not None else sorted((path / "distill").glob("*/synthetic.safetensors"))
+        inside = [file] if file is not None else mirror.listed(path / "distill", "*/synthetic.safetensors")
         if not inside:
             raise StoreError(
                 f"{text}: no synthetic set here (expected a set, an export, or a run directory; "
@@ -95,7 +96,7 @@ class Wanted:
         runs = [path.parents[2] / "experts" for path in self.paths.values() if len(path.parents) > 2]
         for experts in runs:
             buffer = Buffer(experts / name, identity, self.config.expert.count)
-            if buffer.path(0).exists():
+            if buffer.has(0):
                 return buffer
         return Buffer(self.folder / "experts" / name, identity, self.config.expert.count)
 
@@ -155,7 +156,7 @@ def _jobs(
 def train_embedding(jobs: Sequence[EvaluationJob], executor: Executor) -> None:
     """Train the expert that chosen real subsets are looked at through, unless it is there."""
     job = next((job for job in jobs if job.source in NEEDS_EXPERT), None)
-    if job is None or job.buffer.path(0).exists():
+    if job is None or job.buffer.has(0):
         return
     job.buffer.prepare()
     board = Path(job.buffer_folder).parent / "tensorboard"

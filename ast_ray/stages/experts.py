@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ast_ray.config.settings import Config
 from ast_ray.core.evaluation import score
-from ast_ray.core.expert import EpochRecord, train_expert
+from ast_ray.core.expert import EpochRecord, ExpertState, train_expert
 from ast_ray.core.flat_params import FlatSpec, load
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.expert_recording import Recording
 from ast_ray.store.buffer import Buffer
-from ast_ray.store.trajectory import TrajectoryWriter
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.tensorboard import log_expert
 
@@ -48,33 +46,48 @@ class ExpertJob:
 def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
     """Train the expert unless its file is there already; return the job's key.
 
-    The file appears only when it is complete. Streams derive from (seed, id, epoch), so a second attempt after a lost
-    worker writes the same bytes.
+    The file appears only when it is complete. Until then finished epochs are kept beside it, and a second attempt after
+    a lost worker goes on from them; streams derive from (seed, id, epoch), so it writes the same bytes.
+
+    Raises:
+        DivergenceError: see `train_expert`; ResourceError: the experts' folder is gone or cannot be written.
     """
     config, buffer = job.config, job.buffer
-    if buffer.path(job.expert_id).exists():
+    if buffer.has(job.expert_id):
         return job.key
     with torch_threads(config.compute.threads):
         data = real_data(config.data, resolve_device(config.compute))
         network = expert_network(config, data, job.expert_id)
         spec = FlatSpec.of(network)
-        records = train_expert(
-            network, data.train_images, data.train_labels, config.expert, seed=config.seed, expert_id=job.expert_id
-        )
         metadata = {"fingerprint": buffer.fingerprint, "expert_id": job.expert_id, "identity": dict(job.identity)}
-        curves: list[Mapping[str, float]] = []
-        previous: torch.Tensor | None = None
-        with TrajectoryWriter.create(buffer.path(job.expert_id), spec.numel, metadata) as writer:
-            for record in records:
-                move = float("nan") if previous is None else float((record.theta - previous).square().sum())
-                metrics = _metrics(record, move, network, spec, data)
-                writer.append(record.epoch, record.theta.cpu().numpy(), metrics)
-                curves.append({f"expert/{name}": value for name, value in metrics.items()})
-                previous = record.theta
-                note = f"accuracy {metrics['validation_accuracy']:.1%}"
+        seconds = config.compute.checkpoint_seconds
+        how = config.expert.storage
+        opened = Recording.open(buffer, job.expert_id, metadata, parameters=spec.numel, seconds=seconds, storage=how)
+        with opened as recording:
+            for record in _records(job, data, network, recording.start):
+                statistics = _statistics(record, recording.move(record.theta), network, spec, data)
+                recording.add(record, statistics, final=record.epoch == config.expert.epochs)
+                note = f"accuracy {statistics['validation_accuracy']:.1%}"
                 sink.update(Update(job.key, record.epoch, config.expert.epochs, note))
+        curves = [{f"expert/{name}": value for name, value in row.items()} for row in recording.statistics]
         log_expert(Path(job.tensorboard), curves)
     return job.key
+
+
+def _records(job: ExpertJob, data: RealData, network: Network, start: ExpertState | None) -> Iterator[EpochRecord]:
+    """The epochs that are still to be trained."""
+    if start is not None:
+        device = data.train_images.device
+        start = ExpertState(start.epoch, start.theta.to(device), start.velocity.to(device))
+    return train_expert(
+        network,
+        data.train_images,
+        data.train_labels,
+        job.config.expert,
+        seed=job.config.seed,
+        expert_id=job.expert_id,
+        start=start,
+    )
 
 
 def expert_network(config: Config, data: RealData, expert_id: int) -> Network:
@@ -83,7 +96,7 @@ def expert_network(config: Config, data: RealData, expert_id: int) -> Network:
     return build(config.network, data.image_shape, data.classes, generator).to(data.train_images.device)
 
 
-def _metrics(record: EpochRecord, move: float, network: Network, spec: FlatSpec, data: RealData) -> dict[str, float]:
+def _statistics(record: EpochRecord, move: float, network: Network, spec: FlatSpec, data: RealData) -> dict[str, float]:
     load(network, spec, record.theta)
     held_out = score(network, data.validation_images, data.validation_labels)
     return {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ast_ray.config.loading import load_yaml
 from ast_ray.errors import StoreError
+from ast_ray.store import mirror
 from ast_ray.store.trajectory import read_metadata
 from ast_ray.store.trajectory import read_metrics as read_expert
 from ast_ray.telemetry.metrics import read_metrics
@@ -21,29 +24,28 @@ def describe_run(path: Path) -> dict[str, Any]:
         StoreError: not a run directory, or a damaged expert.
     """
     directory = RunDirectory(path)
+    mirror.pull(path, without=("experts", "tensorboard"))
     if not directory.config.exists():
-        raise StoreError(f"{path}: not a run directory (no {directory.config.name} in it)")
+        raise StoreError(f"{mirror.shown(path)}: not a run directory (no {directory.config.name} in it)")
     config = load_yaml(directory.config)
     results: dict[str, Any] = {"rows": []}
     if directory.results.exists():
         results = json.loads(directory.results.read_text(encoding="utf-8"))
+    experts = mirror.listed(directory.experts, "*/expert-*.parquet")
     return {
-        "run": str(path),
+        "run": mirror.shown(path),
         "preset": config.preset,
         "seed": config.seed,
         "data": config.data.source,
-        "config": str(directory.config),
-        "buffers": [
-            _buffer(folder) for folder in sorted(directory.experts.glob("*")) if any(folder.glob("expert-*.parquet"))
-        ],
+        "config": mirror.shown(directory.config),
+        "buffers": [_buffer(folder, list(files)) for folder, files in groupby(experts, lambda file: file.parent)],
         "methods": {method: _method(directory, method, config.distill.iterations) for method in config.run.methods},
         "rows": results["rows"],
         "finished": directory.results.exists(),
     }
 
 
-def _buffer(folder: Path) -> dict[str, Any]:
-    files = sorted(folder.glob("expert-*.parquet"))
+def _buffer(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
     metrics = [read_expert(file) for file in files]
     moves = [sum(curve["move"][1:]) / len(curve["move"][1:]) for curve in metrics]
     accuracies = [curve["validation_accuracy"][-1] for curve in metrics]
@@ -53,7 +55,7 @@ def _buffer(folder: Path) -> dict[str, Any]:
         "epochs": read_metadata(files[0])["epochs"],
         "avg_var": sum(moves) / len(moves),
         "validation_accuracy": sum(accuracies) / len(accuracies),
-        "bytes": sum(file.stat().st_size for file in files),
+        "bytes": sum(map(mirror.size, files)),
     }
 
 

@@ -22,6 +22,7 @@ from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity,
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.results import summarize
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
 from ast_ray.telemetry.progress import ProgressSink, Update
@@ -29,6 +30,7 @@ from ast_ray.telemetry.run_directory import EvaluationDirectory, RunDirectory
 from ast_ray.telemetry.tensorboard import log_evaluation, log_overview
 
 PUBLISH_INTERVAL = 5.0  # seconds between rewrites of rows.parquet while rows come in
+PUBLISH_SHARE = 20.0  # but at least so many times as long as a rewrite takes: each reads all rows there are
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Plan:
         """The buffer a method matches; methods with the same expert settings share one."""
         config = self.method(method)
         identity = expert_identity(config, self.data.data_id)
-        store = Path(config.compute.store).expanduser().resolve() if config.compute.store else self.directory.experts
+        store = mirror.place(config.compute.store) if config.compute.store else self.directory.experts
         return Buffer(self.buffer_folder or store / fingerprint(identity), identity, config.expert.count)
 
     def distill_job(self, method: str) -> DistillJob:
@@ -147,9 +149,11 @@ def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[Evaluatio
 
 def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: ProgressSink) -> list[dict[str, Any]]:
     """Evaluate what has no row yet and return the table of all rows."""
-    todo = [job for job in jobs if finished_row(job) is None]
-    done, published = len(jobs) - len(todo), time.monotonic()
     folders = {Path(job.row).parent for job in jobs}
+    for folder in folders:
+        mirror.pull(folder)
+    todo = [job for job in jobs if finished_row(job) is None]
+    done, published, pause = len(jobs) - len(todo), time.monotonic(), PUBLISH_INTERVAL
     try:
         for row in executor.run(evaluate_network, todo, long_lived=False):
             done += 1
@@ -157,9 +161,10 @@ def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: Progr
             sink.update(Update("evaluate", done, len(jobs), note))
             if warning := collapse_warning(row):
                 sink.say(warning)
-            if time.monotonic() - published > PUBLISH_INTERVAL:
+            if (began := time.monotonic()) - published > pause:
                 _publish(folders)
                 published = time.monotonic()
+                pause = max(PUBLISH_INTERVAL, PUBLISH_SHARE * (published - began))
     finally:
         if todo or not all(EvaluationDirectory(folder).rows.exists() for folder in folders):
             _publish(folders)
@@ -168,6 +173,7 @@ def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: Progr
 
 def _publish(folders: Iterable[Path]) -> None:
     for folder in folders:
+        mirror.pull(folder)
         if folder.exists():
             publish_rows(folder)
 
@@ -209,6 +215,7 @@ def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:
     outcomes = {}
     for method in methods:
         directory = plan.directory.method(method)
+        mirror.fetch(directory.outcome)
         outcome = json.loads(directory.outcome.read_text(encoding="utf-8"))
-        outcomes[method] = {**outcome, "path": str(directory.synthetic)}
+        outcomes[method] = {**outcome, "path": mirror.shown(directory.synthetic)}
     return outcomes

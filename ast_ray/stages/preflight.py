@@ -49,7 +49,8 @@ def parameter_count(config: Config, data: RealData) -> int:
 
 def expert_bytes(config: Config, data: RealData) -> int:
     """Disk needed by one expert."""
-    return 4 * parameter_count(config, data) * (config.expert.epochs + 1)
+    later = 2 if config.expert.storage == "bf16" else 4
+    return parameter_count(config, data) * (4 + later * config.expert.epochs)
 
 
 def check_folder(folder: Path, needed: int = 0) -> None:

@@ -59,7 +59,7 @@ def _already(plan: Plan, wanted: dict[str, Any]) -> bool:
 
 def _expert(plan: Plan, method: str) -> Network:
     data, buffer = plan.data, plan.buffer(method)
-    if not buffer.path(0).exists():
+    if not buffer.has(0):
         raise StoreError(f"{buffer.path(0)}: no expert to look through")
     network = build(plan.config.network, data.image_shape, data.classes, stream(plan.config.seed, "report", "layout"))
     network = network.to(data.train_images.device)

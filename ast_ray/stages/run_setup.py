@@ -17,7 +17,9 @@ from ast_ray.config.settings import Config
 from ast_ray.errors import StoreError
 from ast_ray.stages.pipeline import Plan, expert_methods
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json, write_text
+from ast_ray.store.leftovers import remove_leftovers
 from ast_ray.telemetry.provenance import environment
 from ast_ray.telemetry.run_directory import RunDirectory
 
@@ -42,8 +44,10 @@ def check_run(plan: Plan) -> None:
     _refuse_other_settings(plan.config, plan.directory)
     needed: Counter[Path] = Counter({plan.directory.path: 0})
     buffers = {buffer.folder: buffer for buffer in map(plan.buffer, expert_methods(plan.config))}
-    if plan.buffer_folder and not (plan.buffer_folder / "buffer.json").exists():
-        raise StoreError(f"{plan.buffer_folder}: no experts here (expected a folder with a buffer.json, RUN/experts/*)")
+    if plan.buffer_folder and not mirror.fetch(plan.buffer_folder / "buffer.json"):
+        raise StoreError(
+            f"{mirror.shown(plan.buffer_folder)}: no experts here (expected a folder with a buffer.json, RUN/experts/*)"
+        )
     for method in expert_methods(plan.config):
         try:
             plan.buffer(method).check()
@@ -60,8 +64,13 @@ def check_run(plan: Plan) -> None:
 
 
 def record_run(plan: Plan, command: Sequence[str]) -> None:
-    """Write config and manifest into the run directory; the same run again adds its command."""
+    """Write config and manifest into the run directory; the same run again adds its command.
+
+    What killed writers left here and among the experts is deleted.
+    """
     data, directory = plan.data, plan.directory
+    for folder in {directory.path, *(plan.buffer(method).folder for method in expert_methods(plan.config))}:
+        remove_leftovers(folder)
     write_text(directory.config, to_yaml(plan.config))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"command": list(command), "time": now, "environment": environment()}
@@ -85,11 +94,10 @@ def _refuse_other_settings(config: Config, directory: RunDirectory) -> None:
         return
     except (OSError, yaml.YAMLError, AttributeError) as error:
         raise StoreError(
-            f"{directory.config}: cannot be read ({error}); move it away or choose another --out"
+            f"{mirror.shown(directory.config)}: cannot be read ({error}); move it away or choose another --out"
         ) from error
     changed = differences(_content(to_dict(config)), other)
     if changed:
         listed = "\n  ".join(changed)
-        raise StoreError(
-            f"{directory.path}: holds a run with other settings; choose another --out, or use these:\n  {listed}"
-        )
+        told = "holds a run with other settings; choose another --out, or use these"
+        raise StoreError(f"{mirror.shown(directory.path)}: {told}:\n  {listed}")

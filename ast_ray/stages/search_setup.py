@@ -16,6 +16,7 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem, StoreError
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
 from ast_ray.store.atomic import write_json, write_text
+from ast_ray.store.leftovers import remove_leftovers
 from ast_ray.telemetry.provenance import environment
 from ast_ray.telemetry.search_directory import SearchDirectory
 
@@ -42,6 +43,7 @@ def open_search(
     check_against_data(config, data)
     check_folder(directory.path, config.expert.count * expert_bytes(config, data))
     _refuse_other(config, directory, space_source)
+    remove_leftovers(directory.path)
     write_text(directory.config, to_yaml(config))
     write_text(directory.space, space_source)
     now = datetime.now(UTC).isoformat(timespec="seconds")

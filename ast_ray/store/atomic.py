@@ -1,4 +1,4 @@
-"""Write files whole or not at all: a temporary file beside the target, then a rename."""
+"""Write files whole or not at all: a temporary file beside the target, a rename, an upload where there is one."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ast_ray.errors import ResourceError
+from ast_ray.store import mirror
+from ast_ray.store.lock import hold
+
+PREFIX = ".partial-"
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the target's folder; publish it under the target's name if the block succeeds.
 
+    A target that stands for an address in an object store is uploaded (`mirror.publish`).
+
     Raises:
-        ResourceError: the folder cannot be written (permission, no space).
+        ResourceError: the folder cannot be written (permission, no space), or the address cannot be reached.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-", suffix=target.suffix)
-        os.close(handle)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=PREFIX, suffix=target.suffix)
     except OSError as error:
         raise ResourceError(f"cannot write in {target.parent}: {error.strerror}") from error
     temporary = Path(name)
+    hold(handle)  # so that `leftovers` can tell a living writer from a dead one
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -39,6 +45,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise ResourceError(f"cannot write {target}: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+    mirror.publish(target)
 
 
 def write_text(target: Path, text: str) -> None:

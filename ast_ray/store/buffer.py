@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.fingerprint import differences, fingerprint
-from ast_ray.errors import StoreError
+from ast_ray.errors import ResourceError, StoreError
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
+from ast_ray.store.expert_progress import ExpertProgress
 from ast_ray.store.trajectory import read_metadata, read_metrics, read_segment
 
 
@@ -49,15 +52,36 @@ class Buffer:
         """The file that says whose experts these are."""
         return self.folder / "buffer.json"
 
+    def progress(self, expert_id: int) -> ExpertProgress:
+        """What is kept of an expert that is not finished."""
+        folder = self.folder / f".expert-{expert_id:05d}"
+        return ExpertProgress(folder, f"{self.fingerprint}/{expert_id}")
+
+    def require(self) -> None:
+        """Check that the folder the driver prepared is visible here and still there.
+
+        Raises:
+            ResourceError: it is not; writing would make another folder of the same name, which nobody looks into.
+        """
+        if not mirror.fetch(self.marker, once=True):
+            raise ResourceError(
+                f"{mirror.shown(self.folder)}: the experts' folder is gone, or is not visible on {platform.node()}; "
+                "compute.store (or the run directory) must be a place that every machine sees"
+            )
+
     def prepare(self) -> None:
         """Create the folder, or check that it is this identity's.
 
         Raises:
             StoreError: the folder belongs to another identity; names every difference.
         """
-        if not self.marker.exists():
+        if not mirror.fetch(self.marker):
             write_json(self.marker, {"fingerprint": self.fingerprint, "identity": self.identity})
         self.check()
+        kept = {part.parent for part in mirror.listed(self.folder, ".expert-*/*")} | set(self.folder.glob(".expert-*"))
+        for expert_id in self.finished() if kept else ():
+            if self.progress(expert_id).folder in kept:  # its writer was killed right after publishing
+                self.progress(expert_id).remove()
 
     def check(self) -> None:
         """Refuse a folder of another identity without writing anything; a folder that is not there yet is fine.
@@ -66,34 +90,40 @@ class Buffer:
             StoreError: names every difference.
         """
         marker = self.marker
-        if not marker.exists():
+        if not mirror.fetch(marker):
             return
         try:
             found = json.loads(marker.read_text(encoding="utf-8"))
             other = dict(found["identity"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{marker}: not a buffer description ({error})") from error
+            raise StoreError(f"{mirror.shown(marker)}: not a buffer description ({error})") from error
         if fingerprint(other) != self.fingerprint:
             changed = "\n  ".join(differences(self.identity, other))
-            raise StoreError(
-                f"{self.folder}: the experts in this folder were trained with other settings:\n  {changed}"
-            )
+            told = "the experts in this folder were trained with other settings"
+            raise StoreError(f"{mirror.shown(self.folder)}: {told}:\n  {changed}")
 
     def missing(self) -> list[int]:
         """Experts without a finished file; a file of another fingerprint or a damaged one is an error, not missing."""
-        absent = []
-        for expert_id in range(self.count):
-            if not self.path(expert_id).exists():
-                absent.append(expert_id)
-                continue
-            self._check(expert_id)
-        return absent
+        finished = self.finished()
+        for expert_id in finished:
+            if self.path(expert_id).exists():  # one that is only at its address is checked when it is fetched
+                self._check(expert_id)
+        return sorted(set(range(self.count)) - set(finished))
+
+    def finished(self) -> list[int]:
+        """Experts whose file is there."""
+        names = {path.name for path in mirror.listed(self.folder, "expert-*.parquet")}
+        return [expert_id for expert_id in range(self.count) if self.path(expert_id).name in names]
+
+    def has(self, expert_id: int) -> bool:
+        """Whether one expert's file is there; fetches it."""
+        return mirror.fetch(self.path(expert_id))
 
     def _check(self, expert_id: int) -> dict[str, Any]:
         metadata = read_metadata(self.path(expert_id))
         if metadata["fingerprint"] != self.fingerprint or metadata["expert_id"] != expert_id:
             raise StoreError(
-                f"{self.path(expert_id)}: belongs to expert {metadata['expert_id']} of buffer "
+                f"{mirror.shown(self.path(expert_id))}: belongs to expert {metadata['expert_id']} of buffer "
                 f"{metadata['fingerprint']}, not to expert {expert_id} of {self.fingerprint}"
             )
         return metadata
@@ -101,12 +131,11 @@ class Buffer:
     def summaries(self) -> list[ExpertSummary]:
         """Epochs, Avg_Var and last validation accuracy of every finished expert."""
         rows = []
-        for expert_id in range(self.count):
-            if self.path(expert_id).exists():
-                metrics = read_metrics(self.path(expert_id))
-                moves = metrics["move"][1:]
-                accuracy = metrics["validation_accuracy"][-1]
-                rows.append(ExpertSummary(expert_id, len(moves), sum(moves) / len(moves), accuracy))
+        for expert_id in self.finished():
+            metrics = read_metrics(self.path(expert_id))
+            moves = metrics["move"][1:]
+            accuracy = metrics["validation_accuracy"][-1]
+            rows.append(ExpertSummary(expert_id, len(moves), sum(moves) / len(moves), accuracy))
         return rows
 
     def __len__(self) -> int:
@@ -115,5 +144,15 @@ class Buffer:
 
     def segment(self, expert_id: int, start_epoch: int, length: int) -> list[Tensor]:
         """theta_t, ..., theta_{t+length}, each [P] float32 on the CPU."""
+        self._fetch(expert_id)
         epochs = range(start_epoch, start_epoch + length + 1)
-        return [torch.from_numpy(theta.copy()) for theta in read_segment(self.path(expert_id), epochs)]
+        return [torch.from_numpy(theta) for theta in read_segment(self.path(expert_id), epochs)]
+
+    def _fetch(self, expert_id: int) -> None:
+        """Bring an expert here from its address, once per node, and check whose it is."""
+        path = self.path(expert_id)
+        if mirror.address_of(path) is None:
+            return
+        new = not path.exists()
+        if mirror.fetch(path, once=True) and new:
+            self._check(expert_id)

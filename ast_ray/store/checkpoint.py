@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ast_ray.errors import StoreError
+from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path
 
 
@@ -39,14 +40,16 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     Raises:
         StoreError: damaged, or of another fingerprint.
     """
-    if not path.exists():
+    if not mirror.fetch(path):
         return None
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise StoreError(f"{path}: damaged checkpoint ({error}); delete it to start over") from error
+        raise StoreError(f"{mirror.shown(path)}: damaged checkpoint ({error}); delete it to start over") from error
     if header.get("fingerprint") != fingerprint:
-        raise StoreError(f"{path}: checkpoint of run {header.get('fingerprint', 'unknown')}, this run is {fingerprint}")
+        raise StoreError(
+            f"{mirror.shown(path)}: checkpoint of run {header.get('fingerprint', 'unknown')}, this run is {fingerprint}"
+        )
     return Checkpoint(fingerprint, tensors, json.loads(header["values"]))

@@ -6,7 +6,8 @@ import errno
 import fcntl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 
 from ast_ray.errors import ResourceError
@@ -31,6 +32,30 @@ def exclusive(path: Path, *, wait: bool, owner: str) -> Iterator[None]:
                 raise ResourceError(f"{path.parent}: {owner} is at work in this folder; wait for it or end it")
             time.sleep(_POLL)
         yield
+
+
+class Holder(Enum):
+    """Who holds a lock; unknown where the file system has none."""
+
+    SOMEBODY, NOBODY, UNKNOWN = range(3)
+
+
+def held(path: Path) -> Holder:
+    """Whether a process holds ``path``, by trying for an instant; the file itself is left as it is."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return Holder.SOMEBODY
+        except OSError:
+            return Holder.UNKNOWN
+    return Holder.NOBODY
+
+
+def hold(descriptor: int) -> None:
+    """Hold an open file until its descriptor is closed or the process dies; nothing where there are no locks."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.core.whitening import Whitening
 from ast_ray.errors import StoreError
+from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path, write_json
 
 FORMAT = "ast-ray synthetic set 1"
@@ -61,9 +62,10 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
     Raises:
         StoreError: missing, damaged, or not a synthetic set.
     """
-    file_path = Path(path)
-    if file_path.is_dir():
+    file_path = mirror.view(path)
+    if file_path.is_dir() or (mirror.address_of(file_path) and file_path.suffix != ".safetensors"):
         file_path = file_path / "synthetic.safetensors"
+    mirror.fetch(file_path)
     try:
         with safe_open(file_path, framework="pt") as file:
             header = (file.metadata() or {}).get("description", "{}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ast_ray.store import mirror
 from ast_ray.store.atomic import write_text
 
 
@@ -29,14 +30,20 @@ class MetricsLog:
 
     def __init__(self, path: Path, *, after: int) -> None:
         """Open the file, dropping rows later than iteration ``after``."""
+        mirror.fetch(path)
         kept = [row for row in read_metrics(path) if row["iteration"] <= after]
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row and flush it."""
         self._file.write(json.dumps(dict(row)) + "\n")
         self._file.flush()
+
+    def publish(self) -> None:
+        """Upload what is written so far, where the file stands for an address."""
+        mirror.publish(self._path)
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -45,3 +52,5 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if error is None:
+            self.publish()

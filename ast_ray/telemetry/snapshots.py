@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path
 
 COLUMNS = 10
@@ -36,9 +37,9 @@ class Snapshots:
     def __init__(self, folder: Path, *, after: int) -> None:
         """Go on in ``folder``, dropping what is later than iteration ``after``."""
         self._folder = folder
-        for path in folder.glob("iteration-*.png"):
+        for path in mirror.listed(folder, "iteration-*.png"):
             if int(path.stem.rpartition("-")[2]) > after:
-                path.unlink()
+                mirror.remove(path)
 
     def take(self, iteration: int, synthetic: SyntheticSet) -> None:
         """Write the set of this iteration, atomically."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from torch.utils.tensorboard.summary import hparams
 from ast_ray.config.loading import flatten
 from ast_ray.core.distillation import IterationReport
 from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.store import mirror
 from ast_ray.telemetry.glossary import BY_TAG, METRICS
 from ast_ray.telemetry.images import grid
 
@@ -35,6 +37,7 @@ LAYOUT = {
     },
 }
 
+UPLOAD_INTERVAL = 60.0  # seconds between uploads of a growing file of events
 _TUNED = ("network", "expert", "distill")
 _NOT_TUNED = ("distill.log_every", "distill.checkpoint_every", "distill.gradient")
 
@@ -62,6 +65,7 @@ class DistillationBoard:
 
     def __init__(self, folder: Path, *, after: int) -> None:
         """Continue the events in ``folder``; anything later than iteration ``after`` is purged."""
+        self._folder, self._uploaded = folder, time.monotonic()
         self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
 
     def iteration(self, report: IterationReport) -> None:
@@ -97,6 +101,13 @@ class DistillationBoard:
         for summary in hparams({"seed": config["seed"], **chosen}, dict(metrics)):
             _add(self._writer, summary)
 
+    def publish(self) -> None:
+        """Upload the events so far, at most once a minute, where the folder stands for an address."""
+        if time.monotonic() - self._uploaded > UPLOAD_INTERVAL:
+            self._writer.flush()
+            mirror.publish_tree(self._folder)
+            self._uploaded = time.monotonic()
+
     def __enter__(self) -> DistillationBoard:
         return self
 
@@ -104,6 +115,8 @@ class DistillationBoard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
+        if error is None:
+            mirror.publish_tree(self._folder)
 
 
 def log_expert(folder: Path, epochs: Sequence[Mapping[str, float]]) -> None:
@@ -118,11 +131,12 @@ def log_expert(folder: Path, epochs: Sequence[Mapping[str, float]]) -> None:
             if epoch and move == move:
                 total += move
                 _scalar(writer, "expert/avg_var", total / epoch, epoch)
+    mirror.publish_tree(folder)
 
 
 def log_overview(folder: Path, settings: str) -> None:
     """Write the layout of the first screen, the settings (YAML) and the glossary, unless they are there."""
-    if any(folder.glob("events.out.tfevents.*")):
+    if mirror.listed(folder, "events.out.tfevents.*"):
         return
     with SummaryWriter(str(folder)) as writer:
         writer.add_custom_scalars(LAYOUT)
@@ -130,6 +144,7 @@ def log_overview(folder: Path, settings: str) -> None:
         rows = [f"| `{item.tag}` | {item.unit} | {item.meaning} | {item.bad} |" for item in METRICS]
         head = ["| tag | unit | meaning | a bad value |", "|---|---|---|---|"]
         writer.add_text("run/glossary", "\n".join([*head, *rows]))
+    mirror.publish_tree(folder)
 
 
 def log_evaluation(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -139,3 +154,4 @@ def log_evaluation(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         with SummaryWriter(str(folder / name), purge_step=0) as writer:
             for number, accuracy in enumerate(row["accuracies"]):
                 _scalar(writer, "evaluation/test_accuracy", accuracy, number)
+    mirror.publish_tree(folder)

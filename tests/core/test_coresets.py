@@ -1,4 +1,4 @@
-"""Herding and k-centre on points small enough to do by hand."""
+"""Herding, k-centre and forgetting on points small enough to do by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ast_ray.core.coresets import coreset_rows, herding_rows, k_centre_rows
+from ast_ray.core.coresets import (
+    answered_correctly,
+    coreset_rows,
+    forgetting_events,
+    forgotten_rows,
+    herding_rows,
+    k_centre_rows,
+)
 from ast_ray.errors import DataError
 
 LINE = np.array([[0.0], [1.0], [2.0], [10.0]])  # mean 3.25
@@ -43,3 +50,29 @@ def test_too_few_images(make_network, make_images):
     images, labels = make_images(per_class=2)
     with pytest.raises(DataError, match="class 0 has 2 training images, ipc = 3"):
         coreset_rows("herding", images, labels, 3, 3, make_network())
+
+
+def test_forgetting_counts_right_then_wrong():
+    history = [[1, 0, 0, 1], [0, 0, 1, 1], [1, 0, 0, 1], [0, 0, 1, 1]]
+    events = forgetting_events(torch.tensor(row, dtype=torch.bool) for row in history)
+    assert events.tolist() == [2, float("inf"), 1, 0]
+    with pytest.raises(ValueError, match="at least one epoch"):
+        forgetting_events([])
+
+
+def test_the_most_forgotten_of_each_class_are_chosen():
+    events = torch.tensor([0.0, 3.0, 3.0, float("inf"), 1.0, 1.0])
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    assert forgotten_rows(events, labels, 2, 2).tolist() == [1, 2, 3, 4]
+    with pytest.raises(DataError, match="class 0 has 3 training images, ipc = 4"):
+        forgotten_rows(events, labels, 2, 4)
+
+
+def test_answers_are_compared_with_the_labels(make_network, make_images):
+    images, _ = make_images(per_class=3)
+    network = make_network()
+    right = network(images).argmax(1)
+    labels = right.clone()
+    labels[[1, 4]] = (labels[[1, 4]] + 1) % 3
+    answers = answered_correctly(network, images, labels, batch_size=4)
+    assert answers.tolist() == [row not in (1, 4) for row in range(9)]

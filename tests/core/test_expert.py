@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from ast_ray.config.settings import ExpertConfig
 from ast_ray.core import expert
-from ast_ray.core.expert import EpochRecord, train_expert
+from ast_ray.core.expert import EpochRecord, ExpertState, train_expert
 from ast_ray.core.flat_params import FlatSpec, flatten, load
 from ast_ray.core.rng import stream
 from ast_ray.errors import DivergenceError
@@ -191,3 +191,20 @@ def test_training_learns(make_network, make_images):
     config = dataclasses.replace(SMOOTH, epochs=15, lr_decay_epoch=0, augmentation="none", penalty_weight=0.05)
     losses = [record.train_loss for record in _train(network, images, labels, config)[1:]]
     assert losses[-1] < 0.5 * losses[5]  # lambda is 1 from epoch 5 on
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_training_goes_on_from_any_epoch_bit_for_bit(epoch, make_network, make_images):
+    network, (images, labels) = make_network(), make_images()
+    whole = _train(network, images, labels, SMOOTH)
+    at = whole[epoch]
+    start = ExpertState(at.epoch, at.theta, at.velocity)
+    before = at.theta.clone(), at.velocity.clone()
+    rest = list(train_expert(network, images, labels, SMOOTH, seed=0, expert_id=0, start=start))
+    assert [record.epoch for record in rest] == [record.epoch for record in whole[epoch + 1 :]]
+    for mine, theirs in zip(rest, whole[epoch + 1 :], strict=True):
+        assert torch.equal(mine.theta, theirs.theta)
+        assert torch.equal(mine.velocity, theirs.velocity)
+        assert (mine.train_loss, mine.penalty) == (theirs.train_loss, theirs.penalty)
+    assert torch.equal(at.theta, before[0]), "the state is left as it was"
+    assert torch.equal(at.velocity, before[1])

@@ -19,7 +19,7 @@ from ast_ray.stages.pipeline import Plan
 from tests.tiny import serial_run, tiny_config
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def local_ray() -> Iterator[None]:
     """Two CPUs, no dashboard; sockets in a short path of its own."""
     import ray

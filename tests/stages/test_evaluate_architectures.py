@@ -109,13 +109,13 @@ def test_a_killed_evaluation_goes_on(tiny: Tiny, reference: Plan, tmp_path: Path
 
 
 def test_real_subsets_by_name(tiny: Tiny, reference: Plan, tmp_path: Path) -> None:
-    real = ("random", "representative", "herding", "k-centre", "full")
+    real = ("random", "representative", "herding", "k-centre", "forgetting", "full")
     jobs = jobs_for(tiny(evaluate__networks=1), reference, tmp_path, real)
     train_embedding(jobs, SerialExecutor(Recorder()))
     assert not (tmp_path / "experts").exists()  # the run's own expert is there to look through
     table = {str(row["set"]): row for row in evaluate(jobs)}
-    assert list(table) == ["random", "representative", "herding", "k-centre", "ast", "full"]
-    assert [row["images"] for row in table.values()] == [10, 10, 10, 10, 10, 100]
+    assert list(table) == ["random", "representative", "herding", "k-centre", "forgetting", "ast", "full"]
+    assert [row["images"] for row in table.values()] == [10, 10, 10, 10, 10, 10, 100]
     rows = {row["set"]: row for row in pq.read_table(tmp_path / "rows.parquet").to_pylist()}
     assert {name: row["lr_source"] for name, row in rows.items()} == dict.fromkeys(real, "real_lr") | {"ast": "learned"}
 

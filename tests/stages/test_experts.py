@@ -10,7 +10,7 @@ import torch
 
 from ast_ray.config import Config
 from ast_ray.core.flat_params import FlatSpec, flatten, load
-from ast_ray.errors import DivergenceError
+from ast_ray.errors import DivergenceError, ResourceError
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.experts import ExpertJob, expert_network, train_one_expert
 from ast_ray.stages.pipeline import Plan, train_experts
@@ -21,6 +21,7 @@ from tests.tiny import Recorder, tiny_plan
 
 def job_in(plan: Plan, expert_id: int = 0) -> ExpertJob:
     buffer = plan.buffer("ast")
+    buffer.prepare()
     return ExpertJob(
         plan.method("ast"), str(buffer.folder), buffer.identity, expert_id, str(plan.directory.tensorboard)
     )
@@ -70,21 +71,88 @@ def test_a_finished_expert_is_not_trained_again(reference: Plan, monkeypatch: py
     assert reference.buffer("ast").path(0).stat().st_mtime_ns == before
 
 
-def test_a_worker_that_dies_leaves_nothing_and_its_successor_writes_the_same_bytes(
+class Dies(Recorder):
+    """Ends the process, as far as a test can, when an epoch is told."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def update(self, update: Update) -> None:
+        super().update(update)
+        if update.done == self.epoch:
+            raise SystemExit
+
+
+def visible(plan: Plan) -> list[str]:
+    return sorted(path.name for path in plan.buffer("ast").folder.glob("[!.]*"))
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_worker_that_dies_publishes_nothing_and_its_successor_goes_on_and_writes_the_same_bytes(
+    tiny: Callable[..., Config], reference: Plan, tmp_path: Path, epoch: int
+) -> None:
+    plan = tiny_plan(tiny(compute__checkpoint_seconds=0), tmp_path)
+    job, sink = job_in(plan, 1), Recorder()
+    with pytest.raises(SystemExit):
+        train_one_expert(job, Dies(epoch))
+    assert visible(plan) == ["buffer.json"]
+    train_one_expert(job, sink)
+    assert [update.done for update in sink.updates] == list(range(epoch + 1, 4)), "no epoch is trained twice"
+    assert plan.buffer("ast").path(1).read_bytes() == reference.buffer("ast").path(1).read_bytes()
+    assert sorted(path.name for path in plan.buffer("ast").folder.iterdir()) == ["buffer.json", "expert-00001.parquet"]
+
+
+def test_curves_of_an_expert_gone_on_with_start_at_its_first_epoch(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ast_ray.stages import experts
+
+    curves: list[list[dict[str, float]]] = []
+    monkeypatch.setattr(experts, "log_expert", lambda _, rows: curves.append(rows))
+    for name, epochs in (("undisturbed", []), ("killed", [1, 2])):
+        job = job_in(tiny_plan(tiny(compute__checkpoint_seconds=0), tmp_path / name))
+        for epoch in epochs:
+            with pytest.raises(SystemExit):
+                train_one_expert(job, Dies(epoch))
+        train_one_expert(job, Recorder())
+    assert repr(curves[0]) == repr(curves[1])
+    assert len(curves[0]) == 4
+
+
+def test_epochs_that_end_in_quick_succession_are_kept_together(
     tiny: Callable[..., Config], reference: Plan, tmp_path: Path
 ) -> None:
-    class Dies(Recorder):
-        def update(self, update: Update) -> None:
-            if update.done == 2:
-                raise SystemExit
-
-    plan = tiny_plan(tiny(), tmp_path)
-    job = job_in(plan, 1)
+    plan = tiny_plan(tiny(compute__checkpoint_seconds=3600), tmp_path)
+    job, sink = job_in(plan), Recorder()
     with pytest.raises(SystemExit):
-        train_one_expert(job, Dies())
-    assert list(Path(job.buffer_folder).glob("*")) == []
-    train_one_expert(job, Recorder())
-    assert plan.buffer("ast").path(1).read_bytes() == reference.buffer("ast").path(1).read_bytes()
+        train_one_expert(job, Dies(2))
+    assert list(plan.buffer("ast").progress(0).parts()) == []
+    train_one_expert(job, sink)
+    assert [update.done for update in sink.updates] == [0, 1, 2, 3]
+    assert plan.buffer("ast").path(0).read_bytes() == reference.buffer("ast").path(0).read_bytes()
+
+
+def test_an_experts_folder_that_vanishes_is_an_error_not_a_new_folder(
+    tiny: Callable[..., Config], tmp_path: Path
+) -> None:
+    plan = tiny_plan(tiny(compute__checkpoint_seconds=0), tmp_path / "run")
+    job = job_in(plan)
+
+    class Unmounts(Recorder):
+        def update(self, update: Update) -> None:
+            if update.done == 1:
+                (tmp_path / "run").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(ResourceError, match="the experts' folder is gone, or is not visible on"):
+        train_one_expert(job, Unmounts())
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ResourceError, match="is gone"):
+        train_one_expert(job, Recorder())
+    (tmp_path / "elsewhere").rename(tmp_path / "run")
+    sink = Recorder()
+    train_one_expert(job, sink)
+    assert [update.done for update in sink.updates] == [2, 3]
 
 
 def test_the_order_of_training_does_not_matter(tiny: Callable[..., Config], reference: Plan, tmp_path: Path) -> None:
@@ -110,7 +178,7 @@ def test_a_diverged_expert_publishes_nothing_and_says_what_to_lower(
     plan = tiny_plan(tiny(expert__lr=1e30), tmp_path)
     with pytest.raises(DivergenceError, match=r"expert 1 diverged in epoch 1 .*lower expert\.lr"):
         train_one_expert(job_in(plan, 1), Recorder())
-    assert list(plan.buffer("ast").folder.glob("*")) == []
+    assert visible(plan) == ["buffer.json"]
 
 
 def test_progress_is_told_epoch_by_epoch(tiny: Callable[..., Config], tmp_path: Path) -> None:

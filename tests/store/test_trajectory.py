@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from ast_ray.errors import ResourceError, StoreError
+from ast_ray.store.mapped import from_bf16, to_bf16
 from ast_ray.store.trajectory import METRICS, TrajectoryWriter, read_metadata, read_metrics, read_segment
 
 P = 1000
@@ -148,3 +150,70 @@ def test_a_full_disk_publishes_nothing(tmp_path: Path) -> None:
 def test_the_header_is_json_any_tool_can_read(tmp_path: Path) -> None:
     path = write(tmp_path / "e.parquet", thetas())
     assert json.loads(pq.read_schema(path).metadata[b"ast_ray"])["parameters"] == P
+
+
+def write_bf16(path: Path, vectors: list[np.ndarray]) -> Path:
+    with TrajectoryWriter.create(path, P, {}, storage="bf16") as writer:
+        for epoch, theta in enumerate(vectors):
+            writer.append(epoch, theta, {})
+    return path
+
+
+def walk(epochs: int = 40) -> list[np.ndarray]:
+    """A trajectory whose steps are a hundredth of its weights."""
+    generator = np.random.default_rng(0)
+    steps = generator.standard_normal((epochs, P), np.float32) * np.float32(0.01)
+    start = generator.standard_normal(P).astype(np.float32)
+    return [start, *(start + steps[: number + 1].sum(axis=0) for number in range(epochs))]
+
+
+def test_bf16_starts_exact_and_its_errors_do_not_add_up(tmp_path: Path) -> None:
+    vectors = walk()
+    path = write_bf16(tmp_path / "e.parquet", vectors)
+    found = read_segment(path, range(41))
+    assert found[0].tobytes() == vectors[0].tobytes()
+    for epoch in range(1, 41):
+        step = np.abs(vectors[epoch] - vectors[epoch - 1])
+        error = np.abs(found[epoch] - vectors[epoch])
+        assert (error <= step * 2**-8 + 1e-6).all(), epoch  # half a unit of bf16's last place, and of the one before
+    assert path.stat().st_size < 0.6 * write(tmp_path / "f.parquet", vectors).stat().st_size
+
+
+def test_bf16_is_read_the_same_from_any_start(tmp_path: Path) -> None:
+    path = write_bf16(tmp_path / "e.parquet", walk(6))
+    whole = read_segment(path, range(7))
+    assert [theta.tobytes() for theta in read_segment(path, (3, 4))] == [theta.tobytes() for theta in whole[3:5]]
+    assert read_segment(path, (5,))[0].tobytes() == whole[5].tobytes()
+
+
+def test_bf16_rounds_to_nearest_ties_to_even() -> None:
+    values = np.array([1, 1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-7), 1.0 / 3, 0, -0.0, 3e38], np.float32)
+    expected = torch.from_numpy(values).to(torch.bfloat16)
+    assert from_bf16(to_bf16(values)).tolist() == expected.float().tolist()
+    assert to_bf16(values).tobytes() == expected.view(torch.int16).numpy().tobytes()
+
+
+def test_a_wrong_byte_in_a_delta_fails_its_checksum(tmp_path: Path) -> None:
+    vectors = walk(3)
+    path = write_bf16(tmp_path / "e.parquet", vectors)
+    delta = to_bf16(vectors[1] - vectors[0]).tobytes()
+    spoil(path, path.read_bytes().index(delta))
+    assert read_segment(path, (0,))[0].tobytes() == vectors[0].tobytes()
+    with pytest.raises(StoreError, match="damaged"):
+        read_segment(path, (2,))
+
+
+def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.parquet", thetas())
+    first = read_segment(path, (1,))[0]
+    write(path, [theta + 1 for theta in thetas()])
+    assert (read_segment(path, (1,))[0] == first + 1).all()
+    path.unlink()
+    with pytest.raises(StoreError, match="no such expert"):
+        read_segment(path, (1,))
+
+
+def test_what_is_read_may_be_written(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.parquet", thetas())
+    read_segment(path, (1,))[0][:] = 0
+    assert read_segment(path, (1,))[0].tobytes() == thetas()[1].tobytes()

@@ -1,4 +1,7 @@
-"""One place that turns a network's settings into a network."""
+"""One place that turns a network's settings into a network.
+
+Networks made of torchvision's parts are imported when they are asked for: torchvision costs every worker two seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,6 @@ from ast_ray.core.networks.alexnet import AlexNet
 from ast_ray.core.networks.base import Network, initialize
 from ast_ray.core.networks.convnet import ConvNet
 from ast_ray.core.networks.mlp import MLP
-from ast_ray.core.networks.resnet import ResNet18
-from ast_ray.core.networks.vgg import VGG11
-from ast_ray.core.networks.vit import HEADS, VisionTransformer, patch_size
 from ast_ray.errors import ConfigError, Problem
 
 # Every norm layer sees at least 2x2 positions from this size on.
@@ -54,10 +54,15 @@ def _problem(config: NetworkConfig, image_shape: tuple[int, int, int]) -> Proble
     if side < SMALLEST[config.name]:
         reason = f"images are {height}x{width} px, the smallest it takes is {SMALLEST[config.name]} px a side"
         return Problem("network.name", config.name, reason)
-    if config.name == "vit" and config.width % HEADS:
-        return Problem("network.width", config.width, f"the token size is shared by {HEADS} heads: a multiple of them")
-    if config.name == "vit" and patch_size(height, width) == 1:
-        return Problem("network.name", config.name, f"no patch size divides {height}x{width} px into equal parts")
+    if config.name == "vit":
+        from ast_ray.core.networks.vit import HEADS, patch_size
+
+        if config.width % HEADS:
+            reason = f"the token size is shared by {HEADS} heads: a multiple of them"
+            return Problem("network.width", config.width, reason)
+        if patch_size(height, width) == 1:
+            reason = f"no patch size divides {height}x{width} px into equal parts"
+            return Problem("network.name", config.name, reason)
     return None
 
 
@@ -70,10 +75,16 @@ def _construct(config: NetworkConfig, image_shape: tuple[int, int, int], classes
         case "alexnet":
             return AlexNet(image_shape, classes, norm=norm)
         case "vgg11":
+            from ast_ray.core.networks.vgg import VGG11
+
             return VGG11(image_shape, classes, norm=norm)
         case "resnet18":
+            from ast_ray.core.networks.resnet import ResNet18
+
             return ResNet18(image_shape, classes, norm=norm)
         case "mlp":
             return MLP(image_shape, classes, width=config.width, hidden_layers=config.depth or 2)
         case "vit":
+            from ast_ray.core.networks.vit import VisionTransformer
+
             return VisionTransformer(image_shape, classes, width=config.width, layers=config.depth or 4)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs
 
 from ast_ray.core.networks.base import Network, norm_layer
+from ast_ray.core.networks.convolution import Conv2d
 from ast_ray.core.networks.pooling import at_most, halve, late_poolings
 
 _LAYERS = cfgs["A"]
@@ -28,7 +29,7 @@ class VGG11(Network):
                     layers.append(nn.MaxPool2d(2))
                     size = halve(size)
                 continue
-            layers += [nn.Conv2d(channels, filters, 3, padding=1), norm_layer(norm)(filters), nn.ReLU()]
+            layers += [Conv2d(channels, filters, 3, padding=1), norm_layer(norm)(filters), nn.ReLU()]
             channels = filters
         head, _ = at_most(size, 1)
         self.blocks = nn.Sequential(*layers, head)

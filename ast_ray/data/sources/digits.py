@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from ast_ray.data.sources.base import Listing, Source
 from ast_ray.data.sources.chunks import pixel_chunks
@@ -16,6 +14,9 @@ def digits() -> Source:
     """The digits with a fixed stratified split: 1,297 training and 500 test images (the set has none of its own)."""
 
     def listing() -> Listing:
+        from sklearn.datasets import load_digits  # two seconds, and needed only where the digits are decoded
+        from sklearn.model_selection import train_test_split
+
         bunch = load_digits()
         pixels, labels = (bunch.images * (255 / 16)).round().astype(np.uint8), bunch.target
         train, test = train_test_split(range(len(labels)), test_size=TEST_IMAGES, random_state=0, stratify=labels)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
+from ast_ray.store import mirror
 from ast_ray.store.export.arrays import read_npz, read_pt
 from ast_ray.store.export.hugging_face import SHARD, read_hugging_face
 from ast_ray.store.export.parts import DESCRIPTION, read_description
@@ -13,10 +14,11 @@ from ast_ray.store.export.png import read_png
 from ast_ray.store.synthetic import load_synthetic
 
 _FILES = {"safetensors": "synthetic.safetensors", "npz": "synthetic.npz", "pt": "synthetic.pt", "hf": str(SHARD)}
+_SUFFIXES = (".safetensors", ".npz", ".pt", ".parquet", ".json")
 
 
 def load_set(path: str | Path) -> SyntheticSet:
-    """Read a synthetic set from a file or folder, in any container this package writes.
+    """Read a synthetic set from a file, folder or address, in any container this package writes.
 
     Raises:
         StoreError: missing, damaged, or not a synthetic set.
@@ -35,7 +37,8 @@ def load_set(path: str | Path) -> SyntheticSet:
 
 def set_file(path: str | Path) -> Path | None:
     """The file that holds the set behind a path (for PNG its description), None where there is none."""
-    place = Path(path)
+    place = mirror.view(path)
+    _fetch(place)
     if place.is_file():
         return place
     description = read_description(place) if place.is_dir() else None
@@ -45,3 +48,16 @@ def set_file(path: str | Path) -> Path | None:
         if (place / name).is_file():
             return place / name
     return None
+
+
+def _fetch(place: Path) -> None:
+    """Bring a set here from its address: one file, or all of an export."""
+    if mirror.address_of(place) is None:
+        return
+    if place.suffix in _SUFFIXES:
+        mirror.fetch(place)
+    elif mirror.fetch(place / DESCRIPTION):
+        mirror.pull(place)
+    else:
+        for name in _FILES.values():
+            mirror.fetch(place / name)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
+from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path, write_json
 
 DESCRIPTION = "dataset.json"
@@ -35,7 +36,7 @@ def read_description(folder: Path) -> dict[str, Any] | None:
         StoreError: the file is damaged.
     """
     path = folder / DESCRIPTION
-    if not path.exists():
+    if not mirror.fetch(path):
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -57,7 +58,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         StoreError: damaged.
     """
-    if not path.exists():
+    if not mirror.fetch(path):
         return {}
     try:
         return load_file(path)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import ConfigError, Problem, ResourceError, StoreError, nearest
+from ast_ray.store import mirror
 from ast_ray.store.export.arrays import write_npz, write_pt
 from ast_ray.store.export.hugging_face import write_hugging_face
 from ast_ray.store.export.parts import read_description, write_description
@@ -72,6 +73,7 @@ def _with_protocol(synthetic: SyntheticSet, reported: Sequence[Mapping[str, Any]
 @contextmanager
 def _whole_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside the target that takes its place when the block succeeds."""
+    mirror.pull(target)
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and read_description(target) is None)):
         raise StoreError(f"{target}: exists and is not an export of ast-ray; choose another --out")
     try:
@@ -85,6 +87,7 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         if target.exists():
             shutil.rmtree(target)
         os.replace(inside, target)
+        mirror.publish_tree(target)
     except OSError as error:
         raise ResourceError(f"cannot write {target}: {error.strerror or error}") from error
     finally:

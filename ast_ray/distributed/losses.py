@@ -1,0 +1,71 @@
+"""What a lost worker means: whose fault it was, how often that is forgiven, and what to tell the user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    WorkerCrashedError,
+)
+
+LOST = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError)
+NODE_LOSSES = 20
+_NODE_WORDS = ("node has died", "node died", "node was terminated", "node is dead")
+_MEMORY_HINT = (
+    "run fewer at once (compute.workers, or a larger compute.cpus_per_task), or make one smaller (expert.batch_size, "
+    "distill.batch_size, evaluate.batch_size, network.width; data.placement = stream)"
+)
+
+
+def with_node(error: Exception) -> bool:
+    """Whether the whole machine was lost, which is not the job's doing."""
+    if isinstance(error, NodeDiedError | LocalRayletDiedError):
+        return True
+    text = str(error)
+    return isinstance(error, RayActorError) and (error.preempted or any(word in text for word in _NODE_WORDS))
+
+
+def for_memory(error: Exception) -> bool:
+    """Whether Ray killed the worker because its machine was running out of memory."""
+    return isinstance(error, OutOfMemoryError)
+
+
+def reason(error: Exception) -> str:
+    """One line."""
+    if for_memory(error):
+        return "its machine ran out of memory"
+    if with_node(error):
+        return "its machine was lost"
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"
+
+
+@dataclass
+class Losses:
+    """Counts the attempts of every job of a round.
+
+    A job has ``max_attempts`` attempts; one that ended with its machine is not counted, up to `NODE_LOSSES` times, so
+    that a job which brings machines down does not go through the whole cluster.
+    """
+
+    max_attempts: int
+    _own: Counter[str] = field(default_factory=Counter)
+    _nodes: Counter[str] = field(default_factory=Counter)
+
+    def again(self, key: str, error: Exception) -> bool:
+        """Count a loss; return whether the job is to be started again."""
+        if with_node(error):
+            self._nodes[key] += 1
+            return self._nodes[key] <= NODE_LOSSES
+        self._own[key] += 1
+        return self._own[key] < self.max_attempts
+
+    def verdict(self, key: str, error: Exception) -> str:
+        """What is said when a job is given up."""
+        count = self._own[key] + self._nodes[key]
+        text = f"{key}: its worker was lost {count} times, the last time by {reason(error)}"
+        return f"{text}; {_MEMORY_HINT}" if for_memory(error) else text

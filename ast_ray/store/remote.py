@@ -1,0 +1,214 @@
+"""Objects in S3 or Google Cloud Storage through pyarrow: whole reads and writes, retried, with one clear error.
+
+What the SDK retries by itself (busy servers) is left to it; on top, everything that is not a definite answer (dropped
+connections, errors that outlast the SDK) is tried again with growing pauses, a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from ast_ray.config.location import Address, parse_address
+from ast_ray.errors import ConfigError, Problem, ResourceError
+
+R = TypeVar("R")
+_CHUNK = 4 * 2**20
+_DENIED = (
+    "ACCESS_DENIED",
+    "EXPIRED_TOKEN",
+    "HTTP status 403",
+    "INVALID_ACCESS_KEY",
+    "INVALID_CLIENT_TOKEN",
+    "MISSING_AUTHENTICATION",
+    "PERMISSION_DENIED",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "UNRECOGNIZED_CLIENT",
+    "Unauthenticated",
+)
+_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_WHERE = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws, or the machine's role",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or the machine's service account",
+}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a request is tried, and how long the pauses between are, in seconds: doubled each time."""
+
+    attempts: int = 8
+    first: float = 0.2
+    longest: float = 10.0
+
+
+PATIENCE = Patience()
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object in a listing."""
+
+    size: int
+    mtime_ns: int
+
+
+@lru_cache(maxsize=16)
+def _filesystem(authority: str) -> Any:
+    address = parse_address(authority)
+    options = dict(address.options)
+    if address.scheme == "gs":
+        return fs.GcsFileSystem(**options)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint and "endpoint_override" not in options:
+        parts = urlsplit(endpoint)
+        options = {"endpoint_override": parts.netloc, "scheme": parts.scheme, **options}
+    region = options.pop("region", None) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region is None and "endpoint_override" not in options:
+        region = fs.resolve_s3_region(address.bucket)
+    # Delayed open: a small object is one request, and either whole or not there.
+    return fs.S3FileSystem(region=region, allow_delayed_open=True, background_writes=False, **options)
+
+
+def _ask(address: Address, action: Callable[[Any, str], R], *, doing: str) -> R:
+    """Do ``action(file system, "bucket/key")``, patiently.
+
+    Raises:
+        ResourceError: refused, or no answer after every attempt; FileNotFoundError: nothing there.
+    """
+    pause, failure, place = PATIENCE.first, "", f"{address.bucket}/{address.key}".rstrip("/")
+    for attempt in range(PATIENCE.attempts):
+        if attempt:
+            time.sleep(pause * (0.5 + random.SystemRandom().random()))
+            pause = min(2 * pause, PATIENCE.longest)
+        try:
+            return action(_filesystem(address.authority), place)
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            failure = _first_line(error)
+            if any(word in failure for word in _DENIED):
+                hint = f"no permission, or no valid credentials ({_WHERE[address.scheme]})"
+                raise ResourceError(f"{address}: cannot be {doing}: {hint}: {failure}") from None
+            if "NO_SUCH_BUCKET" in failure or ("Bucket" in failure and "not found" in failure):
+                raise ResourceError(f"{address}: there is no bucket {address.bucket!r}") from None
+    raise ResourceError(f"{address}: cannot be {doing}, tried {PATIENCE.attempts} times: {failure}")
+
+
+def _first_line(error: BaseException) -> str:
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    for secret in filter(None, map(os.environ.get, _SECRETS)):
+        text = text.replace(secret, "***")
+    return text
+
+
+def read(address: Address) -> bytes | None:
+    """The content of a small object, None where there is none."""
+
+    def action(system: Any, place: str) -> bytes:
+        with system.open_input_stream(place) as stream:
+            return bytes(stream.read())
+
+    try:
+        return _ask(address, action, doing="read")
+    except FileNotFoundError:
+        return None
+
+
+def download(address: Address, target: Path) -> str | None:
+    """Copy an object to a file and return ``<sha256> <bytes>`` of what arrived, None where there is none."""
+
+    def action(system: Any, place: str) -> str:
+        digest, size = hashlib.sha256(), 0
+        with system.open_input_stream(place) as stream, target.open("wb") as file:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+                size += file.write(chunk)
+        return f"{digest.hexdigest()} {size}"
+
+    try:
+        return _ask(address, action, doing="read")
+    except FileNotFoundError:
+        return None
+
+
+def write(address: Address, content: bytes) -> None:
+    """Put a small object."""
+
+    def action(system: Any, place: str) -> None:
+        with system.open_output_stream(place) as stream:
+            stream.write(content)
+
+    _ask(address, action, doing="written")
+
+
+def upload(path: Path, address: Address) -> None:
+    """Put a file."""
+
+    def action(system: Any, place: str) -> None:
+        with path.open("rb") as file, system.open_output_stream(place) as stream:
+            shutil.copyfileobj(file, stream, _CHUNK)
+
+    _ask(address, action, doing="written")
+
+
+def delete(address: Address) -> None:
+    """Remove an object; one that is not there is fine."""
+    try:
+        _ask(address, lambda system, place: system.delete_file(place), doing="removed")
+    except FileNotFoundError:
+        return
+
+
+def size(address: Address) -> int | None:
+    """Bytes of an object, None where there is none."""
+    info = _ask(address, lambda system, place: system.get_file_info(place), doing="read")
+    return int(info.size) if info.type == fs.FileType.File else None
+
+
+def listing(address: Address) -> dict[str, Found]:
+    """Every object below an address, by its key relative to it."""
+
+    def action(system: Any, place: str) -> dict[str, Found]:
+        selector = fs.FileSelector(place, recursive=True, allow_not_found=True)
+        found = [info for info in system.get_file_info(selector) if info.type == fs.FileType.File]
+        return {info.path[len(place) + 1 :]: Found(info.size, info.mtime_ns or 0) for info in found}
+
+    return _ask(address, action, doing="listed")
+
+
+def open_ranges(address: Address) -> Any:
+    """A random-access file that reads ranges of an object.
+
+    Raises:
+        FileNotFoundError: nothing there.
+    """
+    return _ask(address, lambda system, place: system.open_input_file(place), doing="read")
+
+
+def check(address: Address, setting: str, *, writing: bool) -> None:
+    """Refuse before any work a bucket that is not there, or that cannot be read (or written to).
+
+    Raises:
+        ConfigError: no such bucket; ResourceError: no answer, no permission.
+    """
+    bucket = Address(address.scheme, address.bucket, "", address.options)
+    info = _ask(bucket, lambda system, place: system.get_file_info(place), doing="read")
+    if info.type == fs.FileType.NotFound:
+        raise ConfigError([Problem(setting, str(address), f"there is no bucket {address.bucket!r}")])
+    if writing:
+        probe = Address(address.scheme, address.bucket, f"{address.key}/.writable-{os.getpid()}", address.options)
+        write(probe, b"x")
+        delete(probe)

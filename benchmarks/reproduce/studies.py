@@ -1,0 +1,279 @@
+"""What is compared: one study per table or claim of the paper, each a list of variants of a base.
+
+A variant starts from AST's or MTT's settings of a base (`scales`), adds components to them, then changes single
+settings. Paper: arXiv 2310.10541v2; its figures are in paper.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ast_ray.errors import ConfigError, Problem, nearest
+from benchmarks.reproduce.components import EXPERT, OFF, STUDENT, without
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table.
+
+    ``adds``: components given the values they have in AST's settings; ``changes``: single settings after that;
+    ``scaled``: settings multiplied (of the base's own value). ``real``: a set of real images instead of a distilled
+    one. ``only_experts``: nothing is distilled. ``against``: the variant it is compared with, paired by seed; empty =
+    the study's reference.
+    """
+
+    name: str
+    method: Literal["ast", "mtt"] = "ast"
+    adds: tuple[str, ...] = ()
+    changes: Mapping[str, object] = field(default_factory=dict, hash=False)
+    scaled: Mapping[str, float] = field(default_factory=dict, hash=False)
+    real: str = ""
+    only_experts: bool = False
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named comparison: its variants, the reference they are compared with, and the bases of each scale.
+
+    ``own_experts``: every seed trains its own experts; otherwise seeds share them and differ in everything after.
+    ``settings``: changes for all variants, by scale.
+    """
+
+    name: str
+    title: str
+    question: str
+    variants: tuple[Variant, ...]
+    bases: Mapping[str, tuple[str, ...]] = field(hash=False)
+    reference: str = ""
+    own_experts: bool = False
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict, hash=False)
+    note: str = ""
+
+    def variant(self, name: str) -> Variant:
+        """A variant by name."""
+        return next(variant for variant in self.variants if variant.name == name)
+
+
+SMALL, DIGITS = "cifar10-small", "digits-short"
+CELLS = tuple(f"cifar10-ipc{ipc}" for ipc in (1, 10, 50)) + tuple(f"cifar100-ipc{ipc}" for ipc in (1, 10, 50))
+TINY = ("tiny-ipc1", "tiny-ipc10")
+SUBSETS = tuple(f"{name}-ipc{ipc}" for name in ("nette", "woof", "fruit", "meow") for ipc in (1, 10))
+MTT, AST = Variant("MTT", "mtt"), Variant("AST")
+
+
+def _real(*names: str) -> tuple[Variant, ...]:
+    return tuple(Variant(name, real=name) for name in names)
+
+
+METHODS = Study(
+    "methods",
+    "AST, MTT and real images (Table III)",
+    "How well does a network train on distilled images, on chosen real ones of the same number, and on all of them?",
+    (*_real("random", "herding", "forgetting", "k-centre", "representative"), MTT, AST, *_real("full")),
+    {"cpu": (SMALL, DIGITS), "paper": CELLS + TINY},
+    reference="MTT",
+    settings={"paper": {"evaluate.protocols": "strict,peak"}},
+    note="At equal iterations: MTT is AST with every switch off, on plain experts, with the same N, M, T+ and rates.",
+)
+EXPERTS = Study(
+    "experts",
+    "What the expert's optimiser does (Tables I and VII)",
+    "Does momentum alone make experts jump (Avg_Var) and spoil the match, and do the constraints repair it?",
+    (
+        Variant("SGD", "mtt"),
+        Variant("SGD + momentum", "mtt", adds=("expert momentum",)),
+        Variant(
+            "momentum + gradient penalty",
+            "mtt",
+            adds=("expert momentum", "gradient penalty"),
+            against="SGD + momentum",
+        ),
+        Variant("momentum + clipped loss", "mtt", adds=("expert momentum", "clipped loss"), against="SGD + momentum"),
+        Variant("momentum + both", "mtt", adds=EXPERT, against="SGD + momentum"),
+    ),
+    {"cpu": (SMALL,), "paper": ("cifar10-ipc1", "cifar100-ipc10", "tiny-ipc1")},
+    reference="SGD",
+    own_experts=True,
+    settings={"cpu": {"expert.count": 1}},
+    note=(
+        "The student is MTT's throughout; every seed has experts of its own. Momentum comes with AST's rate, plain SGD "
+        "with MTT's. Adam (Table I) is not implemented."
+    ),
+)
+CALIBRATION = Study(
+    "calibration",
+    "Free values of the expert",
+    "Which rate, decay and form of the penalty make experts good and smooth?",
+    (
+        Variant("momentum alone", changes=without("gradient penalty", "clipped loss"), only_experts=True),
+        Variant("AST", only_experts=True),
+        Variant("mu 1 (paper)", changes={"expert.penalty_weight": 1.0}, only_experts=True),
+        Variant("true class's logit", changes={"expert.penalty_scalar": "true_class"}, only_experts=True),
+        Variant("norm per pixel (code)", changes={"expert.penalty_norm": "pixel"}, only_experts=True),
+        Variant("rate 0.001", changes={"expert.lr": 0.001}, only_experts=True),
+        Variant("rate 0.01", changes={"expert.lr": 0.01}, only_experts=True),
+        Variant("no weight decay", changes={"expert.weight_decay": 0.0}, only_experts=True),
+    ),
+    {"cpu": (SMALL,), "paper": ("cifar10-ipc1", "cifar100-ipc10")},
+    reference="momentum alone",
+    own_experts=True,
+    settings={"cpu": {"expert.count": 1}},
+    note="Experts only; each row changes one value of AST's expert.",
+)
+INITIAL = Study(
+    "initial",
+    "Initial samples and start epoch (Table II)",
+    "On MTT's experts, does each of the two starting points help by itself?",
+    (
+        Variant("random / random", "mtt"),
+        Variant("representative / random", "mtt", adds=("representative initialization",)),
+        Variant("random / balanced", "mtt", adds=("balanced inner loss",)),
+    ),
+    {"cpu": (SMALL,), "paper": ("cifar100-ipc10",)},
+    reference="random / random",
+)
+_LADDER = ("base", *(f"+ {name}" for name in STUDENT))
+LADDER = Study(
+    "ladder",
+    "The ladder of components (Table VIII)",
+    "From smooth experts on, what does each further component of the student add?",
+    tuple(
+        Variant(name, changes=without(*STUDENT[place:]), against=_LADDER[max(0, place - 1)])
+        for place, name in enumerate(_LADDER)
+    ),
+    {"cpu": (SMALL,), "paper": ("cifar100-ipc10",)},
+    note="Each row is compared with the one above it.",
+)
+ABLATION = Study(
+    "ablation",
+    "Each component by itself",
+    "What is lost when one component is taken out of AST, and gained when it alone is put into MTT?",
+    (
+        AST,
+        *(Variant(f"AST without {name}", changes=without(name), against="AST") for name in OFF),
+        MTT,
+        *(Variant(f"MTT with {name}", "mtt", adds=(name,), against="MTT") for name in OFF),
+    ),
+    {"cpu": (SMALL,), "paper": ("cifar100-ipc10",)},
+    reference="AST",
+)
+SWITCHES = Study(
+    "switches",
+    "Where the paper and its authors' code differ",
+    "Does it matter which reading is taken?",
+    (
+        AST,
+        Variant("logarithm of nu to base 5 (code)", changes={"distill.log_base": 5.0}),
+        Variant(
+            "student momentum 0.9, alpha a tenth (code)",
+            changes={"distill.student_momentum": 0.9},
+            scaled={"distill.student_lr": 0.1, "distill.lr_lr": 0.01},
+        ),
+        Variant("mu 1 (paper)", changes={"expert.penalty_weight": 1.0}),
+        Variant("penalty norm per pixel (code)", changes={"expert.penalty_norm": "pixel"}),
+        Variant("penalty of the true class's logit", changes={"expert.penalty_scalar": "true_class"}),
+        Variant("perturbation of convolutions only (code)", changes={"distill.perturb_scope": "conv"}),
+        Variant("rho 0.1 (paper)", changes={"distill.rho": 0.1}),
+        Variant("rho 0.03", changes={"distill.rho": 0.03}),
+        Variant("rho 0.003", changes={"distill.rho": 0.003}),
+        Variant("beta scaled", changes={"distill.beta_strategy": "scaled"}),
+    ),
+    {"cpu": (SMALL,), "paper": ("cifar100-ipc10",)},
+    reference="AST",
+    note=(
+        "AST here takes the paper's reading everywhere but for rho and, at the small scale, mu. Heavy-ball momentum "
+        "0.9 makes a step ten times as long in the end, so alpha starts at a tenth there, and its rate at a hundredth."
+    ),
+)
+SPEED = Study(
+    "speed",
+    "Fewer iterations (Sec. V-D: MTT's 5000 iterations in 500)",
+    "After which share of the iterations does AST reach MTT's accuracy at the end?",
+    (
+        MTT,
+        *(
+            Variant(f"AST, {share:.0%} of the iterations", scaled={"distill.iterations": share})
+            for share in (0.1, 0.25, 0.5)
+        ),
+        Variant("AST, 100% of the iterations"),
+    ),
+    {"cpu": (SMALL,), "paper": ("cifar100-ipc10",)},
+    reference="MTT",
+)
+TIME = Study(
+    "time",
+    "Equal time",
+    "AST's experts cost more than MTT's. Given that time as further iterations, does MTT catch up?",
+    (
+        AST,
+        Variant("MTT", "mtt"),
+        Variant("MTT, 3 times the iterations", "mtt", scaled={"distill.iterations": 3.0}),
+    ),
+    {"cpu": (SMALL,), "paper": ("cifar100-ipc10",)},
+    reference="AST",
+)
+TRANSFER = Study(
+    "transfer",
+    "Other architectures (Table IV)",
+    "Do images distilled through one network train others?",
+    (MTT, AST),
+    {"cpu": (SMALL,), "paper": ("cifar10-ipc50",)},
+    reference="MTT",
+    settings={
+        "cpu": {"evaluate.architectures": "convnet,convnet-d2,alexnet,mlp", "evaluate.networks": 1},
+        "paper": {"evaluate.architectures": "convnet,resnet18,vgg11,alexnet"},
+    },
+)
+IMAGENET = Study(
+    "imagenet",
+    "ImageNet subsets at 128 px (Table V)",
+    "Larger images.",
+    (MTT, AST),
+    {"paper": SUBSETS},
+    reference="MTT",
+    settings={"paper": {"evaluate.protocols": "strict,peak"}},
+)
+PROTOCOLS = Study(
+    "protocols",
+    "Published protocols",
+    "What do 1000 passes with the rate scaled by 0.1 (mtt) or 0.5 (ast) at pass 500 give, and what the best pass?",
+    (MTT, AST),
+    {"cpu": (SMALL,), "paper": CELLS[:2]},
+    reference="MTT",
+    settings={
+        "cpu": {"evaluate.protocols": "strict,mtt,ast,peak", "evaluate.peak_every": 50},
+        "paper": {"evaluate.protocols": "strict,mtt,ast,peak"},
+    },
+)
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        METHODS,
+        EXPERTS,
+        LADDER,
+        ABLATION,
+        SWITCHES,
+        INITIAL,
+        SPEED,
+        TIME,
+        PROTOCOLS,
+        TRANSFER,
+        IMAGENET,
+        CALIBRATION,
+    )
+}
+
+
+def study(name: str) -> Study:
+    """A study by name.
+
+    Raises:
+        ConfigError: unknown; says the nearest.
+    """
+    if name not in STUDIES:
+        raise ConfigError([Problem("study", name, f"unknown study{nearest(name, STUDIES)}")])
+    return STUDIES[name]

@@ -1,0 +1,90 @@
+"""Requests: what is tried again, what is refused at once, and what a person is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ast_ray.config.location import parse_address
+from ast_ray.errors import ConfigError, ResourceError
+from ast_ray.store import mirror, remote
+from tests.object_store import CREDENTIALS, ObjectStore
+
+
+def test_failures_that_outlast_the_sdk_are_tried_again(object_store: ObjectStore, tmp_path: Path) -> None:
+    """The SDK tries three times by itself; every kind of request survives five failures in a row."""
+    address = parse_address(object_store.address("retry/file"))
+    (tmp_path / "file").write_bytes(b"content")
+    object_store.faults(first=5, how="drop")
+    remote.upload(tmp_path / "file", address)
+    for number, ask in enumerate((remote.size, remote.listing)):
+        assert object_store.faults(first=5, how=("503", "drop")[number])["failed"] == 5
+        assert ask(address) is not None
+    assert object_store.faults(first=5, how="503")["failed"] == 5
+    assert remote.download(address, tmp_path / "copy") is not None
+    assert object_store.faults()["failed"] == 5
+    assert (tmp_path / "copy").read_bytes() == b"content"
+
+
+def test_a_server_that_never_answers_ends_in_one_error(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    object_store.faults(every=1, how="drop")
+    monkeypatch.setattr(remote, "PATIENCE", remote.Patience(2, 0.01, 0.01))
+    address = object_store.address("gone/file")
+    with pytest.raises(ResourceError, match=r"s3://bucket/gone/file.*: cannot be read, tried 2 times: ") as caught:
+        remote.read(parse_address(address))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_permission_is_told_at_once(object_store: ObjectStore) -> None:
+    object_store.faults(every=1, how="deny")
+    with pytest.raises(ResourceError, match=r"denied.*cannot be written: no permission, or no valid credentials"):
+        remote.write(parse_address(object_store.address("denied")), b"x")
+    assert object_store.faults()["requests"] <= 2
+
+
+def test_nobody_listens(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = parse_address("s3://bucket/run?endpoint_override=127.0.0.1:1&scheme=http")
+    monkeypatch.setattr(remote, "PATIENCE", remote.Patience(2, 0.01, 0.01))
+    with pytest.raises(ResourceError, match=r"tried 2 times: .*onnect") as caught:
+        remote.check(address, "out", writing=True)
+    for secret in CREDENTIALS.values():
+        assert secret not in str(caught.value)
+
+
+def test_a_bucket_that_is_not_there(object_store: ObjectStore) -> None:
+    path = mirror.place(object_store.address("run", bucket="no-such-bucket"))
+    with pytest.raises(ConfigError, match="there is no bucket 'no-such-bucket'"):
+        mirror.check(path, "out", writing=True)
+    with pytest.raises(ConfigError, match="there is no bucket 'no-such-bucket'"):
+        mirror.pull(path)
+    assert not path.exists()
+
+
+def test_the_probe_leaves_nothing(object_store: ObjectStore) -> None:
+    mirror.check(mirror.place(object_store.address("probed")), "out", writing=True)
+    assert object_store.names("probed") == {}
+
+
+def test_secrets_are_taken_out_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2hunter2")
+    assert remote._first_line(OSError("bad key hunter2hunter2\nmore")) == "bad key ***"
+
+
+def test_the_endpoint_of_the_environment_is_used(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{object_store.port}")
+    object_store.put("plain/file", b"found")
+    remote._filesystem.cache_clear()
+    assert remote.read(parse_address("s3://bucket/plain/file")) == b"found"
+    remote._filesystem.cache_clear()
+
+
+def test_ranges_of_an_object(object_store: ObjectStore) -> None:
+    object_store.put("ranges/file", bytes(range(256)))
+    with remote.open_ranges(parse_address(object_store.address("ranges/file"))) as file:
+        file.seek(100)
+        assert file.read(3) == bytes([100, 101, 102])
+    with pytest.raises(FileNotFoundError):
+        remote.open_ranges(parse_address(object_store.address("ranges/none"))).read()
