@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
+from ast_ray.core.engine.step import Engine
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.hypergradient import Hypergradient, hypergradient
 from ast_ray.core.inner_loss import balance
@@ -69,13 +70,17 @@ class IterationReport:
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays the same through all iterations: the network's layout, labels [S], experts, settings, seed."""
+    """What stays the same through all iterations: the network's layout, labels [S], experts, settings, seed, engine.
+
+    Without an engine the student's steps are autograd's.
+    """
 
     network: Network
     labels: Tensor
     experts: Experts
     config: DistillConfig
     seed: int
+    engine: Engine | None = None
 
 
 def draw_start_epoch(config: DistillConfig, last: int, generator: torch.Generator) -> int:
@@ -116,7 +121,8 @@ def iterate(problem: Problem, state: DistillState) -> tuple[DistillState, Iterat
     points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
     targets = targets_of(start, segment, points, expert_id=expert_id, start_epoch=start_epoch)
     student = Student(problem.network, spec, problem.labels, nu, config.student_momentum)
-    result = hypergradient(student, start, steps, targets, state.images, state.student_lr, method=config.gradient)
+    arguments = (student, start, steps, targets, state.images, state.student_lr)
+    result = hypergradient(*arguments, method=config.gradient, engine=problem.engine)
 
     loss = float(result.loss)
     report = IterationReport(

@@ -48,7 +48,7 @@ def hypergradient(
     images: Tensor,
     alpha: Tensor,
     *,
-    method: Literal["recompute", "stored", "full_graph"] = "recompute",
+    method: Literal["auto", "recompute", "stored", "full_graph"] = "recompute",
     engine: Engine | None = None,
 ) -> Hypergradient:
     """Differentiate L = sum_i beta_i*L_i (Eq. 22) through the student's steps.
@@ -56,6 +56,7 @@ def hypergradient(
     Args:
         start: theta*_t [P]; steps: the planned steps; targets: by number of steps taken (1..N).
         images: D_syn [S, C, H, W]; alpha: the student's learning rate, a 0-dim tensor.
+        method: ``auto``, which a stage resolves by memory, is ``recompute`` here.
         engine: of ``recompute`` and ``stored``; None = autograd. The full graph is autograd's by nature.
     """
     if method == "full_graph":

@@ -6,7 +6,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.engines import build_engine, matching_choice
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.stages.validation import validation_accuracies
 from ast_ray.store import mirror
@@ -89,7 +90,11 @@ class Distillation:
         shape = self.data.image_shape
         network = build(self.config.network, shape, self.data.classes, generator).to(self.data.train_images.device)
         images, labels = start_images(self.config, self.data, job.buffer, network)
-        self.problem = Problem(network, labels, job.buffer, self.config.distill, self.config.seed)
+        self.choice, here = matching_choice(self.config, self.data)
+        sink.say(f"{job.method}: {self.choice.told(here)}")
+        engine = build_engine(self.choice, network, Path(self.config.data.root))
+        settings = replace(self.config.distill, gradient=self.choice.method)
+        self.problem = Problem(network, labels, job.buffer, settings, self.config.seed, engine)
         self.state = DistillState.begin(images, self.config.distill.student_lr)
         self.best: Best | None = None
         self.recent: deque[float] = deque(maxlen=WATCHED)
@@ -215,6 +220,8 @@ class Distillation:
             "student_lr": best.student_lr,
             "relative_loss": mean if math.isfinite(mean) else None,
             "warning": self.stuck(),
+            "engine": self.choice.engine,
+            "gradient": self.choice.method,
         }
         write_json(directory.outcome, outcome)
         return outcome

@@ -124,10 +124,8 @@ class Passes:
     @classmethod
     def compiled(cls) -> Passes:
         """Fused, for the shapes they meet; compiled at the first call with each shape, and cached on disk."""
+        torch._dynamo.config.recompile_limit = 64  # shapes: blocks, chunk sizes, batch sizes
+        torch._inductor.config.compile_threads = 1  # no pool of processes beside a task
         plain = cls()
-        return cls(
-            **{
-                item.name: torch.compile(getattr(plain, item.name), dynamic=False, fullgraph=True)
-                for item in fields(cls)
-            }
-        )
+        named = {item.name: getattr(plain, item.name) for item in fields(cls)}
+        return cls(**{name: torch.compile(call, dynamic=False, fullgraph=True) for name, call in named.items()})

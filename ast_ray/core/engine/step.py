@@ -15,12 +15,15 @@ from ast_ray.core.networks import Network
 
 @dataclass(frozen=True)
 class StepData:
-    """What one student step sees: augmented images [B, C, H, W], labels [B], feature mask [B, F] or None, and nu."""
+    """What one student step sees: augmented images [B, C, H, W], labels [B], feature mask [B, F] or None, and nu.
+
+    Nu is a number, or a 0-dim tensor where a captured graph reads it.
+    """
 
     images: Tensor
     labels: Tensor
     feature_mask: Tensor | None
-    nu: float
+    nu: float | Tensor
 
 
 class Engine(Protocol):

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ast_ray.core.engine.convnet_step import Parts, Weights, derivative, gradient
 from ast_ray.core.engine.passes import Passes
 from ast_ray.core.engine.step import StepData
 from ast_ray.core.flat_params import FlatSpec
-from ast_ray.core.networks import ConvNet, Network
+from ast_ray.core.networks import Network
+from ast_ray.core.networks.convnet import ConvNet
 
 
 def supports(network: Network) -> bool:
@@ -52,9 +52,10 @@ class WrittenEngine:
     def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:
         """See `step.Engine`; keeps z, the pooled activations and their gradients."""
         weights, kept, total = _weights(self.spec, theta.detach()), [], torch.zeros_like(theta)
-        scale = torch.tensor(data.nu / len(data.labels), dtype=theta.dtype, device=theta.device)
+        nu = data.nu if isinstance(data.nu, Tensor) else torch.tensor(data.nu, dtype=theta.dtype, device=theta.device)
+        scale = nu / len(data.labels)
         for images, labels, mask in self._chunks(data):
-            one_hot = F.one_hot(labels, len(weights.offset)).to(theta.dtype)
+            one_hot = (labels[:, None] == torch.arange(len(weights.offset), device=theta.device)).to(theta.dtype)
             parts, chunk = gradient(self.passes, weights, _channels_last(images), one_hot, mask, scale)
             total += _flatten(self.spec, parts)
             if keep:
@@ -86,8 +87,8 @@ def _weights(spec: FlatSpec, theta: Tensor) -> Weights:
     layers = [blocks[first : first + 4] for first in range(0, len(blocks), 4)]  # kernel, bias, gamma, beta
     return Weights(
         kernels=tuple(kernel.contiguous(memory_format=torch.channels_last) for kernel, _, _, _ in layers),
-        gammas=tuple(gamma for _, _, gamma, _ in layers),
-        betas=tuple(beta for _, _, _, beta in layers),
+        gammas=tuple(gamma.clone() for _, _, gamma, _ in layers),  # aligned, as compiled code wants it
+        betas=tuple(beta.clone() for _, _, _, beta in layers),
         linear=linear,
         offset=offset,
     )

@@ -15,7 +15,7 @@ from ast_ray.core.engine.written import WrittenEngine, supports
 from ast_ray.core.flat_params import FlatSpec, flatten
 from ast_ray.core.hypergradient import Hypergradient, hypergradient
 from ast_ray.core.matching import matching_points, targets_of
-from ast_ray.core.networks import ConvNet
+from ast_ray.core.networks.convnet import ConvNet
 from ast_ray.core.rng import stream
 from ast_ray.core.unroll import Student, plan_steps
 
