@@ -134,7 +134,7 @@ def derivative(passes: Passes, kept: Kept, toward: Weights) -> tuple[Parts, Tens
         kernel = _conv_weight(dzt, block.a, weights.kernels[index])
         parts.kernels[index] = kernel if at is None else kernel + _conv_weight(dz, at, weights.kernels[index])
         parts.gammas[index], parts.betas[index] = _total(d_gamma_t, block.z), _total(d_beta_t, block.z)
-        dat = _conv_input(dzt, block.a, weights.kernels[index]) + _conv_input(dz, block.a, toward.kernels[index])
+        dat = _through_input(dzt, dz, block.a, weights.kernels[index], toward.kernels[index])
     return parts, dat
 
 
@@ -173,6 +173,18 @@ def _conv(a: Tensor, kernel: Tensor) -> Tensor:
 
 def _conv_input(dz: Tensor, a: Tensor, kernel: Tensor) -> Tensor:
     return _conv_backward(dz, a, kernel, [True, False, False])[0].permute(0, 2, 3, 1)
+
+
+def _through_input(dzt: Tensor, dz: Tensor, a: Tensor, kernel: Tensor, kernel_t: Tensor) -> Tensor:
+    """The tangent of a convolution's input gradient; few channels go as matrix products, twice as fast on a CPU."""
+    if a.device.type != "cpu" or 4 * a.shape[3] > dz.shape[3]:
+        return _conv_input(dzt, a, kernel) + _conv_input(dz, a, kernel_t)
+    batch, height, width, filters = dz.shape
+    columns = torch.addmm(
+        dz.reshape(-1, filters) @ kernel_t.flatten(1), dzt.reshape(-1, filters), kernel.flatten(1)
+    )  # [B*H*W, C*9]
+    columns = columns.view(batch, height * width, -1).transpose(1, 2)
+    return F.fold(columns, (height, width), 3, padding=1).permute(0, 2, 3, 1)
 
 
 def _conv_weight(dz: Tensor, a: Tensor, kernel: Tensor) -> Tensor:

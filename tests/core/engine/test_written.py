@@ -22,10 +22,12 @@ from ast_ray.core.unroll import Student, plan_steps
 CLASSES = 4
 
 
-def _network(shape: tuple[int, int, int], depth: int, dtype: torch.dtype = torch.float64, **options: object) -> ConvNet:
+def _network(
+    shape: tuple[int, int, int], depth: int, dtype: torch.dtype = torch.float64, *, width: int = 5, **options: object
+) -> ConvNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return ConvNet(shape, CLASSES, width=5, depth=depth, **options).to(dtype)  # type: ignore[arg-type]
+        return ConvNet(shape, CLASSES, width=width, depth=depth, **options).to(dtype)  # type: ignore[arg-type]
 
 
 def _data(shape: tuple[int, int, int], batch: int, mask: Tensor | None = None) -> StepData:
@@ -47,9 +49,9 @@ def _close(ours: Tensor, reference: Tensor, tolerance: float) -> None:
 @pytest.mark.parametrize(
     ("shape", "depth"), [((3, 8, 8), 1), ((3, 8, 8), 3), ((1, 7, 10), 2), ((3, 5, 5), 2), ((2, 6, 9), 1)]
 )
-@pytest.mark.parametrize("limit", [0, 5 * 8 * 8 * 8 * 3])
-def test_gradient_and_derivative_equal_autograd(shape, depth, limit):
-    network = _network(shape, depth)
+@pytest.mark.parametrize(("width", "limit"), [(5, 0), (12, 12 * 8 * 8 * 8 * 3)])
+def test_gradient_and_derivative_equal_autograd(shape, depth, width, limit):
+    network = _network(shape, depth, width=width)
     spec, theta = FlatSpec.of(network), _moved(network)
     features = network.classifier.in_features
     mask = (torch.rand(7, features, generator=stream(2, "test")) > 0.3).double() / 0.7
