@@ -90,8 +90,7 @@ class Distillation:
         shape = self.data.image_shape
         network = build(self.config.network, shape, self.data.classes, generator).to(self.data.train_images.device)
         images, labels = start_images(self.config, self.data, job.buffer, network)
-        self.choice, here = matching_choice(self.config, self.data)
-        sink.say(f"{job.method}: {self.choice.told(here)}")
+        self.choice, _ = matching_choice(self.config, self.data)
         engine = build_engine(self.choice, network, Path(self.config.data.root))
         settings = replace(self.config.distill, gradient=self.choice.method)
         self.problem = Problem(network, labels, job.buffer, settings, self.config.seed, engine)
