@@ -47,8 +47,8 @@ class Choice:
 
     def told(self, machine: Machine) -> str:
         """In words, for the start of a run."""
-        need, whole = self.memory / 2**30, machine.memory / 2**30
-        return f"matching: engine {self.engine}, {self.method}, about {need:.2f} of {whole:.0f} GiB"
+        need = f"{self.memory / 2**20:.0f} MiB" if self.memory < 2**30 else f"{self.memory / 2**30:.1f} GiB"
+        return f"matching: engine {self.engine}, {self.method}, about {need} of {machine.memory / 2**30:.0f} GiB"
 
 
 def written_out(config: Config) -> bool:
