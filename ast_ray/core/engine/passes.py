@@ -124,8 +124,12 @@ class Passes:
     @classmethod
     def compiled(cls) -> Passes:
         """Fused, for the shapes they meet; compiled at the first call with each shape, and cached on disk."""
-        torch._dynamo.config.recompile_limit = 64  # shapes: blocks, chunk sizes, batch sizes
-        torch._inductor.config.compile_threads = 1  # no pool of processes beside a task
+        from torch._dynamo import config as tracing  # slow to import, and of no use to whoever does not compile
+        from torch._inductor import config as compiling
+
+        limit = "recompile_limit" if hasattr(tracing, "recompile_limit") else "cache_size_limit"  # torch < 2.6
+        setattr(tracing, limit, 64)  # shapes: blocks, chunk sizes, batch sizes
+        compiling.compile_threads = 1  # no pool of processes beside a task
         plain = cls()
         named = {item.name: getattr(plain, item.name) for item in fields(cls)}
         return cls(**{name: torch.compile(call, dynamic=False, fullgraph=True) for name, call in named.items()})
