@@ -29,7 +29,7 @@ def chunk_rows(batch: int, row_bytes: int, limit: int) -> int:
     """Images per chunk: as many as ``limit`` bytes of the largest activation hold, in equal chunks where possible.
 
     >>> [chunk_rows(100, 512, 512 * rows) for rows in (100, 40, 25, 7, 0)]
-    [100, 34, 25, 5, 1]
+    [100, 25, 25, 5, 1]
     """
     fewest = -(-batch // max(1, limit // row_bytes))
     even = next((count for count in range(fewest, min(batch, 2 * fewest - 1) + 1) if batch % count == 0), fewest)
