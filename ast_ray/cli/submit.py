@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ast_ray.cli.errors import INTERRUPTED, reported
 from ast_ray.cli.options import given_settings, unknown_options, unusable
+from ast_ray.config.location import is_address, parse_address
 from ast_ray.distributed import jobs
 from ast_ray.errors import ConfigError, Problem, nearest
 
@@ -93,6 +94,8 @@ def check_command(words: Sequence[str]) -> None:
     Raises:
         ConfigError: no such command or setting, or a value that cannot be; click.UsageError: malformed options.
     """
+    if (out := _value(words, "--out")) and is_address(out[1]):
+        parse_address(out[1], "out")
     context = _context(words)
     found = unknown_options(context.params.get("unknown") or (), context)
     found += unusable(given_settings(context.params))
@@ -161,7 +164,7 @@ def notes(words: Sequence[str]) -> list[str]:
     if out is None and words[0] not in _WRITE_RUNS:
         return []
     place = out[1] if out else "runs/..."
-    if "://" in place:
+    if is_address(place):
         return []
     if not place.startswith(("/", "~")):
         return [

@@ -49,6 +49,10 @@ def connect(address: str) -> Any:
         ConfigError: the address is none of a dashboard; ResourceError: nothing answers there, or it refuses the token.
     """
     parts = urlsplit(address)
+    if parts.username or parts.password:
+        shown = address.replace(parts.netloc.rpartition("@")[0], "***")
+        reason = "credentials do not belong in an address; set RAY_AUTH_TOKEN in the environment"
+        raise ConfigError([Problem("address", shown, reason)])
     if parts.scheme not in ("http", "https") or not parts.hostname:
         reason = f"expected the dashboard's address, such as {DEFAULT_ADDRESS} (`ray dashboard` forwards it)"
         raise ConfigError([Problem("address", address, reason)])

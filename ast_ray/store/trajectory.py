@@ -23,6 +23,7 @@ from ast_ray.store import mirror, remote
 from ast_ray.store.atomic import atomic_path
 from ast_ray.store.mapped import Mapped, from_bf16, to_bf16
 
+_STATISTICS = "ast_ray_statistics"
 _KEPT = 64  # mapped files; a mapping costs address space, not memory
 _open_files: dict[Path, tuple[tuple[int, ...], Mapped]] = {}
 Storage = Literal["float32", "bf16"]
@@ -34,6 +35,7 @@ class TrajectoryWriter:
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
         self._writer, self._schema = writer, schema
+        self.statistics: dict[str, list[float | None]] = {name: [] for name in ("epoch", *METRICS)}
         self._readable: np.ndarray | None = None  # the last epoch as it will be read; bf16 only
 
     @classmethod
@@ -59,7 +61,9 @@ class TrajectoryWriter:
                 write_page_checksum=True,
             ) as writer,
         ):
-            yield cls(writer, schema)
+            recorder = cls(writer, schema)
+            yield recorder
+            writer.add_key_value_metadata({_STATISTICS: json.dumps(recorder.statistics)})
 
     def append(self, epoch: int, theta: np.ndarray, metrics: Mapping[str, float]) -> None:
         """Add one epoch as a row group; theta is float32 [P]."""
@@ -70,6 +74,9 @@ class TrajectoryWriter:
             if self._readable is None:
                 self._readable = theta.copy()
         row.update({name: [metrics.get(name)] for name in METRICS})
+        for name, values in self.statistics.items():
+            value = epoch if name == "epoch" else metrics.get(name)
+            values.append(None if value is None or value != value else value)
         self._writer.write_table(pa.table(row, schema=self._schema))
 
     def _delta(self, theta: np.ndarray) -> bytes:
@@ -108,8 +115,14 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
-    """Return the per-epoch columns without touching the weights."""
+    """Return the per-epoch columns without touching the weights: from the footer, which repeats them; NaN = none."""
     with _open(path) as file:
+        repeated = (file.metadata.metadata or {}).get(_STATISTICS.encode())
+        if repeated is not None:
+            found: dict[str, list[float | None]] = json.loads(repeated)
+            return {
+                name: [float("nan") if value is None else value for value in values] for name, values in found.items()
+            }
         table = file.read(columns=["epoch", *METRICS])
     return {name: table.column(name).to_pylist() for name in table.column_names}
 

@@ -110,6 +110,29 @@ def table(block: Block) -> str:
     return markdown(head, lines)
 
 
+def cost_table(block: Block) -> str:
+    """What the distilled rows of a block took, beside the paper's Table VI; empty without such rows."""
+    head = ["", "experts, s", "distillation, s", "s per iteration", "evaluation, s", "GPU memory, MiB"]
+    paper = published()["seconds_per_iteration"].get(paper_cell(block), "") if block.scale == "paper" else ""
+    lines = []
+    for name, members in block.groups.items():
+        rows = [row for row in members.rows if "seconds" in row.get("distillation", {}) and row.get("evaluation")]
+        if not rows:
+            continue
+        each = [row["distillation"]["seconds"] / row["distillation"]["iterations"] for row in rows]
+        memory = [row["distillation"]["gpu_mib"] for row in rows if "gpu_mib" in row["distillation"]]
+        trained = [row["experts"]["seconds"] for row in rows if "seconds" in row["experts"]]
+        line = [
+            f"{summary(trained).mean:.0f}" if trained else "",
+            summary([row["distillation"]["seconds"] for row in rows]).text(0),
+            summary(each).text(3),
+            summary([row["evaluation"]["seconds"] for row in rows]).text(0),
+            f"{max(memory):.0f}" if memory else "",
+        ]
+        lines.append([name, *line, *([paper] if paper else [])])
+    return markdown([*head, *(["paper: s per iteration"] if paper else [])], lines) if lines else ""
+
+
 def _view_title(view: tuple[str, str], main: tuple[str, str]) -> str:
     network, protocol = view
     name = "accuracy %" if network == main[0] else network

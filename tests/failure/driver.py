@@ -13,7 +13,8 @@ def main(address: str, run: str, notes: str, root: str) -> None:
     from ast_ray.distributed.executor import RayExecutor
     from ast_ray.distributed.session import Capacity
     from ast_ray.stages.pipeline import expert_jobs
-    from tests.failure.watched import Notes, WatchedExpert
+    from tests.failure.notes import Notes
+    from tests.failure.watched import WatchedExpert
     from tests.tiny import Recorder, tiny_config, tiny_plan
 
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")

@@ -22,7 +22,8 @@ from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.experts import ExpertJob
 from ast_ray.stages.pipeline import Plan, expert_jobs
 from tests.failure.conftest import alive, same_experts
-from tests.failure.watched import Notes, WatchedExpert, until
+from tests.failure.notes import Notes, until
+from tests.failure.watched import WatchedExpert
 from tests.tiny import Recorder, subprocess_environment, tiny_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.failure]

@@ -7,7 +7,6 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from ast_ray.distributed.session import Capacity
 from ast_ray.stages.distill import distill
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.pipeline import Plan, distill_methods
-from ast_ray.telemetry.progress import ProgressSink, Update
-from tests.failure.watched import Notes, WatchedUpdates, until
+from tests.failure.errands import Errand, slow_first, talks
+from tests.failure.notes import Notes
+from tests.failure.watched import WatchedUpdates
 from tests.tiny import Recorder, tiny_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.failure]
@@ -52,41 +52,11 @@ def test_a_killed_distillation_does_at_most_one_checkpoint_interval_again(
         assert getattr(mine, name).read_bytes() == getattr(theirs, name).read_bytes(), name
 
 
-@dataclass(frozen=True)
-class Errand:
-    """Job ``number`` of ``count``."""
-
-    number: int
-    count: int
-    notes: Notes
-
-    @property
-    def key(self) -> str:
-        return f"errand {self.number}"
-
-
-def slow_first(errand: Errand, _: ProgressSink) -> int:
-    """The first one is done only when all others are."""
-    if errand.number == 0:
-        others = range(1, errand.count)
-        until(lambda: all(errand.notes.path(f"errand {number}", "done").exists() for number in others))
-    errand.notes.add(errand.key, 1)
-    return errand.number
-
-
 def test_a_slow_worker_holds_up_nobody(cluster: Any, notes: Notes) -> None:
     errands = [Errand(number, 6, notes) for number in range(6)]
     done = list(RayExecutor(Capacity(1, 0, 2), Recorder()).run(slow_first, errands))
     assert sorted(done) == list(range(6))
     assert done[-1] == 0
-
-
-def talks(errand: Errand, sink: ProgressSink) -> int:
-    sink.say("before")
-    errand.notes.hold(errand.key)
-    sink.update(Update(errand.key, 1, 1))
-    sink.say("after")
-    return errand.number
 
 
 def test_the_board_killed_costs_messages_at_most(cluster: Any, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,38 @@
+"""Jobs without work. No torch: workers import it quickly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ast_ray.telemetry.progress import ProgressSink, Update
+from tests.failure.notes import Notes, until
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Job ``number`` of ``count``."""
+
+    number: int
+    count: int
+    notes: Notes
+
+    @property
+    def key(self) -> str:
+        return f"errand {self.number}"
+
+
+def slow_first(errand: Errand, _: ProgressSink) -> int:
+    """The first one is done only when all others are."""
+    if errand.number == 0:
+        others = range(1, errand.count)
+        until(lambda: all(errand.notes.path(f"errand {number}", "done").exists() for number in others))
+    errand.notes.add(errand.key, 1)
+    return errand.number
+
+
+def talks(errand: Errand, sink: ProgressSink) -> int:
+    sink.say("before")
+    errand.notes.hold(errand.key)
+    sink.update(Update(errand.key, 1, 1))
+    sink.say("after")
+    return errand.number
