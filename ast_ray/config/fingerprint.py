@@ -24,7 +24,7 @@ _NOT_CONTENT = {
 
 
 # Settings that came later: with these values they change nothing, and identities made before them stay what they were.
-_NOTHING_NEW = {"distill": {"segments": 1}}
+_NOTHING_NEW = {"distill": {"segments": 1, "engine": "eager"}}
 
 
 def _section(config: Config, name: str) -> dict[str, Any]:

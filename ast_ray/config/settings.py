@@ -151,8 +151,15 @@ class DistillConfig:
     )
     augmentation: str = setting(DSA_ALL, "DSA operations of the student's batch, joined by _; none = off")
     siamese: bool = setting(False, "share one draw of the DSA parameters over the batch")
-    gradient: Literal["recompute", "full_graph"] = setting(
-        "recompute", "exact gradient in constant memory, or the unrolled graph (same values, for checking)"
+    engine: Literal["auto", "eager", "compiled", "graphed"] = setting(
+        "auto",
+        "what student steps compute with: eager = autograd; compiled = ConvNet's step written out and fused; graphed = "
+        "that as CUDA graphs; auto = compiled (GPU: graphed) where the run is long enough to repay compiling",
+    )
+    gradient: Literal["auto", "recompute", "stored", "full_graph"] = setting(
+        "auto",
+        "exact gradient in constant memory, with every step's intermediates stored (faster, same values), or from the "
+        "unrolled graph (for checking); auto = stored where an eighth of the memory holds it and engine is not eager",
     )
     segments: int = setting(
         1, "expert segments matched per iteration, their gradients averaged (paper: 1)", symbol="W", low=1
