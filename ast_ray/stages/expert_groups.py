@@ -33,7 +33,7 @@ from ast_ray.stages.experts import (
 )
 from ast_ray.telemetry.progress import ProgressSink, Update
 
-MOST = 8  # beyond this many, a GPU has enough to do at the paper's batch sizes
+MOST = 8  # a first choice; what a GPU gains from more or fewer is still to be measured
 _SHARE = 0.5  # of a GPU's memory
 
 
@@ -76,7 +76,7 @@ def group(jobs: Sequence[ExpertJob], together: int) -> list[ExpertGroup]:
 def experts_together(config: Config, data: RealData) -> int:
     """How many experts a task trains at once: as set, else by the device and its whole memory, never by what is left.
 
-    One on a CPU, where stacking does not pay (benchmarks/experts.py).
+    One on a CPU, where small runs gained nothing from more (benchmarks/experts.py).
     """
     if config.compute.experts_together:
         return min(config.compute.experts_together, config.expert.count)

@@ -10,9 +10,10 @@ import torch
 from ast_ray.config.settings import ExpertConfig, NetworkConfig
 from ast_ray.core.expert import EpochRecord, ExpertState, train_expert
 from ast_ray.core.expert_batch import train_experts_together
+from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
-from ast_ray.core.stacked import activation_bytes, stackable
+from ast_ray.core.stacked import activation_bytes, call_stacked, stack, stackable
 from ast_ray.errors import DivergenceError
 
 CONFIG = ExpertConfig(epochs=3, batch_size=5, lr=0.02, weight_decay=1e-2, lr_decay_epoch=1, penalty_weight=0.5)
@@ -62,7 +63,7 @@ def test_same_trajectories_as_one_at_a_time(make_network, make_images, dtype, to
                 assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=10 * tolerance, nan_ok=True)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet18", "mlp", "vit"])
+@pytest.mark.parametrize("name", ["mlp", "vit"])
 def test_other_networks_too(make_images, name):
     images, labels = make_images()
     images = torch.nn.functional.interpolate(images, size=(8, 8))
@@ -70,13 +71,22 @@ def test_other_networks_too(make_images, name):
     networks = [
         build(config, tuple(images.shape[1:]), int(labels.max()) + 1, stream(i, "init")).double() for i in (0, 1)
     ]
-    penalty = 0.0 if name in ("alexnet", "resnet18") else 0.5  # the penalty of millions of weights takes long
     images, labels = images[:4], labels[:4]
-    settings = dataclasses.replace(CONFIG, epochs=1, batch_size=4, penalty_weight=penalty)
+    settings = dataclasses.replace(CONFIG, epochs=1, batch_size=4)
     alone = _alone(networks, images, labels, settings, ids=(0, 1))
     (_, last) = _together(networks, images, labels, settings, ids=(0, 1))
     for number in (0, 1):
         assert torch.allclose(last[number].theta, alone[number][-1].theta, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg11", "resnet18"])
+def test_large_networks_give_the_same_logits(name):
+    networks = [build(NetworkConfig(name=name), (1, 8, 8), 3, stream(i, "init")) for i in (0, 1)]
+    spec, x = FlatSpec.of(networks[0]), torch.rand(2, 2, 1, 8, 8, generator=stream(0, "x"))
+    with torch.no_grad():
+        found = call_stacked(networks[0], spec, stack(networks), x)
+        for network, images, logits in zip(networks, x, found, strict=True):
+            assert torch.allclose(logits, network(images), rtol=1e-3, atol=1e-5)
 
 
 def test_goes_on_from_states(make_network, make_images):
