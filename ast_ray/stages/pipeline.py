@@ -23,6 +23,7 @@ from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts import ExpertJob, train_one_expert
+from ast_ray.stages.memory import run_memory
 from ast_ray.stages.results import summarize
 from ast_ray.stages.team import ALONE, Team
 from ast_ray.store import mirror
@@ -97,6 +98,7 @@ def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
                     expert_id,
                     str(board),
                     f"{method} expert",
+                    run_memory(plan.method(method), plan.data).expert,
                 ),
             )
     return list(jobs.values())
@@ -177,7 +179,8 @@ def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[Evaluatio
         for index in range(networks):
             row = plan.directory.row(set_name, architecture or config.network.name, protocol, index)
             job = EvaluationJob(set_name, source, config, index, str(row), token, str(buffer.folder), buffer.identity)
-            jobs.append(dataclasses.replace(job, architecture=architecture, protocol=protocol))
+            memory = 0 if architecture else run_memory(config, plan.data).evaluation
+            jobs.append(dataclasses.replace(job, architecture=architecture, protocol=protocol, gpu_memory=memory))
     return jobs
 
 

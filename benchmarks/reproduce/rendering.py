@@ -113,14 +113,16 @@ def _headline(blocks: Iterable[Block]) -> str:
 
 def _cost(rows: Sequence[Row]) -> float:
     """Processor seconds of a cell's experts and its distillation, mean over seeds."""
-    return sum(row["experts"]["cpu_seconds"] + row["distillation"]["cpu_seconds"] for row in rows) / len(rows)
+    whole = [row for row in rows if row["diverged"] is None]
+    return sum(row["experts"]["cpu_seconds"] + row["distillation"]["cpu_seconds"] for row in whole) / len(whole)
 
 
 def _smoothness(block: Block) -> list[str]:
-    means = {
-        name: sum(row["experts"]["avg_var"] for row in members.rows) / len(members.rows)
+    moves = {
+        name: [row["experts"]["avg_var"] for row in members.rows if "experts" in row]
         for name, members in block.groups.items()
     }
+    means = {name: sum(values) / len(values) for name, values in moves.items() if values}
     wanted = ("SGD", "SGD + momentum", "momentum + both")
     if not all(name in means for name in wanted):
         return []

@@ -37,6 +37,7 @@ from benchmarks.reproduce.cells import Cell
 
 # Distilled sets of all variants are evaluated on the same networks: the role names their random streams.
 ROLE = "distilled"
+_FAILURE = "diverged.json"  # in the folder of experts one of which diverged
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def expert_jobs(jobs: Sequence[CellJob]) -> list[ExpertJob]:
         buffer = job.buffer(job.data())
         buffer.prepare()
         config = dataclasses.replace(job.config, seed=job.expert_seed)
-        for number in buffer.missing():
+        for number in [] if _expert_failure(buffer) else buffer.missing():
             board = buffer.folder.parent / "tensorboard" / f"{buffer.fingerprint}-{number:05d}"
             name = f"experts {buffer.fingerprint}"
             expert = ExpertJob(config, str(buffer.folder), buffer.identity, number, str(board), name)
@@ -115,13 +116,27 @@ def expert_jobs(jobs: Sequence[CellJob]) -> list[ExpertJob]:
 
 
 def train_timed(job: ExpertJob, sink: ProgressSink) -> str:
-    """Train one expert, one process at a time, and note how long it took beside the experts."""
+    """Train one expert, one process at a time, and note how long it took beside the experts.
+
+    An expert that diverges is noted too: no other is trained for its cells, and their rows say so.
+    """
     with exclusive(Path(job.buffer_folder) / f".lock-{job.expert_id}", wait=True, owner=job.key):
         if job.buffer.has(job.expert_id):
             return job.key
         with _timed(Path(job.buffer_folder) / f"time-{job.expert_id:05d}.json"):
-            train_one_expert(job, sink)
+            try:
+                train_one_expert(job, sink)
+            except DivergenceError as error:
+                write_json(Path(job.buffer_folder) / _FAILURE, {"diverged": str(error)})
+                sink.say(f"{job.key}: {error}")
     return job.key
+
+
+def _expert_failure(buffer: Buffer) -> str | None:
+    try:
+        return str(json.loads((buffer.folder / _FAILURE).read_text(encoding="utf-8"))["diverged"])
+    except FileNotFoundError:
+        return None
 
 
 def run_cell(job: CellJob, sink: ProgressSink) -> dict[str, Any] | None:
@@ -147,6 +162,8 @@ def _measure(job: CellJob, sink: ProgressSink) -> dict[str, Any]:
     data = job.data()
     row: dict[str, Any] = {"data_id": data.data_id, "diverged": None, "accuracy": {}}
     if job.needs_experts:
+        if failure := _expert_failure(job.buffer(data)):
+            return row | {"diverged": failure}
         row["experts"] = _experts(job, data)
     if job.only_experts:
         return row

@@ -96,6 +96,23 @@ def test_a_divergence_is_a_row(tiny_base: str, place: MakePlace, monkeypatch: py
     assert row["accuracy"] == {}
 
 
+def test_experts_that_diverge_are_a_row_too(tiny_base: str, place: MakePlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
+
+    def diverge(job: Any, _: object) -> None:
+        trained.append(job.expert_id)
+        raise DivergenceError("expert 0 diverged in epoch 1")
+
+    monkeypatch.setattr(running, "train_one_expert", diverge)
+    here = place()
+    assert run(cells(tiny_base, "AST", "random"), here) == 2
+    rows = {row["variant"]: row["diverged"] for row in read_rows(here.results)}
+    assert rows == {"AST": "expert 0 diverged in epoch 1", "random": None}
+    before = len(trained)
+    assert run(cells(tiny_base, "herding"), here) == 1  # the same experts: not tried again
+    assert len(trained) == before
+
+
 def test_a_cell_another_process_is_at_is_left_alone(tiny_base: str, place: MakePlace) -> None:
     here, (cell,) = place(), cells(tiny_base, "random")
     job = here.job(cell)
