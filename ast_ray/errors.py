@@ -5,7 +5,7 @@ Everything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -57,6 +57,24 @@ class DivergenceError(AstRayError):
 
 class ResourceError(AstRayError):
     """The machine lacks what was asked for: a GPU, disk space, permission, a Ray cluster."""
+
+
+class WorkerLostError(ResourceError):
+    """A process that shares a job with others is gone; the job can go on from its checkpoint with new ones.
+
+    ``with_node`` says that its whole machine was lost, which is not the job's doing.
+    """
+
+    def __init__(self, text: str, *, with_node: bool = False) -> None:
+        self.with_node = with_node
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[Callable[[str, bool], WorkerLostError], tuple[str, bool]]:
+        return _worker_lost, (str(self), self.with_node)
+
+
+def _worker_lost(text: str, with_node: bool) -> WorkerLostError:
+    return WorkerLostError(text, with_node=with_node)
 
 
 class TaskError(AstRayError):

@@ -86,12 +86,11 @@ def experts(**options: Any) -> None:
 @working_options
 def distill(buffer: str | None, **options: Any) -> None:
     """Distil (Algorithm 2), training missing experts first; print where the sets are."""
-    from ast_ray.stages.pipeline import distill_methods, distill_outcomes, train_experts
+    from ast_ray.stages.pipeline import distill_outcomes, train_and_distill
 
     def work(session: Session) -> dict[str, Any]:
         methods = session.plan.config.run.methods
-        train_experts(session.plan, methods, session.executor)
-        distill_methods(session.plan, methods, session.executor)
+        train_and_distill(session.plan, methods, methods, session.executor)
         return {"distilled": distill_outcomes(session.plan, methods)}
 
     _work(work, _show_distilled, options, buffer)

@@ -22,9 +22,14 @@ _NOT_CONTENT = {
 }
 
 
+# Settings that came later: with these values they change nothing, and identities made before them stay what they were.
+_NOTHING_NEW = {"distill": {"segments": 1}}
+
+
 def _section(config: Config, name: str) -> dict[str, Any]:
-    values = to_dict(config)[name]
-    return {key: value for key, value in values.items() if key not in _NOT_CONTENT.get(name, ())}
+    values, before = to_dict(config)[name], _NOTHING_NEW.get(name, {})
+    kept = {key: value for key, value in values.items() if key not in _NOT_CONTENT.get(name, ())}
+    return {key: value for key, value in kept.items() if key not in before or before[key] != value}
 
 
 def expert_identity(config: Config, data_id: str) -> dict[str, Any]:

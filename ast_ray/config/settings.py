@@ -151,6 +151,9 @@ class DistillConfig:
     gradient: Literal["recompute", "full_graph"] = setting(
         "recompute", "exact gradient in constant memory, or the unrolled graph (same values, for checking)"
     )
+    segments: int = setting(
+        1, "expert segments matched per iteration, their gradients averaged (paper: 1)", symbol="W", low=1
+    )
     validate_every: int = setting(500, "iterations between validations; 0 = only at the end", low=0)
     validate_networks: int = setting(2, "networks trained per validation", low=1)
     checkpoint_every: int = setting(50, "iterations between checkpoints", low=1)
@@ -204,6 +207,15 @@ class ComputeConfig:
         low=0,
     )
     threads: int = setting(1, "torch threads per task (part of what makes bits reproducible)", low=1)
+    placement: Literal["pack", "spread"] = setting(
+        "pack", "where workers start: on machines in use first, or over as many machines as there are"
+    )
+    distill_workers: int = setting(
+        0, "workers that share a distillation's segments; 0 = one per segment, as far as the resources allow", low=0
+    )
+    distill_backend: Literal["actors", "train"] = setting(
+        "actors", "what holds these workers: plain Ray actors, up in seconds, or Ray Train's TorchTrainer"
+    )
     max_attempts: int = setting(3, "attempts per task when its worker is lost", low=1)
     checkpoint_seconds: float = setting(
         5.0, "seconds between two savings of an unfinished expert's epochs; 0 = after every epoch", low=0

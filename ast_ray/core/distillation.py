@@ -1,12 +1,16 @@
 """Distillation phase: one outer iteration of Algorithm 2, as a function from state to state.
 
-Nothing here loops over iterations, writes files or logs: that is `stages.distill`.
+With ``segments = W`` an iteration matches W segments and averages their gradients; who computes which of them is the
+caller's choice (`Matcher`) and does not change the result. Nothing here loops over iterations, writes files or logs:
+that is `stages.distill`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -50,10 +54,24 @@ class DistillState:
         alpha = torch.tensor(student_lr, dtype=images.dtype, device=images.device)
         return cls(images.clone(), alpha, torch.zeros_like(images), torch.zeros_like(alpha))
 
+    def on(self, device: torch.device) -> DistillState:
+        """The same state with its tensors on a device."""
+        return replace(
+            self,
+            images=self.images.to(device),
+            student_lr=self.student_lr.to(device),
+            image_velocity=self.image_velocity.to(device),
+            lr_velocity=self.lr_velocity.to(device),
+        )
+
 
 @dataclass(frozen=True)
 class IterationReport:
-    """What one iteration saw: losses relative to the expert's distance, draws and gradient norms."""
+    """What one iteration saw: losses relative to the expert's distance, draws and gradient norms.
+
+    With several segments, losses, nu and gradients are those of the mean; ``expert_id`` and ``start_epoch`` are those
+    of the first one, and ``segments`` lists all of them (empty with one).
+    """
 
     iteration: int
     expert_id: int
@@ -65,6 +83,14 @@ class IterationReport:
     student_lr: float
     image_gradient_norm: float
     lr_gradient: float
+    segments: tuple[tuple[int, int], ...] = ()
+
+    def row(self) -> dict[str, Any]:
+        """The report as a row of metrics."""
+        values = asdict(self)
+        if not self.segments:
+            del values["segments"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -78,6 +104,21 @@ class Problem:
     seed: int
 
 
+@dataclass(frozen=True)
+class Draw:
+    """One of an iteration's segments: its place 0..W-1, whose trajectory, from which epoch, and the balance nu."""
+
+    iteration: int
+    place: int
+    expert_id: int
+    start_epoch: int
+    nu: float
+
+
+Matcher = Callable[["Problem", DistillState, Sequence[Draw]], Sequence[Hypergradient]]
+"""Computes the hypergradient of every draw, in the order of the draws."""
+
+
 def draw_start_epoch(config: DistillConfig, last: int, generator: torch.Generator) -> int:
     """Uniform on 0..T+ - 1, or within +-window of the last one (the alternative rejected in Sec. IV-C2)."""
     low, high = 0, config.max_start_epoch - 1
@@ -86,65 +127,125 @@ def draw_start_epoch(config: DistillConfig, last: int, generator: torch.Generato
     return low + int(torch.randint(high - low + 1, (), generator=generator))
 
 
-def iterate(problem: Problem, state: DistillState) -> tuple[DistillState, IterationReport]:
-    """Run one iteration of Algorithm 2.
+def _stream(seed: int, iteration: int, role: str, place: int) -> torch.Generator:
+    """The first segment's streams carry no place: what one segment draws is what the first of W draws."""
+    name: tuple[str | int, ...] = ("distill", iteration, role)
+    return stream(seed, *name, *([place] if place else []))
 
-    Raises:
-        DivergenceError: loss or gradient not finite, or alpha not positive; the given state is still good.
-    """
+
+def draw_where(
+    config: DistillConfig, seed: int, experts: int, iteration: int, place: int, last: int
+) -> tuple[int, int]:
+    """The expert and the start epoch of the segment at ``place``, ``last`` being the previous first start epoch."""
+    choice = _stream(seed, iteration, "start", place)
+    expert_id = int(torch.randint(experts, (), generator=choice))
+    return expert_id, draw_start_epoch(config, last, choice)
+
+
+def draw_segment(problem: Problem, state: DistillState, place: int) -> Draw:
+    """Choose an expert and a start epoch for the segment at ``place`` of the next iteration."""
     config, number = problem.config, state.iteration + 1
-    spec = FlatSpec.of(problem.network)
+    expert_id, start_epoch = draw_where(
+        config, problem.seed, len(problem.experts), number, place, state.last_start_epoch
+    )
+    nu = 1.0
+    if config.balanced_inner_loss:
+        nu = balance(start_epoch, config.max_start_epoch, vartheta=config.vartheta, log_base=config.log_base)
+    return Draw(number, place, expert_id, start_epoch, nu)
 
-    # 1. an expert trajectory and a start epoch
-    choice = stream(problem.seed, "distill", number, "start")
-    expert_id = int(torch.randint(len(problem.experts), (), generator=choice))
-    start_epoch = draw_start_epoch(config, state.last_start_epoch, choice)
+
+def match_segment(problem: Problem, state: DistillState, draw: Draw) -> Hypergradient:
+    """Match one segment from the state's images and alpha: the matching loss (Eq. 22) and its gradient."""
+    config, spec = problem.config, FlatSpec.of(problem.network)
+
+    # 1. the drawn expert's weights from the start epoch on
+    expert_id, start_epoch = draw.expert_id, draw.start_epoch
     segment = problem.experts.segment(expert_id, start_epoch, config.expert_epochs)
     segment = [theta.to(state.images) for theta in segment]
 
     # 2. weight perturbation (Eq. 23)
-    noise = stream(problem.seed, "distill", number, "perturbation")
+    noise = _stream(problem.seed, draw.iteration, "perturbation", draw.place)
     start = perturb(segment[0], spec, config.rho, noise, scope=config.perturb_scope, vectors=config.perturb_vectors)
 
     # 3. N student steps (Eq. 20-21), 4. compared at the matching points (Eq. 22), 5. differentiated
-    nu = 1.0
-    if config.balanced_inner_loss:
-        nu = balance(start_epoch, config.max_start_epoch, vartheta=config.vartheta, log_base=config.log_base)
     height, width = state.images.shape[2:]
-    plan = stream(problem.seed, "distill", number, "student")
+    plan = _stream(problem.seed, draw.iteration, "student", draw.place)
     steps = plan_steps(config, problem.labels, (height, width), problem.network.classifier.in_features, plan)
     points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
     targets = targets_of(start, segment, points, expert_id=expert_id, start_epoch=start_epoch)
-    student = Student(problem.network, spec, problem.labels, nu, config.student_momentum)
-    result = hypergradient(student, start, steps, targets, state.images, state.student_lr, method=config.gradient)
-
-    loss = float(result.loss)
-    report = IterationReport(
-        iteration=number,
-        expert_id=expert_id,
-        start_epoch=start_epoch,
-        nu=nu,
-        loss=loss,
-        relative_loss=loss / sum(point.beta for point in points),
-        parts=tuple(float(part) for part in result.parts),
-        student_lr=float(state.student_lr),
-        image_gradient_norm=float(torch.linalg.vector_norm(result.images)),
-        lr_gradient=float(result.alpha),
-    )
-    return _update(config, state, result, report), report
+    student = Student(problem.network, spec, problem.labels, draw.nu, config.student_momentum)
+    return hypergradient(student, start, steps, targets, state.images, state.student_lr, method=config.gradient)
 
 
-def _update(config: DistillConfig, state: DistillState, result: Hypergradient, report: IterationReport) -> DistillState:
-    """SGD with momentum on pixels and alpha; refuses a step that is not finite or makes alpha <= 0."""
+def one_after_another(problem: Problem, state: DistillState, draws: Sequence[Draw]) -> list[Hypergradient]:
+    """Match every segment here."""
+    return [match_segment(problem, state, draw) for draw in draws]
+
+
+def average(results: Sequence[Hypergradient]) -> Hypergradient:
+    """The mean over segments, added up in their order, so that the bytes do not depend on who computed which."""
+    count, first = len(results), results[0]
+    loss, images, alpha, parts = first.loss, first.images, first.alpha, list(first.parts)
+    for result in results[1:]:
+        loss, images, alpha = loss + result.loss, images + result.images, alpha + result.alpha
+        parts = [one + other for one, other in zip(parts, result.parts, strict=True)]
+    return Hypergradient(loss / count, tuple(part / count for part in parts), images / count, alpha / count)
+
+
+def iterate(
+    problem: Problem, state: DistillState, match_all: Matcher = one_after_another
+) -> tuple[DistillState, IterationReport]:
+    """Run one iteration of Algorithm 2: draw the segments, match them, average, update.
+
+    Raises:
+        DivergenceError: loss or gradient not finite, or alpha not positive; the given state is still good.
+    """
+    draws = [draw_segment(problem, state, place) for place in range(problem.config.segments)]
+    results = match_all(problem, state, draws)
+    mean = average(results)
+    report = _report(problem.config, state, draws, mean)
     for name, value in (
         ("matching loss", report.loss),
         ("image gradient", report.image_gradient_norm),
         ("alpha gradient", report.lr_gradient),
     ):
-        if value != value or abs(value) == float("inf"):
-            raise _divergence(report, f"{name} is {value}", "lower distill.student_lr, lr_img, lr_lr or syn_steps")
-    image_velocity = config.outer_momentum * state.image_velocity + result.images
-    lr_velocity = config.outer_momentum * state.lr_velocity + result.alpha
+        if not math.isfinite(value):
+            place = _not_finite(results)
+            advice = "lower distill.student_lr, lr_img, lr_lr or syn_steps"
+            raise _divergence(report, f"{name} is {value}", advice, None if place is None else draws[place])
+    return _update(problem.config, state, mean, report), report
+
+
+def _not_finite(results: Sequence[Hypergradient]) -> int | None:
+    """The first segment with a value that is not finite; None when only their sum overflows."""
+    for place, result in enumerate(results):
+        if not all(bool(torch.isfinite(value).all()) for value in (result.loss, result.images, result.alpha)):
+            return place
+    return None
+
+
+def _report(config: DistillConfig, state: DistillState, draws: Sequence[Draw], mean: Hypergradient) -> IterationReport:
+    loss, first = float(mean.loss), draws[0]
+    points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
+    return IterationReport(
+        iteration=first.iteration,
+        expert_id=first.expert_id,
+        start_epoch=first.start_epoch,
+        nu=sum(draw.nu for draw in draws) / len(draws),
+        loss=loss,
+        relative_loss=loss / sum(point.beta for point in points),
+        parts=tuple(float(part) for part in mean.parts),
+        student_lr=float(state.student_lr),
+        image_gradient_norm=float(torch.linalg.vector_norm(mean.images)),
+        lr_gradient=float(mean.alpha),
+        segments=tuple((draw.expert_id, draw.start_epoch) for draw in draws) if len(draws) > 1 else (),
+    )
+
+
+def _update(config: DistillConfig, state: DistillState, mean: Hypergradient, report: IterationReport) -> DistillState:
+    """SGD with momentum on pixels and alpha; refuses a step that is not finite or makes alpha <= 0."""
+    image_velocity = config.outer_momentum * state.image_velocity + mean.images
+    lr_velocity = config.outer_momentum * state.lr_velocity + mean.alpha
     student_lr = state.student_lr - config.lr_lr * lr_velocity
     if not 0 < float(student_lr) < float("inf"):
         raise _divergence(report, f"alpha would become {float(student_lr):.3g}", "lower distill.lr_lr")
@@ -162,9 +263,17 @@ def _update(config: DistillConfig, state: DistillState, result: Hypergradient, r
     )
 
 
-def _divergence(report: IterationReport, cause: str, advice: str) -> DivergenceError:
-    where = f"iteration {report.iteration}, expert {report.expert_id}, start epoch {report.start_epoch}"
+def _divergence(report: IterationReport, cause: str, advice: str, draw: Draw | None = None) -> DivergenceError:
+    """What went wrong and where: in one segment, or in the mean of several."""
+    where, nu, count = f"iteration {report.iteration}", report.nu, len(report.segments)
+    if count and draw is None:
+        where += f", mean of {count} segments"
+    elif count and draw is not None:
+        nu = draw.nu
+        where += f", segment {draw.place + 1} of {count}, expert {draw.expert_id}, start epoch {draw.start_epoch}"
+    else:
+        where += f", expert {report.expert_id}, start epoch {report.start_epoch}"
     return DivergenceError(
-        f"distillation stopped at {where}: {cause} (alpha was {report.student_lr:.3g}, nu {report.nu:.3g}); {advice}, "
+        f"distillation stopped at {where}: {cause} (alpha was {report.student_lr:.3g}, nu {nu:.3g}); {advice}, "
         "or train smoother experts (expert.penalty_weight, expert.clip_schedule)"
     )

@@ -14,8 +14,8 @@ from ast_ray.distributed.board import BoardSink, forward, open_board
 from ast_ray.distributed.losses import LOST, Losses, for_memory, reason
 from ast_ray.distributed.session import Capacity
 from ast_ray.distributed.slots import ActorSlot, Slot, TaskSlot
-from ast_ray.errors import AstRayError, TaskError
-from ast_ray.stages.executor import Job, raise_failures
+from ast_ray.errors import AstRayError, TaskError, WorkerLostError
+from ast_ray.stages.executor import Following, Job, needs_of, nothing, raise_failures
 from ast_ray.telemetry.progress import ProgressSink
 
 J = TypeVar("J", bound=Job)
@@ -30,16 +30,22 @@ class RayExecutor:
         self._capacity, self._sink, self._max_attempts = capacity, sink, max_attempts
 
     def run(
-        self, function: Callable[[J, ProgressSink], R], jobs: Sequence[J], *, long_lived: bool = True
+        self,
+        function: Callable[[J, ProgressSink], R],
+        jobs: Sequence[J],
+        *,
+        long_lived: bool = True,
+        following: Following[R, J] = nothing,
     ) -> Iterator[R]:
         """See `stages.executor.Executor.run`; a lost worker's job is started again (see `losses.Losses`)."""
         if not jobs:
             return
         board = open_board()
         kind = ActorSlot if long_lived else TaskSlot
-        slots: list[Slot] = [kind(self._capacity) for _ in range(min(self._capacity.slots, len(jobs)))]
+        room = self._capacity.room(needs_of(job) for job in jobs)  # a slot that is not used costs nothing
+        slots: list[Slot] = [kind(self._capacity) for _ in range(room)]
         try:
-            yield from _Round(function, jobs, slots, board, self._max_attempts, self._sink).results()
+            yield from _Round(function, jobs, slots, board, self._max_attempts, self._sink, following).results()
         finally:
             for slot in slots:
                 slot.close()
@@ -57,8 +63,9 @@ class _Round:
         board: Any,
         max_attempts: int,
         sink: ProgressSink,
+        following: Following[Any, Any] = nothing,
     ) -> None:
-        self._function, self._board, self._sink = function, board, sink
+        self._function, self._following, self._board, self._sink = function, following, board, sink
         self._board_sink, self._looked = BoardSink(board), time.monotonic()
         self._waiting, self._total = deque(jobs), len(jobs)
         self._idle: list[Slot] = list(slots)
@@ -100,10 +107,16 @@ class _Round:
             self._lost(slot, job, error)
         except RayTaskError as error:
             cause = error.cause
+            if isinstance(cause, WorkerLostError):  # of a team that shared the job
+                self._lost(slot, job, cause)
+                return
             self._failures.append((job.key, cause if isinstance(cause, AstRayError) else error))
             self._idle.append(slot)
         else:
             self._idle.append(slot)
+            possible = list(self._following(result))
+            self._waiting.extendleft(reversed(possible))
+            self._total += len(possible)
             yield result
 
     def _lost(self, slot: Slot, job: Any, error: Exception) -> None:

@@ -13,6 +13,8 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
+from ast_ray.errors import WorkerLostError
+
 LOST = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError)
 NODE_LOSSES = 20
 _NODE_WORDS = ("node has died", "node died", "node was terminated", "node is dead")
@@ -26,6 +28,8 @@ def with_node(error: Exception) -> bool:
     """Whether the whole machine was lost, which is not the job's doing."""
     if isinstance(error, NodeDiedError | LocalRayletDiedError):
         return True
+    if isinstance(error, WorkerLostError):
+        return error.with_node
     text = str(error)
     return isinstance(error, RayActorError) and (error.preempted or any(word in text for word in _NODE_WORDS))
 
@@ -37,6 +41,8 @@ def for_memory(error: Exception) -> bool:
 
 def reason(error: Exception) -> str:
     """One line."""
+    if isinstance(error, WorkerLostError):
+        return str(error)
     if for_memory(error):
         return "its machine ran out of memory"
     if with_node(error):

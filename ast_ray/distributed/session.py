@@ -5,26 +5,53 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ast_ray.config.settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
+from ast_ray.stages.executor import Needs
 
 _LOG = logging.getLogger(__name__)
 _STORE_BYTES = 200 * 2**20
+_USABLE, _MOST_PER_GPU = 0.6, 8  # an estimate may be half as much again as it says
+_CONTEXT = 2**30  # what CUDA and torch take per process before the first image, rounded up
 _CLUSTERS = "ENABLE_RAY_CLUSTER"
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What one task takes and how many run at once."""
+    """What one task takes, how many run at once, and how they are placed.
+
+    Jobs that say how much GPU memory they take may share a GPU: of ``gpu_count`` GPUs with ``gpu_memory`` bytes each,
+    by at most ``cpu_slots`` workers in all. 0 bytes: not known, every job takes ``gpus``.
+    """
 
     cpus: float
     gpus: float
     slots: int
+    gpu_memory: int = 0
+    gpu_count: float = 0
+    cpu_slots: int = 0
+    placement: Literal["pack", "spread"] = "pack"
+    teams: Literal["actors", "train"] = "actors"
+
+    def gpus_for(self, needs: Needs) -> float:
+        """GPUs of one job: an even share when it says how much memory it takes and several fit, else a whole task's."""
+        if not self.gpu_memory or not needs.gpu_memory:
+            return self.gpus
+        fitting = int(_USABLE * self.gpu_memory / (needs.gpu_memory + _CONTEXT))
+        return self.gpus if fitting < 2 else int(1e4 / min(fitting, _MOST_PER_GPU)) / 1e4
+
+    def room(self, needs: Iterable[Needs]) -> int:
+        """How many jobs are held at once: as many as the smallest of them fit; larger ones wait for room in Ray."""
+        if not self.gpu_memory:
+            return self.slots
+        smallest = min((self.gpus_for(one) for one in needs), default=self.gpus)
+        return max(1, min(self.cpu_slots, int(self.gpu_count / smallest)))
 
 
 def prepare_import(address: str) -> None:
@@ -50,7 +77,11 @@ def ray_session(compute: ComputeConfig) -> Iterator[Capacity]:
     if started_here:
         _connect(compute)
     try:
-        yield capacity(compute, offered(ray.cluster_resources()))
+        from ast_ray.distributed.gpus import gpu_memory
+
+        resources = offered(ray.cluster_resources())
+        shareable = compute.gpus_per_task == 0 and compute.device != "cpu" and resources.get("GPU", 0) > 0
+        yield capacity(compute, resources, gpu_memory=gpu_memory() if shareable else 0)
     finally:
         if started_here:
             ray.shutdown()
@@ -122,8 +153,10 @@ def offered(current: dict[str, float]) -> dict[str, float]:
     return {name: max(current.get(name, 0.0), float(reachable.get(name, 0.0))) for name in {*current, *reachable}}
 
 
-def capacity(compute: ComputeConfig, resources: dict[str, float]) -> Capacity:
+def capacity(compute: ComputeConfig, resources: dict[str, float], *, gpu_memory: int = 0) -> Capacity:
     """Work out how many tasks fit; a cluster with GPUs gives each task one unless told otherwise.
+
+    With ``gpu_memory``, the bytes of one GPU, tasks that are known to be small share one (`Capacity.gpus_for`).
 
     Raises:
         ResourceError: one task asks for more than the whole cluster has.
@@ -141,6 +174,15 @@ def capacity(compute: ComputeConfig, resources: dict[str, float]) -> Capacity:
     if problems:
         raise ConfigError(problems)
     fitting = int(resources["CPU"] / compute.cpus_per_task)
-    if gpus:
-        fitting = min(fitting, int(resources["GPU"] / gpus))
-    return Capacity(compute.cpus_per_task, gpus, min(fitting, compute.workers or fitting))
+    cpu_slots = min(fitting, compute.workers or fitting)
+    slots = min(cpu_slots, int(resources["GPU"] / gpus)) if gpus else cpu_slots
+    return Capacity(
+        compute.cpus_per_task,
+        gpus,
+        slots,
+        gpu_memory=gpu_memory,
+        gpu_count=resources.get("GPU", 0) if gpu_memory else 0,
+        cpu_slots=cpu_slots if gpu_memory else 0,
+        placement=compute.placement,
+        teams=compute.distill_backend,
+    )

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import ray
 
 from ast_ray.distributed.session import Capacity
+from ast_ray.distributed.team_plan import shared_work
+from ast_ray.stages.executor import needs_of
 
 
 class Slot(Protocol):
@@ -23,6 +25,11 @@ class Slot(Protocol):
         """Give the resources back; the slot can be used again."""
 
 
+def strategy(capacity: Capacity) -> str:
+    """Ray's name for how workers are placed: near one another until a machine is full, or over all machines."""
+    return "SPREAD" if capacity.placement == "spread" else "DEFAULT"
+
+
 class Worker:
     """Holds the imports, the real images and a device from job to job."""
 
@@ -36,17 +43,28 @@ _RemoteWorker: Any = ray.remote(max_restarts=0, max_task_retries=0)(Worker)
 
 
 class ActorSlot:
-    """A long-lived worker process, made when a job needs one."""
+    """A long-lived worker process, made when a job needs one and replaced by one of another size when a job needs that.
+
+    A job for several members gets a worker without resources, which waits for a team of them.
+    """
 
     def __init__(self, capacity: Capacity) -> None:
-        self._options = {"num_cpus": capacity.cpus, "num_gpus": capacity.gpus}
+        self._capacity = capacity
+        self._size = (0.0, 0.0)
         self._worker: Any = None
 
     def start(self, function: Callable[..., Any], job: Any, sink: Any) -> ray.ObjectRef[Any]:
-        """See `Slot.start`."""
+        """See `Slot.start`; a job's function for several members takes the team as its third argument."""
+        needs = needs_of(job)
+        shared = needs.members > 1
+        size = (0.0, 0.0) if shared else (self._capacity.cpus, self._capacity.gpus_for(needs))
+        if self._worker is not None and size != self._size:
+            self.close()
         if self._worker is None:
-            self._worker = _RemoteWorker.options(**self._options).remote()
-        reference: ray.ObjectRef[Any] = self._worker.run.remote(function, job, sink)
+            options = {"num_cpus": size[0], "num_gpus": size[1], "scheduling_strategy": strategy(self._capacity)}
+            self._worker, self._size = _RemoteWorker.options(**options).remote(), size
+        work = shared_work(function, needs.members, self._capacity) if shared else function
+        reference: ray.ObjectRef[Any] = self._worker.run.remote(work, job, sink)
         return reference
 
     def renew(self) -> None:
@@ -70,11 +88,16 @@ class TaskSlot:
     """One task at a time; Ray finds a process for each."""
 
     def __init__(self, capacity: Capacity) -> None:
-        self._call = call.options(num_cpus=capacity.cpus, num_gpus=capacity.gpus)
+        self._capacity = capacity
 
     def start(self, function: Callable[..., Any], job: Any, sink: Any) -> ray.ObjectRef[Any]:
         """See `Slot.start`."""
-        return self._call.remote(function, job, sink)
+        task = call.options(
+            num_cpus=self._capacity.cpus,
+            num_gpus=self._capacity.gpus_for(needs_of(job)),
+            scheduling_strategy=strategy(self._capacity),
+        )
+        return task.remote(function, job, sink)
 
     def renew(self) -> None:
         """Nothing to replace."""

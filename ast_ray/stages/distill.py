@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,11 @@ from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.distill_job import DistillJob
+from ast_ray.stages.follow import follow, start_of
 from ast_ray.stages.prefetch import Prefetching
 from ast_ray.stages.synthetic import synthetic_set
+from ast_ray.stages.team import ALONE, Team
 from ast_ray.stages.validation import validation_accuracies
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
@@ -35,39 +38,10 @@ from ast_ray.store.synthetic import save_synthetic
 from ast_ray.telemetry.images import save_grid
 from ast_ray.telemetry.metrics import MetricsLog
 from ast_ray.telemetry.progress import ProgressSink, Update
-from ast_ray.telemetry.run_directory import MethodDirectory
 from ast_ray.telemetry.snapshots import Snapshots, due
 from ast_ray.telemetry.tensorboard import DistillationBoard
 
 NEAR_ONE, WATCHED = 0.95, 100
-
-
-@dataclass(frozen=True)
-class DistillJob:
-    """One method's distillation."""
-
-    method: str
-    config: Config
-    buffer_folder: str
-    expert_identity: Mapping[str, Any] = field(hash=False)
-    identity: Mapping[str, Any] = field(hash=False)
-    output: str
-    tensorboard: str
-
-    @property
-    def key(self) -> str:
-        """The method's name."""
-        return f"distill {self.method}"
-
-    @property
-    def directory(self) -> MethodDirectory:
-        """Where its artefacts go."""
-        return MethodDirectory(Path(self.output))
-
-    @property
-    def buffer(self) -> Buffer:
-        """The experts it matches."""
-        return Buffer(Path(self.buffer_folder), self.expert_identity, self.config.expert.count)
 
 
 @dataclass(frozen=True)
@@ -83,14 +57,14 @@ class Best:
 class Distillation:
     """One running distillation: the problem, its state, and where both are written."""
 
-    def __init__(self, job: DistillJob, sink: ProgressSink) -> None:
-        self.job, self.config, self.sink = job, job.config, sink
+    def __init__(self, job: DistillJob, sink: ProgressSink, team: Team = ALONE) -> None:
+        self.job, self.config, self.sink, self.team = job, job.config, sink, team
         self.data: RealData = real_data(self.config.data, resolve_device(self.config.compute))
         generator = stream(self.config.seed, "distill", "layout")
         shape = self.data.image_shape
         network = build(self.config.network, shape, self.data.classes, generator).to(self.data.train_images.device)
         images, labels = start_images(self.config, self.data, job.buffer, network)
-        self.experts = Prefetching(job.buffer, self.config.distill, self.config.seed)
+        self.experts = Prefetching(job.buffer, self.config.distill, self.config.seed, team.places(self.config.distill))
         self.problem = Problem(network, labels, self.experts, self.config.distill, self.config.seed)
         self.state = DistillState.begin(images, self.config.distill.student_lr)
         self.best: Best | None = None
@@ -101,6 +75,7 @@ class Distillation:
         self.snapshots = Snapshots(job.directory.snapshots, after=self.state.iteration)
         if self.state.iteration == 0:
             self.snapshots.take(0, self.current_set())
+        team.share(start_of(self.problem, self.state, self.data.classes))
 
     @property
     def _fingerprint(self) -> str:
@@ -154,7 +129,7 @@ class Distillation:
         if self.state.iteration + 1 < self.config.distill.iterations:
             self.experts.look_ahead(self.state.iteration + 1, self.state.last_start_epoch)
         try:
-            self.state, report = iterate(self.problem, self.state)
+            self.state, report = iterate(self.problem, self.state, self.team.match)
         except DivergenceError as error:
             self.checkpoint()
             where = f"last good state: iteration {self.state.iteration}, {self.job.directory.checkpoint}"
@@ -241,19 +216,28 @@ def start_images(config: Config, data: RealData, buffer: Buffer, network: Networ
     )
 
 
-def distill(job: DistillJob, sink: ProgressSink) -> dict[str, Any]:
+def distill(job: DistillJob, sink: ProgressSink, team: Team = ALONE) -> dict[str, Any]:
     """Distil until the last iteration and return the outcome; goes on from the checkpoint when there is one.
 
+    Every member of a team calls this. Member 0 does what a single process does; the others take their share of each
+    iteration's segments and return nothing.
+
     Raises:
-        DivergenceError: with iteration, cause and the last good checkpoint; StoreError: experts missing or damaged.
+        DivergenceError: with iteration, cause and the last good checkpoint; StoreError: experts missing or damaged;
+        WorkerLostError: another member is gone.
     """
-    for _ in distill_in_slices(job, sink):
+    if team.rank > 0:
+        follow(job, team)
+        return {}
+    for _ in distill_in_slices(job, sink, team=team):
         pass
     outcome: dict[str, Any] = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
     return outcome
 
 
-def distill_in_slices(job: DistillJob, sink: ProgressSink, *, hparams: bool = True) -> Iterator[int]:
+def distill_in_slices(
+    job: DistillJob, sink: ProgressSink, *, hparams: bool = True, team: Team = ALONE
+) -> Iterator[int]:
     """Distil as `distill` does, yielding the iteration after each validation, with everything on disk.
 
     Whoever takes the iterations may stop between two of them; the next call goes on from there. ``hparams`` puts the
@@ -261,7 +245,7 @@ def distill_in_slices(job: DistillJob, sink: ProgressSink, *, hparams: bool = Tr
     """
     settings = job.config.distill
     with torch_threads(job.config.compute.threads):
-        run = Distillation(job, sink)
+        run = Distillation(job, sink, team)
         begun = run.state.iteration
         with (
             MetricsLog(job.directory.metrics, after=begun) as metrics,
@@ -288,11 +272,11 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
     row: dict[str, Any] = {}
     validated = last or bool(settings.validate_every and number % settings.validate_every == 0)
     if number % settings.log_every == 0 or number == 1 or last:
-        row = {**asdict(report)}
+        row = report.row()
         board.iteration(report)
     if validated:
         accuracy = run.validate()
-        row = {**asdict(report), "validation_accuracy": accuracy, "validation_accuracies": run.accuracies}
+        row = {**report.row(), "validation_accuracy": accuracy, "validation_accuracies": run.accuracies}
         board.validation(number, run.accuracies)
     if "validation_accuracy" in row or due(number, settings.iterations):
         current = run.current_set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from ast_ray.errors import AstRayError
 from ast_ray.telemetry.progress import ProgressSink
@@ -17,20 +19,60 @@ class Job(Protocol):
         """A name that is unique in its stage."""
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a job asks for.
+
+    ``members`` processes that share it, and ``gpu_memory``, an estimate of the bytes it takes on a GPU: 0 = not known,
+    or so much that it wants a GPU of its own.
+    """
+
+    members: int = 1
+    gpu_memory: int = 0
+
+
+@runtime_checkable
+class Demanding(Job, Protocol):
+    """A job that says what it needs."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it asks for."""
+
+
+def needs_of(job: Job) -> Needs:
+    """What a job asks for: one worker, unless it says otherwise."""
+    return job.needs if isinstance(job, Demanding) else Needs()
+
+
 J = TypeVar("J", bound=Job)
 R = TypeVar("R")
+
+
+Following: TypeAlias = Callable[[R], Iterable[J]]
+
+
+def nothing(_result: object) -> tuple[()]:
+    """No result makes further jobs possible."""
+    return ()
 
 
 class Executor(Protocol):
     """Runs jobs and yields their results as they finish."""
 
     def run(
-        self, function: Callable[[J, ProgressSink], R], jobs: Sequence[J], *, long_lived: bool = True
+        self,
+        function: Callable[[J, ProgressSink], R],
+        jobs: Sequence[J],
+        *,
+        long_lived: bool = True,
+        following: Following[R, J] = nothing,
     ) -> Iterator[R]:
         """Run ``function(job, sink)`` for each job.
 
-        ``long_lived`` jobs go to actors that stay; others are short independent tasks. Every job that can finish does
-        before an error is raised.
+        ``long_lived`` jobs go to actors that stay; others are short independent tasks. ``following`` names the jobs
+        that a result makes possible; they go before those that wait. Every job that can finish does before an error
+        is raised.
 
         Raises:
             AstRayError: of a job, once the others are through.
@@ -55,15 +97,25 @@ class SerialExecutor:
         self._sink = sink
 
     def run(
-        self, function: Callable[[J, ProgressSink], R], jobs: Sequence[J], *, long_lived: bool = True
+        self,
+        function: Callable[[J, ProgressSink], R],
+        jobs: Sequence[J],
+        *,
+        long_lived: bool = True,
+        following: Following[R, J] = nothing,
     ) -> Iterator[R]:
         """See `Executor.run`."""
         failures: list[tuple[str, AstRayError]] = []
-        for job in jobs:
+        waiting, total = deque(jobs), len(jobs)
+        while waiting:
+            job = waiting.popleft()
             try:
                 result = function(job, self._sink)
             except AstRayError as error:
                 failures.append((job.key, error))
                 continue
+            possible = list(following(result))
+            waiting.extendleft(reversed(possible))
+            total += len(possible)
             yield result
-        raise_failures(failures, len(jobs))
+        raise_failures(failures, total)

@@ -15,6 +15,7 @@ from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.executor import Needs
 from ast_ray.stages.expert_recording import Recording
 from ast_ray.store.buffer import Buffer
 from ast_ray.telemetry.progress import ProgressSink, Update
@@ -31,6 +32,12 @@ class ExpertJob:
     expert_id: int
     tensorboard: str
     label: str = "expert"
+    gpu_memory: int = 0
+
+    @property
+    def needs(self) -> Needs:
+        """One worker, on a GPU that it may share."""
+        return Needs(gpu_memory=self.gpu_memory)
 
     @property
     def key(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,16 @@ from ast_ray.config.loading import to_yaml
 from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
-from ast_ray.stages.distill import DistillJob, distill, finished
+from ast_ray.stages.distill import distill, finished
+from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
 from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts import ExpertJob, train_one_expert
+from ast_ray.stages.memory import run_memory
 from ast_ray.stages.results import summarize
+from ast_ray.stages.team import ALONE, Team
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
@@ -94,25 +98,57 @@ def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
                     expert_id,
                     str(board),
                     f"{method} expert",
+                    run_memory(plan.method(method), plan.data).expert,
                 ),
             )
     return list(jobs.values())
 
 
-def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
-    """Train every expert that is missing, of all methods together; return each method's experts."""
-    names = list(methods)
-    for _ in executor.run(train_one_expert, expert_jobs(plan, names)):
+def work_on(job: ExpertJob | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
+    """Train an expert or distil; return the folder that has one more expert now, or nothing."""
+    if isinstance(job, ExpertJob):
+        train_one_expert(job, sink)
+        return job.buffer_folder
+    distill(job, sink, team)
+    return ""
+
+
+def train_and_distill(
+    plan: Plan, trained: Iterable[str], distilled: Iterable[str], executor: Executor
+) -> dict[str, list[ExpertSummary]]:
+    """Train what is missing and distil what has no outcome, each method as soon as its own experts are complete.
+
+    Returns each trained method's experts.
+    """
+    names = list(trained)
+    jobs: list[ExpertJob | DistillJob] = [*expert_jobs(plan, names)]
+    absent = Counter(job.buffer_folder for job in jobs)
+    waiting = [job for method in distilled if not finished(job := plan.distill_job(method))]
+    if waiting:
+        log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
+
+    def possible() -> list[DistillJob]:
+        ready = [job for job in waiting if not absent[job.buffer_folder]]
+        waiting[:] = [job for job in waiting if absent[job.buffer_folder]]
+        return ready
+
+    def following(folder: str) -> list[DistillJob]:
+        absent[folder] -= 1
+        return possible()
+
+    for _ in executor.run(work_on, [*possible(), *jobs], following=following):
         pass
     return {method: plan.buffer(method).summaries() for method in names}
 
 
+def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
+    """Train every expert that is missing, of all methods together; return each method's experts."""
+    return train_and_distill(plan, methods, (), executor)
+
+
 def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> None:
     """Run every distillation that has not published its outcome yet."""
-    log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
-    jobs = [job for method in methods if not finished(job := plan.distill_job(method))]
-    for _ in executor.run(distill, jobs):
-        pass
+    train_and_distill(plan, (), methods, executor)
 
 
 def evaluation_jobs(plan: Plan) -> list[EvaluationJob]:
@@ -143,7 +179,8 @@ def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[Evaluatio
         for index in range(networks):
             row = plan.directory.row(set_name, architecture or config.network.name, protocol, index)
             job = EvaluationJob(set_name, source, config, index, str(row), token, str(buffer.folder), buffer.identity)
-            jobs.append(dataclasses.replace(job, architecture=architecture, protocol=protocol))
+            memory = 0 if architecture else run_memory(config, plan.data).evaluation
+            jobs.append(dataclasses.replace(job, architecture=architecture, protocol=protocol, gpu_memory=memory))
     return jobs
 
 
@@ -190,8 +227,7 @@ def mean_expert(rows: Sequence[ExpertSummary]) -> dict[str, float]:
 def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any]:
     """Experts, distillation, evaluation; write and return the results."""
     config = plan.config
-    experts = train_experts(plan, expert_methods(config), executor)
-    distill_methods(plan, config.run.methods, executor)
+    experts = train_and_distill(plan, expert_methods(config), config.run.methods, executor)
     table = evaluate_sets(evaluation_jobs(plan), executor, sink)
     results = {
         "experts": {method: mean_expert(rows) for method, rows in experts.items()},

@@ -1,16 +1,15 @@
-"""Read the coming iteration's segment while this one is matched: draws come from counters, so it is known ahead."""
+"""Read the coming segment while this one is matched: draws come from counters, so it is known ahead."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 
-import torch
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.distillation import Experts, draw_start_epoch
-from ast_ray.core.rng import stream
+from ast_ray.core.distillation import Experts, draw_where
 
 Key = tuple[int, int, int]
 
@@ -18,12 +17,12 @@ Key = tuple[int, int, int]
 class Prefetching:
     """Experts in front of others (see `core.distillation.Experts`); what was not foreseen is read when it is asked for.
 
-    One segment is held at most.
+    ``places`` are those of the iteration's segments that are matched here. One segment is held at most.
     """
 
-    def __init__(self, experts: Experts, config: DistillConfig, seed: int) -> None:
-        self._experts, self._config, self._seed = experts, config, seed
-        self._next: Key | None = None
+    def __init__(self, experts: Experts, config: DistillConfig, seed: int, places: Sequence[int] = (0,)) -> None:
+        self._experts, self._config, self._seed, self._places = experts, config, seed, places
+        self._ahead: list[Key] = []
         self._coming: tuple[Key, Future[list[Tensor]]] | None = None
         self.hits = 0
 
@@ -39,20 +38,24 @@ class Prefetching:
         else:
             found = coming[1].result()
             self.hits += 1
-        self._start()
+        self._start((expert_id, start_epoch, length))
         return found
 
     def look_ahead(self, iteration: int, last_start_epoch: int) -> None:
         """Say that ``iteration`` is about to run, after a start epoch; reading goes on to the one behind it."""
-        _, start_epoch = self._draw(iteration, last_start_epoch)
-        expert_id, next_epoch = self._draw(iteration + 1, start_epoch)
-        self._next = (expert_id, next_epoch, self._config.expert_epochs)
+        _, first = self._draw(iteration, last_start_epoch)
+        draws = [self._draw(iteration, last_start_epoch, place) for place in self._places]
+        draws += [self._draw(iteration + 1, first, place) for place in self._places[:1]]
+        self._ahead = [(expert_id, epoch, self._config.expert_epochs) for expert_id, epoch in draws]
 
-    def _start(self) -> None:
-        """Begin to read what comes next, in a thread that nobody has to end."""
-        if self._next is None:
+    def _start(self, key: Key) -> None:
+        """Begin to read what comes after ``key``, in a thread that nobody has to end."""
+        if not self._ahead:
             return
-        key, self._next, future = self._next, None, Future[list[Tensor]]()
+        self._ahead = self._ahead[self._ahead.index(key) + 1 if key in self._ahead else 1 :]
+        if not self._ahead:
+            return
+        key, future = self._ahead[0], Future[list[Tensor]]()
 
         def read() -> None:
             try:
@@ -63,8 +66,6 @@ class Prefetching:
         threading.Thread(target=read, name="prefetch", daemon=True).start()
         self._coming = (key, future)
 
-    def _draw(self, iteration: int, last: int) -> tuple[int, int]:
+    def _draw(self, iteration: int, last: int, place: int = 0) -> tuple[int, int]:
         """What `core.distillation.iterate` will draw."""
-        choice = stream(self._seed, "distill", iteration, "start")
-        expert_id = int(torch.randint(len(self), (), generator=choice))
-        return expert_id, draw_start_epoch(self._config, last, choice)
+        return draw_where(self._config, self._seed, len(self), iteration, place, last)

@@ -58,7 +58,8 @@ def check_run(plan: Plan) -> None:
         if missing := buffer.missing():
             inside = folder.is_relative_to(plan.directory.path)
             place = plan.directory.path if inside else folder if folder.exists() else folder.parent
-            needed[place] += len(missing) * expert_bytes(plan.config, plan.data)
+            at_work = min(len(missing), plan.config.compute.workers or 1)  # each keeps up to two trajectories more
+            needed[place] += (len(missing) + 2 * at_work) * expert_bytes(plan.config, plan.data)
     for folder, size in needed.items():
         check_folder(folder, size)
 

@@ -18,7 +18,8 @@ from ast_ray.config.loading import apply_overrides
 from ast_ray.config.settings import Config
 from ast_ray.config.validation import problems_of
 from ast_ray.errors import AstRayError, ConfigError, DivergenceError
-from ast_ray.stages.distill import DistillJob, distill_in_slices
+from ast_ray.stages.distill import distill_in_slices
+from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.trial_record import DIVERGED, FAILED, FINAL, FINISHED, INVALID, Rung, TrialRecord
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.checkpoint import read_checkpoint

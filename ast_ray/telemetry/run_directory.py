@@ -52,6 +52,11 @@ class MethodDirectory:
         """Written last: its presence means the distillation is finished."""
         return self.path / "outcome.json"
 
+    @property
+    def train(self) -> Path:
+        """What Ray Train keeps while it holds the workers of a distillation."""
+        return self.path / "train"
+
 
 @dataclass(frozen=True)
 class EvaluationDirectory:

@@ -140,8 +140,15 @@ def _unknown(what: str, names: Sequence[str], known: Sequence[str]) -> list[Prob
     return [Problem(what, name, f"unknown {what}{nearest(name, known)}") for name in names if name not in known]
 
 
-def with_place(config: Config, *, source: str, root: str, device: str, threads: int) -> Config:
+def with_place(
+    config: Config, *, source: str, root: str, device: str, threads: int, checkpoint_seconds: float
+) -> Config:
     """The same settings with where images lie and work runs; ``source`` empty = the base's own."""
     data = dataclasses.replace(config.data, root=root, source=source or config.data.source)
-    compute = dataclasses.replace(config.compute, device=device, threads=threads)  # type: ignore[arg-type]
+    compute = dataclasses.replace(
+        config.compute,
+        device=device,  # type: ignore[arg-type]
+        threads=threads,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     return dataclasses.replace(config, data=data, compute=compute)

@@ -26,12 +26,20 @@ class Place:
     device: str = "auto"
     threads: int = 1
     commit: str = ""
+    checkpoint_seconds: float = 5.0
 
     def job(self, cell: Cell) -> CellJob:
         """The job of a cell at this place; a dataset without a source of its own is opened by name."""
         config = cell.config
         source = self.sources.get(config.data.source, "")
-        config = with_place(config, source=source, root=self.root, device=self.device, threads=self.threads)
+        config = with_place(
+            config,
+            source=source,
+            root=self.root,
+            device=self.device,
+            threads=self.threads,
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
         return CellJob.of(cell, config, self.work)
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ast_ray.config import Config, expert_identity, fingerprint, method_identity
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError, ResourceError
@@ -35,6 +37,7 @@ from benchmarks.reproduce.cells import Cell
 
 # Distilled sets of all variants are evaluated on the same networks: the role names their random streams.
 ROLE = "distilled"
+_FAILURE = "diverged.json"  # in the folder of experts one of which diverged
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def expert_jobs(jobs: Sequence[CellJob]) -> list[ExpertJob]:
         buffer = job.buffer(job.data())
         buffer.prepare()
         config = dataclasses.replace(job.config, seed=job.expert_seed)
-        for number in buffer.missing():
+        for number in [] if _expert_failure(buffer) else buffer.missing():
             board = buffer.folder.parent / "tensorboard" / f"{buffer.fingerprint}-{number:05d}"
             name = f"experts {buffer.fingerprint}"
             expert = ExpertJob(config, str(buffer.folder), buffer.identity, number, str(board), name)
@@ -113,13 +116,27 @@ def expert_jobs(jobs: Sequence[CellJob]) -> list[ExpertJob]:
 
 
 def train_timed(job: ExpertJob, sink: ProgressSink) -> str:
-    """Train one expert, one process at a time, and note how long it took beside the experts."""
+    """Train one expert, one process at a time, and note how long it took beside the experts.
+
+    An expert that diverges is noted too: no other is trained for its cells, and their rows say so.
+    """
     with exclusive(Path(job.buffer_folder) / f".lock-{job.expert_id}", wait=True, owner=job.key):
-        if job.buffer.path(job.expert_id).exists():
+        if job.buffer.has(job.expert_id):
             return job.key
         with _timed(Path(job.buffer_folder) / f"time-{job.expert_id:05d}.json"):
-            train_one_expert(job, sink)
+            try:
+                train_one_expert(job, sink)
+            except DivergenceError as error:
+                write_json(Path(job.buffer_folder) / _FAILURE, {"diverged": str(error)})
+                sink.say(f"{job.key}: {error}")
     return job.key
+
+
+def _expert_failure(buffer: Buffer) -> str | None:
+    try:
+        return str(json.loads((buffer.folder / _FAILURE).read_text(encoding="utf-8"))["diverged"])
+    except FileNotFoundError:
+        return None
 
 
 def run_cell(job: CellJob, sink: ProgressSink) -> dict[str, Any] | None:
@@ -145,6 +162,8 @@ def _measure(job: CellJob, sink: ProgressSink) -> dict[str, Any]:
     data = job.data()
     row: dict[str, Any] = {"data_id": data.data_id, "diverged": None, "accuracy": {}}
     if job.needs_experts:
+        if failure := _expert_failure(job.buffer(data)):
+            return row | {"diverged": failure}
         row["experts"] = _experts(job, data)
     if job.only_experts:
         return row
@@ -164,7 +183,7 @@ def _measure(job: CellJob, sink: ProgressSink) -> dict[str, Any]:
 def _experts(job: CellJob, data: RealData) -> dict[str, Any]:
     buffer = job.buffer(data)
     times = [_read(buffer.folder / f"time-{number:05d}.json") for number in range(buffer.count)]
-    total = {name: sum(item[name] for item in times) for name in times[0]} if all(times) else {}
+    total = {name: sum(item[name] for item in times) for name in ("seconds", "cpu_seconds")} if all(times) else {}
     return {**mean_expert(buffer.summaries()), "seed": job.expert_seed, **total}
 
 
@@ -209,14 +228,20 @@ def _evaluated(job: CellJob, data: RealData, sink: ProgressSink) -> Iterator[dic
 
 @contextmanager
 def _timed(path: Path) -> Iterator[None]:
-    """Add the block's time to a file's, also when it is cut and goes on later."""
+    """Add the block's time to a file's, also when it is cut and goes on later; on a GPU keep the highest memory too."""
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
     wall, cpu = time.perf_counter(), time.process_time()
     try:
         yield
     finally:
-        before = _read(path) or {"seconds": 0.0, "cpu_seconds": 0.0}
+        before = _read(path)
         took = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-        write_json(path, {name: before[name] + took[name] for name in took})
+        total = {name: before.get(name, 0.0) + value for name, value in took.items()}
+        if gpu:
+            total["gpu_mib"] = max(before.get("gpu_mib", 0.0), torch.cuda.max_memory_allocated() / 2**20)
+        write_json(path, total)
 
 
 def _read(path: Path) -> dict[str, float]:

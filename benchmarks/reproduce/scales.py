@@ -73,9 +73,10 @@ def described(config: Config) -> str:
     """A base in one sentence: data, network, experts, student, evaluation."""
     data, expert, distill, evaluate = config.data, config.expert, config.distill, config.evaluate
     images = f"{data.train_size:,} training images" if data.train_size else "all training images"
+    experts = f"{expert.count} experts" if expert.count > 1 else "1 expert"
     rates = f"lr_img {distill.lr_img:g}, lr_lr {distill.lr_lr:g}, alpha_0 {distill.student_lr:g}, rho {distill.rho:g}"
     return (
-        f"{data.source}, {images}, width {config.network.width}, ipc {distill.ipc}; {expert.count} experts of "
+        f"{data.source}, {images}, width {config.network.width}, ipc {distill.ipc}; {experts} of "
         f"{expert.epochs} epochs at {expert.lr:g}, momentum {expert.momentum:g}, batch {expert.batch_size}; "
         f"{distill.iterations} iterations, N {distill.syn_steps}, M {distill.expert_epochs}, T+ "
         f"{distill.max_start_epoch}, {rates}; evaluation with {evaluate.networks} networks of {evaluate.passes} passes"

@@ -1,9 +1,10 @@
 """Cells in slices of a few minutes, in one process without Ray, for a machine lent for one command at a time.
 
-A slice begins nothing new after its time and stops a distillation at its next checkpoint. What it made stays in the
-work folder, and the next slice goes on from there with the same results as one long run. Experts are trained no further
-than matching can look. What is worth taking home (rows, sets, metrics, pictures) is copied into ``out`` at the end of
-every slice; the rows are added to the results file at home with ``python -m benchmarks.reproduce merge``.
+A slice stops after its time: at an expert's next epoch, a distillation's next checkpoint, the next network. What it
+made stays in the work folder, and the next slice goes on from there with the same results as one long run. Experts are
+trained no further than matching can look. What is worth taking home (rows, sets, metrics, pictures) is copied into
+``out`` at the end of every slice; the rows are added to the results file at home with
+``python -m benchmarks.reproduce merge``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,16 +51,16 @@ class Clock:
 
 
 class SliceSink:
-    """Passes progress on and ends the slice after a checkpoint of a distillation, or between networks."""
+    """Passes progress on and ends the slice after an expert's epoch, a distillation's checkpoint, or a network."""
 
     def __init__(self, inner: ProgressSink, clock: Clock, checkpoint_every: int) -> None:
         self._inner, self._clock, self._every = inner, clock, checkpoint_every
 
     def update(self, update: Update) -> None:
-        """Distillation reports after its checkpoint is written; an evaluated network after its row."""
+        """Each reports after what it did is on disk."""
         self._inner.update(update)
-        safe = update.key == "evaluate" or (update.key.startswith("distill") and update.done % self._every == 0)
-        if safe and update.done < update.total:
+        between = update.key.startswith("distill") and update.done % self._every
+        if not between and update.done < update.total:
             self._clock.check()
 
     def say(self, message: str) -> None:
@@ -95,6 +97,7 @@ def run_slice(
 ) -> int:
     """Run one slice; return 0 when every cell has its row, `UNFINISHED` when the same command has to be run again."""
     cells = cells_of(studies, scale, seeds, bases=bases, variants=variants, reachable=True)
+    place = replace(place, checkpoint_seconds=0)  # an expert's epoch that ended is never trained again
     lines, clock = Lines(verbose=True), Clock(seconds)
     every = place.job(cells[0]).config.distill.checkpoint_every
     sink = SliceSink(lines, clock, every)

@@ -110,6 +110,29 @@ def table(block: Block) -> str:
     return markdown(head, lines)
 
 
+def cost_table(block: Block) -> str:
+    """What the distilled rows of a block took, beside the paper's Table VI; empty without such rows."""
+    head = ["", "experts, s", "distillation, s", "s per iteration", "evaluation, s", "GPU memory, MiB"]
+    paper = published()["seconds_per_iteration"].get(paper_cell(block), "") if block.scale == "paper" else ""
+    lines = []
+    for name, members in block.groups.items():
+        rows = [row for row in members.rows if "seconds" in row.get("distillation", {}) and row.get("evaluation")]
+        if not rows:
+            continue
+        each = [row["distillation"]["seconds"] / row["distillation"]["iterations"] for row in rows]
+        memory = [row["distillation"]["gpu_mib"] for row in rows if "gpu_mib" in row["distillation"]]
+        trained = [row["experts"]["seconds"] for row in rows if "seconds" in row["experts"]]
+        line = [
+            f"{summary(trained).mean:.0f}" if trained else "",
+            summary([row["distillation"]["seconds"] for row in rows]).text(0),
+            summary(each).text(3),
+            summary([row["evaluation"]["seconds"] for row in rows]).text(0),
+            f"{max(memory):.0f}" if memory else "",
+        ]
+        lines.append([name, *line, *([paper] if paper else [])])
+    return markdown([*head, *(["paper: s per iteration"] if paper else [])], lines) if lines else ""
+
+
 def _view_title(view: tuple[str, str], main: tuple[str, str]) -> str:
     network, protocol = view
     name = "accuracy %" if network == main[0] else network
@@ -139,7 +162,8 @@ def _costs(block: Block, members: Group) -> list[str]:
     distilled = [row["distillation"] for row in members.rows if "distillation" in row]
     if block.study.name in _COST_TABLES:
         iterations = f"{distilled[0]['iterations']}" if distilled else ""
-        trained = [row["experts"]["cpu_seconds"] for row in members.rows if "cpu_seconds" in row.get("experts", {})]
+        experts = [row.get("experts", {}) for row in members.rows]
+        trained = [item["cpu_seconds"] for item in experts if "cpu_seconds" in item]
         took = [item["cpu_seconds"] for item in distilled if "cpu_seconds" in item]
         return [iterations, *(f"{summary(values).mean:.0f}" if values else "" for values in (trained, took))]
     if not _cost_heads(block):
@@ -149,13 +173,16 @@ def _costs(block: Block, members: Group) -> list[str]:
 
 
 def _expert_cells(block: Block, members: Group) -> list[str]:
-    moves = [row["experts"]["avg_var"] for row in members.rows]
-    accuracies = [100 * row["experts"]["validation_accuracy"] for row in members.rows]
+    trained = [row["experts"] for row in members.rows if "experts" in row]
+    if not trained:
+        return ["", "", "", ""]
+    moves = [item["avg_var"] for item in trained]
+    accuracies = [100 * item["validation_accuracy"] for item in trained]
     name = next(name for name, found in block.groups.items() if found is members)
     cell, ratio = paper_cell(block), ""
     if block.study.reference in block.groups:
-        plain = [row["experts"]["avg_var"] for row in block.groups[block.study.reference].rows]
-        ratio = f"{summary(moves).mean / summary(plain).mean:.1f}"
+        plain = [row["experts"]["avg_var"] for row in block.groups[block.study.reference].rows if "experts" in row]
+        ratio = f"{summary(moves).mean / summary(plain).mean:.1f}" if plain else ""
     values = [published()[kind].get(cell, {}).get(name, "") for kind in ("avg_var", "expert_accuracy")]
     return [summary(moves).text(4), ratio, summary(accuracies).text(), " / ".join(filter(None, values))]
 

@@ -85,3 +85,9 @@ def test_differences_are_named_by_setting():
     assert differences(ours, theirs) == ["expert.lr: 0.003 here, 0.01 there", "network.width: 128 here, 64 there"]
     assert differences(ours, ours) == []
     assert differences({"a": {"b": 1}}, {}) == ["a.b: 1 here, absent there"]
+
+
+def test_a_setting_that_came_later_leaves_older_identities_alone():
+    distill = method_identity(Config(), "d")["distill"]
+    assert "segments" not in distill
+    assert method_identity(apply_overrides(Config(), {"segments": 2}), "d")["distill"] == {**distill, "segments": 2}

@@ -15,7 +15,14 @@ from torch.func import functional_call
 from ast_ray.config import Config
 from ast_ray.config.presets.modifiers import as_mtt
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.distillation import DistillState, Problem, draw_start_epoch, iterate
+from ast_ray.core.distillation import (
+    DistillState,
+    Problem,
+    draw_segment,
+    draw_start_epoch,
+    iterate,
+    match_segment,
+)
 from ast_ray.core.flat_params import flatten
 from ast_ray.core.inner_loss import balance
 from ast_ray.core.rng import stream
@@ -277,3 +284,64 @@ def test_all_switches_off_is_mtt(begin, batch_size):
         assert float((after.image_velocity - images).norm()) <= 1e-10 * float(images.norm())
         assert float(after.lr_velocity) == pytest.approx(float(alpha), rel=1e-10)
         state = after
+
+
+def test_several_segments_are_matched_and_their_gradients_averaged(begin):
+    """The first draws what a single one draws; the update is that of the mean gradient, the losses are means."""
+    one, state, single = begin(dataclasses.replace(CONFIG, outer_momentum=0.0))
+    three, _, experts = begin(dataclasses.replace(CONFIG, outer_momentum=0.0, segments=3))
+    after, report = iterate(three, state)
+    alone, first = iterate(one, state)
+    assert experts.asked[:1] == single.asked
+    assert report.segments == tuple((expert, epoch) for expert, epoch, _ in experts.asked)
+    assert len(set(report.segments)) > 1
+    draws = [draw_segment(three, state, place) for place in range(3)]
+    results = [match_segment(three, state, draw) for draw in draws]
+    assert torch.equal(results[0].images, alone.image_velocity)
+    mean = (results[0].images + results[1].images + results[2].images) / 3
+    assert torch.equal(after.image_velocity, mean)
+    assert float(after.lr_velocity) == pytest.approx(sum(float(result.alpha) for result in results) / 3, rel=1e-12)
+    assert report.loss == pytest.approx(sum(float(result.loss) for result in results) / 3, rel=1e-12)
+    assert report.nu == pytest.approx(sum(draw.nu for draw in draws) / 3)
+    assert (report.expert_id, report.start_epoch) == (first.expert_id, first.start_epoch)
+    assert after.last_start_epoch == first.start_epoch
+    assert "segments" in report.row()
+    assert "segments" not in first.row()
+
+
+def test_the_segments_of_an_iteration_are_independent(begin):
+    """No two of them share their draws, their perturbation, or the plan of the student's steps."""
+    problem, state, _ = begin(dataclasses.replace(CONFIG, segments=2, max_start_epoch=1), count=1)
+    one, two = (draw_segment(problem, state, place) for place in range(2))
+    assert (one.expert_id, one.start_epoch) == (two.expert_id, two.start_epoch)
+    assert not torch.equal(match_segment(problem, state, one).images, match_segment(problem, state, two).images)
+    plain = dataclasses.replace(problem, config=dataclasses.replace(problem.config, rho=0.0))
+    assert not torch.equal(match_segment(plain, state, one).images, match_segment(plain, state, two).images)
+
+
+def test_who_matches_which_segment_is_the_callers_choice(begin):
+    problem, state, _ = begin(dataclasses.replace(CONFIG, segments=3))
+
+    def backwards(problem, state, draws):
+        return [match_segment(problem, state, draw) for draw in reversed(draws)][::-1]
+
+    ours, theirs = iterate(problem, state), iterate(problem, state, backwards)
+    assert _same(ours[0], theirs[0])
+    assert ours[1] == theirs[1]
+
+
+def test_a_divergence_in_one_of_several_segments_names_it(begin):
+    problem, state, _ = begin(dataclasses.replace(CONFIG, segments=4))
+    kept = _copy(state)
+
+    def third_breaks(problem, state, draws):
+        results = [match_segment(problem, state, draw) for draw in draws]
+        results[2] = dataclasses.replace(results[2], images=results[2].images * math.nan)
+        return results
+
+    with pytest.raises(DivergenceError, match=r"iteration 1, segment 3 of 4, expert \d, .*: image gradient is nan"):
+        iterate(problem, state, third_breaks)
+    assert _same(state, kept)
+    steep = dataclasses.replace(problem, config=dataclasses.replace(problem.config, lr_lr=1e9))
+    with pytest.raises(DivergenceError, match=r"iteration 1, mean of 4 segments: alpha would become"):
+        iterate(steep, state)

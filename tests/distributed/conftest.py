@@ -15,8 +15,10 @@ import pytest
 
 from ast_ray.config import Config
 from ast_ray.distributed.session import Capacity
+from ast_ray.stages.distill import distill
 from ast_ray.stages.pipeline import Plan
-from tests.tiny import serial_run, tiny_config
+from tests.distributed.shared_distillation import SHARED, job_in
+from tests.tiny import Recorder, serial_run, tiny_config
 
 
 @pytest.fixture(scope="package")
@@ -58,3 +60,11 @@ def tiny(root: Path) -> Callable[..., Config]:
 def serial(tiny: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """The undisturbed run in one process, without Ray."""
     return serial_run(tiny(), tmp_path_factory.mktemp("serial"))
+
+
+@pytest.fixture(scope="session")
+def alone(tiny: Callable[..., Config], serial: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shared distillation with its three segments one after the other in this process."""
+    path = tmp_path_factory.mktemp("alone")
+    distill(job_in(tiny(**SHARED), path, serial), Recorder())
+    return path

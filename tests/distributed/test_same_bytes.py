@@ -66,10 +66,10 @@ class DeadlyExecutor:
         self.inner, self.folder, self.when = inner, folder, when
 
     def run(
-        self, function: Callable[..., object], jobs: Sequence[object], *, long_lived: bool = True
+        self, function: Callable[..., object], jobs: Sequence[object], *, long_lived: bool = True, **rest: object
     ) -> Iterator[object]:
         deadly = KillsItself(function, self.folder, self.when) if long_lived else function
-        return self.inner.run(deadly, jobs, long_lived=long_lived)  # type: ignore[type-var,arg-type]
+        return self.inner.run(deadly, jobs, long_lived=long_lived, **rest)  # type: ignore[type-var,arg-type]
 
 
 def test_every_worker_killed_once_in_the_middle(

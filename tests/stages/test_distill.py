@@ -11,7 +11,8 @@ import torch
 
 from ast_ray.config import Config
 from ast_ray.errors import DivergenceError, StoreError
-from ast_ray.stages.distill import Distillation, DistillJob, distill, finished
+from ast_ray.stages.distill import Distillation, distill, finished
+from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.pipeline import Plan
 from ast_ray.store.checkpoint import read_checkpoint
 from ast_ray.store.synthetic import load_synthetic
@@ -165,10 +166,10 @@ def test_a_divergence_late_goes_on_from_the_last_good_iteration(
 
     job, real = job_in(tiny(), tmp_path, reference), module.iterate
 
-    def fail_at_four(problem: object, state: object) -> object:
+    def fail_at_four(problem: object, state: object, matcher: object) -> object:
         if state.iteration == 3:  # type: ignore[attr-defined]
             raise DivergenceError("distillation stopped at iteration 4")
-        return real(problem, state)  # type: ignore[arg-type]
+        return real(problem, state, matcher)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "iterate", fail_at_four)
     with pytest.raises(DivergenceError, match=r"iteration 4; last good state: iteration 3, .*checkpoint"):
@@ -201,8 +202,8 @@ def test_a_loss_that_falls_is_not_warned_about(
 
     real = module.iterate
 
-    def covered(problem: object, state: object) -> object:
-        state, report = real(problem, state)  # type: ignore[arg-type]
+    def covered(problem: object, state: object, matcher: object) -> object:
+        state, report = real(problem, state, matcher)  # type: ignore[arg-type]
         return state, dataclasses.replace(report, relative_loss=0.5)
 
     monkeypatch.setattr(module, "iterate", covered)

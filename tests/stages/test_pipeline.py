@@ -11,10 +11,14 @@ import torch
 from ast_ray.config import Config
 from ast_ray.errors import AstRayError, DivergenceError, StoreError
 from ast_ray.stages import pipeline
+from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.executor import SerialExecutor
+from ast_ray.stages.experts import ExpertJob
 from ast_ray.stages.pipeline import Plan, distill_outcomes, evaluation_jobs, expert_methods, run_all
+from ast_ray.stages.team import Team
 from ast_ray.store.synthetic import load_synthetic
-from tests.tiny import Recorder, artefacts, serial_run, tiny_plan
+from ast_ray.telemetry.progress import ProgressSink
+from tests.tiny import Recorder, artefacts, assert_same, serial_run, tiny_plan
 
 
 @pytest.fixture
@@ -110,7 +114,9 @@ def test_mtt_beside_ast_is_plain_and_does_not_change_it(
     assert (mtt.expert.penalty_weight, mtt.expert.clip_schedule) == (0.0, "constant")
 
 
-def test_methods_with_the_same_experts_share_them(tiny: Callable[..., Config], tmp_path: Path) -> None:
+def test_methods_with_the_same_experts_share_them(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     same = tiny(
         expert__momentum=0.0,
         expert__weight_decay=0.0,
@@ -121,18 +127,14 @@ def test_methods_with_the_same_experts_share_them(tiny: Callable[..., Config], t
     plan = tiny_plan(same, tmp_path)
     assert plan.buffer("ast").folder == plan.buffer("mtt").folder
     trained: list[str] = []
+    real = pipeline.train_one_expert
 
-    def note(job: object, _: object) -> str:
-        trained.append(job.buffer.path(job.expert_id).name)  # type: ignore[attr-defined]
-        from ast_ray.stages.experts import train_one_expert
+    def note(job: ExpertJob, sink: ProgressSink) -> str:
+        trained.append(job.buffer.path(job.expert_id).name)
+        return real(job, sink)
 
-        return train_one_expert(job, Recorder())  # type: ignore[arg-type]
-
-    class Notes(SerialExecutor):
-        def run(self, function, jobs, *, long_lived=True):  # type: ignore[no-untyped-def]
-            return super().run(note, jobs, long_lived=long_lived)
-
-    pipeline.train_experts(plan, ["ast", "mtt"], Notes(Recorder()))
+    monkeypatch.setattr(pipeline, "train_one_expert", note)
+    pipeline.train_experts(plan, ["ast", "mtt"], SerialExecutor(Recorder()))
     assert trained == ["expert-00000.parquet", "expert-00001.parquet"]
 
 
@@ -183,10 +185,10 @@ def test_a_method_that_diverges_does_not_stop_the_other(
 ) -> None:
     from ast_ray.stages.distill import distill
 
-    def ast_fails(job: object, sink: object) -> object:
+    def ast_fails(job: object, sink: object, team: Team) -> object:
         if job.method == "ast":  # type: ignore[attr-defined]
             raise DivergenceError("diverged")
-        return distill(job, sink)  # type: ignore[arg-type]
+        return distill(job, sink, team)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pipeline, "distill", ast_fails)
     plan = tiny_plan(tiny(), tmp_path)
@@ -242,3 +244,35 @@ def test_outcomes_say_where_the_sets_are(reference: Plan) -> None:
     outcomes = distill_outcomes(reference, ["ast", "mtt"])
     assert outcomes["mtt"]["path"] == str(reference.directory.method("mtt").synthetic)
     assert outcomes["ast"]["iterations"] == 6
+
+
+def test_a_method_is_distilled_as_soon_as_its_own_experts_are_complete(
+    tiny: Callable[..., Config], reference: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first method's distillation goes before the second one's experts; an expert that fails keeps back its own."""
+    done: list[str] = []
+    real_train, real_distill = pipeline.train_one_expert, pipeline.distill
+
+    def train(job: ExpertJob, sink: ProgressSink) -> str:
+        if job.key == failing:
+            raise DivergenceError("this expert diverged")
+        done.append(job.key)
+        return real_train(job, sink)
+
+    def distilled(job: DistillJob, sink: ProgressSink, team: Team) -> dict[str, object]:
+        done.append(job.key)
+        return real_distill(job, sink, team)
+
+    monkeypatch.setattr(pipeline, "train_one_expert", train)
+    monkeypatch.setattr(pipeline, "distill", distilled)
+    failing = "ast expert 1"
+    plan = tiny_plan(reference.config, tmp_path)
+    with pytest.raises(DivergenceError) as caught:
+        pipeline.train_and_distill(plan, ["ast", "mtt"], ["ast", "mtt"], SerialExecutor(Recorder()))
+    assert done == ["ast expert 0", "mtt expert 0", "mtt expert 1", "distill mtt"]
+    assert "1 of 5 jobs failed" in caught.value.__notes__[0]
+    done.clear()
+    failing = ""
+    pipeline.train_and_distill(plan, ["ast", "mtt"], ["ast", "mtt"], SerialExecutor(Recorder()))
+    assert done == ["ast expert 1", "distill ast"]
+    assert_same(tmp_path, reference.directory.path)

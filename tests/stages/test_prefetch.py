@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.config import Config, DistillConfig
+from ast_ray.core.distillation import DistillState, Problem, draw_segment
 from ast_ray.errors import StoreError
 from ast_ray.stages.distill import Distillation
 from ast_ray.stages.executor import SerialExecutor
@@ -63,6 +65,22 @@ def test_what_was_foreseen_is_read_once_and_elsewhere() -> None:
     assert inner.reads == [(*now, 2), (*then, 2)]
     assert inner.threads[1] == "prefetch"
     assert experts.hits == 1
+
+
+@pytest.mark.parametrize("places", [range(3), range(1, 3, 2)])
+def test_with_several_segments_each_is_read_while_the_one_before_it_is_matched(places: range) -> None:
+    """Those that are matched here, and then the first of them in the next iteration."""
+    inner = Slow()
+    experts = Prefetching(inner, CONFIG, 0, places)
+    problem = Problem(None, None, experts, dataclasses.replace(CONFIG, segments=3), 0)  # type: ignore[arg-type]
+    state = DistillState.begin(torch.zeros(1), 0.1)
+    for number in range(3):
+        experts.look_ahead(number + 1, state.last_start_epoch)
+        draws = [draw_segment(problem, state, place) for place in range(3)]
+        for place in places:
+            experts.segment(draws[place].expert_id, draws[place].start_epoch, 2)
+        state = dataclasses.replace(state, iteration=number + 1, last_start_epoch=draws[0].start_epoch)
+    assert experts.hits == 3 * len(places) - 1
 
 
 def test_what_was_not_foreseen_is_read_all_the_same() -> None:

@@ -141,10 +141,10 @@ def test_after_a_break_no_iteration_stands_twice(tmp_path: Path, plan: Plan, mon
     )  # fmt: skip
     whole = distill_stage.iterate
 
-    def broken(problem: object, state: object) -> object:
+    def broken(problem: object, state: object, matcher: object) -> object:
         if state.iteration == 5:  # type: ignore[attr-defined]
             raise OSError("the machine stops here")
-        return whole(problem, state)  # type: ignore[arg-type]
+        return whole(problem, state, matcher)  # type: ignore[arg-type]
 
     monkeypatch.setattr(distill_stage, "iterate", broken)
     with pytest.raises(OSError, match="stops here"):

@@ -1,6 +1,7 @@
 """Networks for small images, built by name."""
 
 from ast_ray.core.networks.base import Network, initialize
+from ast_ray.core.networks.convnet import ConvNet
 from ast_ray.core.networks.registry import automatic_depth, build
 
-__all__ = ["Network", "automatic_depth", "build", "initialize"]
+__all__ = ["ConvNet", "Network", "automatic_depth", "build", "initialize"]

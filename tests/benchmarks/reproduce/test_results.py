@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from scipy import stats
 
+from ast_ray.config.presets import paper_accuracy
 from ast_ray.errors import StoreError
+from benchmarks.reproduce import packing, statistics
 from benchmarks.reproduce.rendering import page
 from benchmarks.reproduce.results import RESULTS, ROOT, append_row, group, read_rows
 from benchmarks.reproduce.statistics import paired, summary
-from benchmarks.reproduce.studies import METHODS
-from benchmarks.reproduce.tables import Block
+from benchmarks.reproduce.studies import METHODS, STUDIES
+from benchmarks.reproduce.tables import Block, published
 from tests.benchmarks.reproduce.conftest import row
 
 CLEAR = [row("MTT", seed, 0.2 + 0.001 * seed) for seed in range(5)]
@@ -24,6 +28,30 @@ SAME = [row("herding", seed, 0.2 + 0.01 * (seed % 2) - 0.004) for seed in range(
 
 def test_the_page_is_what_the_results_file_says() -> None:
     assert (ROOT / "docs/results.md").read_text("utf-8") == page(read_rows(RESULTS))
+
+
+@pytest.mark.parametrize("module", [statistics, packing])
+def test_examples_are_true(module: ModuleType) -> None:
+    result = doctest.testmod(module)
+    assert result.failed == 0 < result.attempted
+
+
+def test_the_papers_figures_are_those_of_the_presets() -> None:
+    compared = 0
+    for name in ("methods", "imagenet"):
+        for cell, figures in published()["studies"][name].items():
+            for method, preset in (("AST", cell), ("MTT", f"mtt-{cell}")):
+                mean, deviation = paper_accuracy(preset) or (0, 0)
+                assert figures[method] == f"{mean} ± {deviation}"
+                compared += 1
+    assert compared == 32
+
+
+def test_every_figure_of_the_paper_has_its_row() -> None:
+    for name, cells in published()["studies"].items():
+        assert set(cells) <= {base for bases in STUDIES[name].bases.values() for base in bases}
+        for figures in cells.values():
+            assert set(figures) <= {variant.name for variant in STUDIES[name].variants}
 
 
 def test_rows_are_appended_once(tmp_path: Path) -> None:

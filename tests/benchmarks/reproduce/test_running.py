@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ import pytest
 
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.executor import SerialExecutor
+from ast_ray.store.lock import exclusive
 from ast_ray.telemetry.progress import Silent
 from benchmarks.reproduce import running
 from benchmarks.reproduce.cells import Cell, cells_of
@@ -18,6 +23,8 @@ from benchmarks.reproduce.driving import Place, missing, run_cells
 from benchmarks.reproduce.results import read_rows
 from benchmarks.reproduce.running import ROLE, run_cell
 from benchmarks.reproduce.slicing import UNFINISHED, run_slice
+from benchmarks.reproduce.studies import METHODS, PROTOCOLS
+from tests.tiny import subprocess_environment
 
 MakePlace = Callable[..., Place]
 NAMES = ("MTT", "AST", "herding", "forgetting", "random")
@@ -57,8 +64,6 @@ def test_cells_get_rows_and_are_not_run_again(tiny_base: str, place: MakePlace) 
 
 def test_what_two_cells_need_is_made_once(tiny_base: str, place: MakePlace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.reproduce.cells.study", lambda name: studies[name])
-    from benchmarks.reproduce.studies import METHODS, PROTOCOLS
-
     short = {"cpu": {"evaluate.protocols": "strict,peak"}}
     studies = {"methods": METHODS, "protocols": _replaced(PROTOCOLS, tiny_base, short)}
     here = place()
@@ -73,8 +78,6 @@ def test_what_two_cells_need_is_made_once(tiny_base: str, place: MakePlace, monk
 
 
 def _replaced(study: Any, base: str, settings: Any) -> Any:
-    import dataclasses
-
     return dataclasses.replace(study, bases={"cpu": (base,)}, settings=settings)
 
 
@@ -93,9 +96,24 @@ def test_a_divergence_is_a_row(tiny_base: str, place: MakePlace, monkeypatch: py
     assert row["accuracy"] == {}
 
 
-def test_a_cell_another_process_is_at_is_left_alone(tiny_base: str, place: MakePlace) -> None:
-    from ast_ray.store.lock import exclusive
+def test_experts_that_diverge_are_a_row_too(tiny_base: str, place: MakePlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
 
+    def diverge(job: Any, _: object) -> None:
+        trained.append(job.expert_id)
+        raise DivergenceError("expert 0 diverged in epoch 1")
+
+    monkeypatch.setattr(running, "train_one_expert", diverge)
+    here = place()
+    assert run(cells(tiny_base, "AST", "random"), here) == 2
+    rows = {row["variant"]: row["diverged"] for row in read_rows(here.results)}
+    assert rows == {"AST": "expert 0 diverged in epoch 1", "random": None}
+    before = len(trained)
+    assert run(cells(tiny_base, "herding"), here) == 1  # the same experts: not tried again
+    assert len(trained) == before
+
+
+def test_a_cell_another_process_is_at_is_left_alone(tiny_base: str, place: MakePlace) -> None:
     here, (cell,) = place(), cells(tiny_base, "random")
     job = here.job(cell)
     with exclusive(job.folder / ".lock", wait=False, owner="test"):
@@ -128,9 +146,16 @@ def test_slices_end_with_the_rows_of_one_long_run(tiny_base: str, place: MakePla
     assert ROLE == "distilled"
 
 
-def test_a_slice_takes_home_three_files(tiny_base: str, place: MakePlace, tmp_path: Path) -> None:
-    import zipfile
+def test_a_slice_needs_no_ray(root: Path, tmp_path: Path) -> None:
+    words = ["slice", "methods", "--base", "digits-short", "--variant", "random", "--seeds", "1", "--root", str(root)]
+    words += ["--work", str(tmp_path), "--results", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out")]
+    program = f"import sys; sys.modules['ray'] = None; from benchmarks.reproduce.__main__ import main; main({words})"
+    done = subprocess.run([sys.executable, "-c", program], env=subprocess_environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, '{"cells": 1, "left": 0}\n'), done.stderr
+    assert len(read_rows(tmp_path / "rows.jsonl")) == 1
 
+
+def test_a_slice_takes_home_three_files(tiny_base: str, place: MakePlace, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = run_slice(
         ["methods"], place(), scale="cpu", bases=[tiny_base], variants=["AST"], seeds=[0], seconds=60, out=out

@@ -1,0 +1,42 @@
+"""A team member that is not the first: takes its share of every iteration, writes nothing, needs no real images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ast_ray.core.distillation import DistillState, Problem, iterate
+from ast_ray.core.networks import build
+from ast_ray.core.rng import stream
+from ast_ray.stages.context import resolve_device, torch_threads
+from ast_ray.stages.distill_job import DistillJob
+from ast_ray.stages.prefetch import Prefetching
+from ast_ray.stages.team import Team
+
+
+def start_of(problem: Problem, state: DistillState, classes: int) -> dict[str, Any]:
+    """What the others have to know to join in: labels, number of classes and the state, tensors on the CPU."""
+    return {"labels": problem.labels.cpu(), "classes": classes, "state": state.on(torch.device("cpu"))}
+
+
+def follow(job: DistillJob, team: Team) -> None:
+    """Take part until the last iteration, from wherever member 0 begins.
+
+    Raises:
+        DivergenceError: as on every member; StoreError: experts missing or damaged; WorkerLostError: a member is gone.
+    """
+    config = job.config
+    with torch_threads(config.compute.threads):
+        device = resolve_device(config.compute)
+        start = team.share(None)
+        state: DistillState = start["state"].on(device)
+        _, channels, height, width = state.images.shape
+        generator = stream(config.seed, "distill", "layout")
+        network = build(config.network, (channels, height, width), start["classes"], generator).to(device)
+        experts = Prefetching(job.buffer, config.distill, config.seed, team.places(config.distill))
+        problem = Problem(network, start["labels"].to(device), experts, config.distill, config.seed)
+        while state.iteration < config.distill.iterations:
+            if state.iteration + 1 < config.distill.iterations:
+                experts.look_ahead(state.iteration + 1, state.last_start_epoch)
+            state, _ = iterate(problem, state, team.match)
