@@ -154,7 +154,7 @@ class DistillConfig:
     engine: Literal["auto", "eager", "compiled", "graphed"] = setting(
         "auto",
         "what student steps compute with: eager = autograd; compiled = ConvNet's step written out and fused; graphed = "
-        "that as CUDA graphs; auto = compiled (GPU: graphed) where the run is long enough to repay compiling",
+        "that as CUDA graphs; auto = compiled on CPUs where the run is long enough to repay compiling, else eager",
     )
     gradient: Literal["auto", "recompute", "stored", "full_graph"] = setting(
         "auto",
