@@ -27,7 +27,7 @@ from typing import Any
 
 from ast_ray.config import Config, apply_overrides, check
 from ast_ray.config.presets import preset
-from ast_ray.stages.executor import Executor, SerialExecutor
+from ast_ray.stages.executor import Executor, SerialExecutor, nothing
 from ast_ray.stages.pipeline import Plan, run_all
 from ast_ray.telemetry.progress import ProgressSink, Silent, Update
 from ast_ray.telemetry.run_directory import RunDirectory
@@ -55,7 +55,8 @@ class Noted:
         """Run the stage."""
         self.note("workers", f"{os.getpid()}")
         result = self.function(job, _Noting(sink, self))
-        self.note("units", f"{job.key}\t{job_place(job)}\tall")
+        if hasattr(job, "row"):
+            self.note("units", f"networks {job.row}")
         return result
 
     def note(self, kind: str, line: str) -> None:
@@ -64,19 +65,15 @@ class Noted:
             file.write(line + "\n")
 
 
-def job_place(job: Any) -> str:
-    """What tells jobs of the same key apart: evaluated networks of several sets."""
-    return str(getattr(job, "row", ""))
-
-
 class _Noting:
     def __init__(self, sink: ProgressSink, noted: Noted) -> None:
         self._sink, self._noted = sink, noted
 
     def update(self, update: Update) -> None:
         """Note the unit and pass it on."""
-        if update.key.startswith(("ast", "mtt", "distill")):
-            self._noted.note("units", f"{update.key}\t{update.done}")
+        kind = {"ast": "epochs", "distill": "iterations"}.get(update.key.split()[0])
+        if kind:
+            self._noted.note("units", f"{kind} {update.key} {update.done}")
         self._sink.update(update)
 
     def say(self, message: str) -> None:
@@ -90,9 +87,11 @@ class NotedExecutor:
     def __init__(self, inner: Executor, folder: str) -> None:
         self._inner, self._folder = inner, folder
 
-    def run(self, function: Any, jobs: Sequence[Any], *, long_lived: bool = True) -> Iterator[Any]:
+    def run(
+        self, function: Any, jobs: Sequence[Any], *, long_lived: bool = True, following: Any = nothing
+    ) -> Iterator[Any]:
         """See `Executor.run`."""
-        return self._inner.run(Noted(function, self._folder), jobs, long_lived=long_lived)
+        return self._inner.run(Noted(function, self._folder), jobs, long_lived=long_lived, following=following)
 
 
 def settings(options: argparse.Namespace) -> Config:
@@ -224,22 +223,15 @@ def chaotic_run(options: argparse.Namespace, run: Path, notes: Path) -> dict[str
     finally:
         chaos.close()
     units = Counter((notes / "units").read_text("utf-8").splitlines())
-    of = {"epochs": "expert", "iterations": "distill", "networks": "\tall"}
     counted = {
-        name: Counter(
-            {
-                unit: count
-                for unit, count in units.items()
-                if word in unit and (name == "networks") == unit.endswith("\tall")
-            }
-        )
-        for name, word in of.items()
+        kind: [count for unit, count in units.items() if unit.startswith(kind)]
+        for kind in ("epochs", "iterations", "networks")
     }
     return {
         "seconds": round(time.monotonic() - began, 1),
         "kills": dict(chaos.kills),
-        "done": {name: len(found) for name, found in counted.items()},
-        "repeated": {name: found.total() - len(found) for name, found in counted.items()},
+        "done": {kind: len(counts) for kind, counts in counted.items()},
+        "repeated": {kind: sum(counts) - len(counts) for kind, counts in counted.items()},
     }
 
 

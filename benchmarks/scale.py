@@ -4,8 +4,8 @@
 
 A cluster of a few raylets offers as many logical CPUs as 64 nodes with one task each would; one raylet per node would
 not fit on one machine. Every job goes through the real `RayExecutor` to an actor of its own slot, reports three times
-and does nothing. Each measurement is a driver process of its own, so that its peak memory is its own. The slope over
-the number of experts is what one costs once all workers are up. The last line is JSON.
+and does nothing. The first job of every slot waits until all are up; the clock starts there, so what is measured is
+scheduling alone. Each number of slots is a driver process of its own. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,9 +31,11 @@ _EPOCHS, _PARAMETERS = 50, 1000
 
 @dataclass(frozen=True)
 class Stub:
-    """A job without work."""
+    """A job without work; the first ``slots`` meet in a folder."""
 
     number: int
+    slots: int
+    folder: str
 
     @property
     def key(self) -> str:
@@ -44,6 +45,10 @@ class Stub:
 
 def stub(job: Stub, sink: ProgressSink) -> str:
     """Report as an expert of two epochs would."""
+    if job.number < job.slots:
+        Path(job.folder, str(job.number)).touch()
+        while len(os.listdir(job.folder)) < job.slots:
+            time.sleep(0.2)
     for epoch in range(3):
         sink.update(Update(job.key, epoch, 2, "accuracy 50.0%"))
     return job.key
@@ -63,15 +68,20 @@ class Counting:
         """Ignore."""
 
 
-def drive(address: str, experts: int, slots: int) -> dict[str, Any]:
-    """Run the stubs from this process and measure it."""
+def memory_mib(field: str) -> float:
+    """Resident memory of this process: VmRSS now, VmHWM at its peak."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def drive(address: str, marks: list[int], slots: int) -> list[dict[str, Any]]:
+    """Run the stubs from this process and measure it: a row when each number of experts is done."""
     import ray
 
     from ast_ray.distributed import executor as module
     from ast_ray.distributed.session import Capacity
 
-    looks = 0
-    forward = module.forward
+    looks, forward = 0, module.forward
 
     def counted(board: Any, sink: Any) -> None:
         nonlocal looks
@@ -80,24 +90,23 @@ def drive(address: str, experts: int, slots: int) -> dict[str, Any]:
 
     module.forward = counted
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    before = ray.available_resources().get("object_store_memory", 0.0)
-    sink, times, cpu = Counting(), [], time.process_time()
-    began = time.monotonic()
-    for _ in module.RayExecutor(Capacity(1, 0, slots), sink).run(stub, [Stub(number) for number in range(experts)]):
-        times.append(time.monotonic() - began)
-    total = time.monotonic() - began
-    used = before - ray.available_resources().get("object_store_memory", before)
-    return {
-        "experts": experts,
-        "slots": slots,
-        "seconds": total,
-        "first_result_seconds": times[0],
-        "driver_cpu_seconds": time.process_time() - cpu,
-        "driver_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "object_store_bytes": used,
-        "updates_seen": sink.updates,
-        "looks_at_the_board": looks,
-    }
+    free = ray.available_resources().get("object_store_memory", 0.0)
+    sink, rows = Counting(), []
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = [Stub(number, slots, folder) for number in range(slots + max(marks))]
+        run = module.RayExecutor(Capacity(1, 0, slots), sink).run(stub, jobs)
+        began = time.monotonic()
+        next(run)
+        up, cpu, looked = time.monotonic(), time.process_time(), looks
+        for done, _ in enumerate(run, start=2 - slots):
+            if done in marks:
+                row = {"slots": slots, "experts": done, "start_seconds": up - began}
+                row |= {"seconds": time.monotonic() - up, "driver_cpu_seconds": time.process_time() - cpu}
+                row |= {"driver_mib": memory_mib("VmRSS"), "driver_peak_mib": memory_mib("VmHWM")}
+                used = free - ray.available_resources().get("object_store_memory", free)
+                row |= {"object_store_bytes": used, "updates_seen": sink.updates, "looks": looks - looked}
+                rows.append(row)
+    return rows
 
 
 def timed(action: Callable[[], Any]) -> float:
@@ -129,6 +138,7 @@ def buffer_costs(experts: int, folder: Path) -> dict[str, Any]:
         "write_seconds": timed(write),
         "open_seconds": timed(buffer.prepare),
         "check_seconds": timed(buffer.missing),
+        "check_again_seconds": timed(buffer.missing),
         "table_seconds": timed(buffer.summaries),
         "segment_seconds": timed(lambda: buffer.segment(experts - 1, 10, 2)),
         "marker_bytes": buffer.marker.stat().st_size,
@@ -142,7 +152,7 @@ def slope(rows: list[dict[str, Any]], name: str) -> float:
 
 
 def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One driver process per size, on one cluster."""
+    """One driver process per number of slots, on one cluster."""
     from ray.cluster_utils import Cluster
 
     most = max(options.slots)
@@ -154,11 +164,12 @@ def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
         for _ in range(options.raylets):
             cluster.add_node(**node)
         for slots in options.slots:
-            for experts in options.experts if slots == most else [max(options.experts)]:
-                command = [sys.executable, __file__, "--drive", cluster.address, str(experts), str(slots)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                rows.append(json.loads(done.stdout.splitlines()[-1]))
-                print(rows[-1], flush=True)
+            command = [sys.executable, __file__, "--drive", cluster.address, str(slots)]
+            command += ["--experts", *map(str, options.experts)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            # Ray may have said something after our last line.
+            rows += json.loads(next(line for line in done.stdout.splitlines() if line.startswith('[{"slots"')))
+            print(json.dumps(rows[-len(options.experts) :]), flush=True)
     finally:
         cluster.shutdown()
     return rows
@@ -168,14 +179,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experts", type=int, nargs="+", default=[250, 500, 1000])
-    parser.add_argument("--slots", type=int, nargs="+", default=[16, 64], help="slopes are those of the most")
+    parser.add_argument(
+        "--slots", type=int, nargs="+", default=[16, 64], help="tasks at once; slopes are those of the most"
+    )
     parser.add_argument("--raylets", type=int, default=4)
-    parser.add_argument("--drive", nargs=3, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--drive", nargs=2, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ.update({"RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1"})
     if options.drive:
-        address, experts, slots = options.drive
-        print(json.dumps(drive(address, int(experts), int(slots))))
+        address, slots = options.drive
+        print(json.dumps(drive(address, options.experts, int(slots))))
         return
     with tempfile.TemporaryDirectory(prefix="s-", dir="/tmp", ignore_cleanup_errors=True) as name:
         os.environ["RAY_TMPDIR"] = name
@@ -187,7 +200,7 @@ def main() -> None:
     per_expert = {
         "wall_ms": 1000 * slope(most, "seconds"),
         "driver_cpu_ms": 1000 * slope(most, "driver_cpu_seconds"),
-        "driver_kib": 1024 * slope(most, "driver_peak_mib"),
+        "driver_kib": 1024 * slope(most, "driver_mib"),
         "check_ms": 1000 * slope(buffers, "check_seconds"),
         "table_ms": 1000 * slope(buffers, "table_seconds"),
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -162,3 +164,11 @@ def object_store(object_server: ObjectStore, tmp_path: Path, monkeypatch: pytest
     mirror._checked.clear()
     yield object_server
     object_server.faults()
+
+
+@pytest.fixture
+def compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code goes where the next test run finds it; without a compiler the test is skipped."""
+    if not any(shutil.which(name) for name in ("g++", "clang++")):
+        pytest.skip("no C++ compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "ast-ray-tests-compiled"))

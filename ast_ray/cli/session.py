@@ -14,9 +14,10 @@ from rich.console import Console
 from ast_ray.cli.display import Display
 from ast_ray.config import Config
 from ast_ray.stages.context import images_to_decode, prepare_images, real_data, resolve_device
+from ast_ray.stages.engines import matching_choice
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.run_setup import check_run, record_run
+from ast_ray.stages.run_setup import check_run, record_run, unused
 from ast_ray.store import mirror
 from ast_ray.telemetry.progress import Update
 from ast_ray.telemetry.run_directory import RunDirectory
@@ -67,6 +68,11 @@ def open_session(
         data = real_data(config.data, device)
         plan = Plan(config, data, directory, experts)
         check_run(plan)
+        for line in unused(plan):
+            display.say(line)
+        if config.run.methods and not config.compute.address:
+            choice, here = matching_choice(config, data)
+            display.say(choice.told(here))
         executor = executor or stack.enter_context(open_executor(config, display))
         record_run(plan, command_line())
         yield Session(plan, executor, display)

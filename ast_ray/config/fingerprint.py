@@ -12,18 +12,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ast_ray.config.loading import flatten, to_dict
+from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 
 FORMAT = 1
 _NOT_CONTENT = {
     "distill": ("validate_every", "validate_networks", "checkpoint_every", "log_every", "gradient"),
     "data": ("root", "download", "source", "placement"),
-    "expert": ("count",),
+    "expert": ("count", "reachable_only"),
 }
 
 
 # Settings that came later: with these values they change nothing, and identities made before them stay what they were.
-_NOTHING_NEW = {"distill": {"segments": 1}}
+_NOTHING_NEW = {"distill": {"segments": 1, "engine": "eager"}}
 
 
 def _section(config: Config, name: str) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def _section(config: Config, name: str) -> dict[str, Any]:
 
 def expert_identity(config: Config, data_id: str) -> dict[str, Any]:
     """What decides an expert's bytes besides its number; ``data_id`` names the source's content."""
+    config = trained(config)
     return {
         "format": FORMAT,
         "seed": config.seed,

@@ -86,6 +86,9 @@ class ExpertConfig:
     """Buffer phase: smooth, high-quality experts (Algorithm 1, Eq. 19)."""
 
     count: int = setting(50, "number of experts (paper: 50)", low=1)
+    reachable_only: bool = setting(
+        False, "train and record no epoch that matching cannot reach: T+ - 1 + M of them in place of epochs"
+    )
     epochs: int = setting(50, "epochs per expert; E epochs record E+1 points (paper: 50)", symbol="E", low=1)
     lr: float = setting(0.003, "learning rate (authors' code; the paper does not say)", symbol="eta", above=0)
     momentum: float = setting(0.9, "momentum of v <- gamma*v + eta*g", symbol="gamma", low=0, below=1)
@@ -148,8 +151,15 @@ class DistillConfig:
     )
     augmentation: str = setting(DSA_ALL, "DSA operations of the student's batch, joined by _; none = off")
     siamese: bool = setting(False, "share one draw of the DSA parameters over the batch")
-    gradient: Literal["recompute", "full_graph"] = setting(
-        "recompute", "exact gradient in constant memory, or the unrolled graph (same values, for checking)"
+    engine: Literal["auto", "eager", "compiled", "graphed"] = setting(
+        "auto",
+        "what student steps compute with: eager = autograd; compiled = ConvNet's step written out and fused; graphed = "
+        "that as CUDA graphs; auto = compiled on CPUs where the run is long enough to repay compiling, else eager",
+    )
+    gradient: Literal["auto", "recompute", "stored", "full_graph"] = setting(
+        "auto",
+        "exact gradient in constant memory, with every step's intermediates stored (faster, same values), or from the "
+        "unrolled graph (for checking); auto = stored where an eighth of the memory holds it and engine is not eager",
     )
     segments: int = setting(
         1, "expert segments matched per iteration, their gradients averaged (paper: 1)", symbol="W", low=1
@@ -207,6 +217,12 @@ class ComputeConfig:
         low=0,
     )
     threads: int = setting(1, "torch threads per task (part of what makes bits reproducible)", low=1)
+    experts_together: int = setting(
+        0, "experts trained at once by one task; 0 = as many as fit on a GPU, at most 8; one on a CPU", low=0
+    )
+    networks_together: int = setting(
+        0, "networks of a validation while distilling trained at once; 0 = up to 8 on a GPU, one on a CPU", low=0
+    )
     placement: Literal["pack", "spread"] = setting(
         "pack", "where workers start: on machines in use first, or over as many machines as there are"
     )

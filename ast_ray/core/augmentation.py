@@ -75,6 +75,15 @@ def apply(x: Tensor, chosen: Draw) -> Tensor:
     return augmented
 
 
+def pull_back(x: Tensor, chosen: Draw, gradient: Tensor) -> Tensor:
+    """From the derivative with respect to the augmented images to that with respect to x, both [B, C, H, W]."""
+    if chosen.operation == "none":
+        return gradient
+    leaf = x.detach().requires_grad_()
+    (through,) = torch.autograd.grad(apply(leaf, chosen), leaf, gradient)
+    return through
+
+
 def _color(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
     x = x + brightness[:, None, None, None]
     grey = x.mean(dim=1, keepdim=True)

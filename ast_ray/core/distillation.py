@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
+from ast_ray.core.engine.step import Engine
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.hypergradient import Hypergradient, hypergradient
 from ast_ray.core.inner_loss import balance
@@ -95,13 +96,17 @@ class IterationReport:
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays the same through all iterations: the network's layout, labels [S], experts, settings, seed."""
+    """What stays the same through all iterations: the network's layout, labels [S], experts, settings, seed, engine.
+
+    Without an engine the student's steps are autograd's.
+    """
 
     network: Network
     labels: Tensor
     experts: Experts
     config: DistillConfig
     seed: int
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,8 @@ def match_segment(problem: Problem, state: DistillState, draw: Draw) -> Hypergra
     points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
     targets = targets_of(start, segment, points, expert_id=expert_id, start_epoch=start_epoch)
     student = Student(problem.network, spec, problem.labels, draw.nu, config.student_momentum)
-    return hypergradient(student, start, steps, targets, state.images, state.student_lr, method=config.gradient)
+    arguments = (student, start, steps, targets, state.images, state.student_lr)
+    return hypergradient(*arguments, method=config.gradient, engine=problem.engine)
 
 
 def one_after_another(problem: Problem, state: DistillState, draws: Sequence[Draw]) -> list[Hypergradient]:

@@ -71,9 +71,7 @@ def train_expert(
     else:
         theta, velocity, begin = start.theta.clone(), start.velocity.clone(), start.epoch
     for epoch in range(begin, config.epochs):
-        decayed = config.lr_decay_epoch and epoch >= config.lr_decay_epoch
-        lr = config.lr * (config.lr_decay_factor if decayed else 1.0)
-        coefficient = clipped_loss_coefficient(epoch, config)
+        lr, coefficient = learning_rate(epoch, config), clipped_loss_coefficient(epoch, config)
         losses, penalties = [], []
         generator = stream(seed, "expert", expert_id, "epoch", epoch)
         for batch in torch.randperm(len(images), generator=generator).split(config.batch_size):
@@ -88,9 +86,15 @@ def train_expert(
             losses.append(loss.detach())
             penalties.append(penalty.detach())
         train_loss = float(torch.stack(losses).mean())
-        _require_finite(train_loss, theta, expert_id, epoch + 1)
+        require_finite(train_loss, theta, expert_id, epoch + 1)
         mean_penalty = float(torch.stack(penalties).mean())
         yield EpochRecord(epoch + 1, theta.clone(), velocity.clone(), train_loss, mean_penalty)
+
+
+def learning_rate(epoch: int, config: ExpertConfig) -> float:
+    """Return eta of an epoch: scaled once, at ``lr_decay_epoch``."""
+    decayed = config.lr_decay_epoch and epoch >= config.lr_decay_epoch
+    return config.lr * (config.lr_decay_factor if decayed else 1.0)
 
 
 def _losses(
@@ -112,7 +116,8 @@ def _losses(
     return loss + config.penalty_weight * penalty, penalty
 
 
-def _require_finite(train_loss: float, theta: Tensor, expert_id: int, epoch: int) -> None:
+def require_finite(train_loss: float, theta: Tensor, expert_id: int, epoch: int) -> None:
+    """Raise `DivergenceError` unless the epoch's mean loss and theta [P] are finite."""
     if torch.isfinite(theta).all() and train_loss == train_loss and abs(train_loss) != float("inf"):
         return
     raise DivergenceError(

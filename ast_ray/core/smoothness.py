@@ -31,7 +31,14 @@ def clipped_loss_coefficient(epoch: int, config: ExpertConfig) -> float:
 def gradient_penalty(
     model: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor, config: ExpertConfig, *, create_graph: bool = True
 ) -> Tensor:
-    """Return mean_i (||grad_x W(x_i)||_2 - K)^2 on real images x [B, C, H, W] (Eq. 19), without its weight mu.
+    """Return mean_i (||grad_x W(x_i)||_2 - K)^2 on real images x [B, C, H, W] (Eq. 19), without its weight mu."""
+    return gradient_penalties(model, x, labels, config, create_graph=create_graph).mean()
+
+
+def gradient_penalties(
+    model: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor, config: ExpertConfig, *, create_graph: bool = True
+) -> Tensor:
+    """Return (||grad_x W(x_i)||_2 - K)^2 of each image of x [B, C, H, W]: [B], or [B, H, W] for ``pixel``.
 
     W(x) is the sum of the logits or the true class's logit (``penalty_scalar``); the norm runs over the whole image
     or over the channels of each pixel (``penalty_norm``).
@@ -42,9 +49,8 @@ def gradient_penalty(
         logits = logits.gather(1, labels[:, None])
     (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=create_graph)
     over = slope.flatten(1) if config.penalty_norm == "sample" else slope
-    norm = torch.linalg.vector_norm(over, dim=1)
-    penalty: Tensor = (norm - config.penalty_target).square().mean()
-    return penalty
+    norm: Tensor = torch.linalg.vector_norm(over, dim=1)
+    return (norm - config.penalty_target).square()
 
 
 def avg_var(trajectory: Sequence[Tensor]) -> float:

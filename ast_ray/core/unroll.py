@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
 from ast_ray.core.augmentation import Draw, apply, draw, operations
-from ast_ray.core.flat_params import FlatSpec, call
+from ast_ray.core.engine.step import AutogradEngine, Engine, StepData
+from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import Network
 
 
@@ -38,11 +39,19 @@ class Student:
         """The step's synthetic images [B, C, H, W] out of D_syn [S, C, H, W]."""
         return images if step.rows is None else images.index_select(0, step.rows)
 
+    def data(self, batch: Tensor, step: StudentStep) -> StepData:
+        """What the network sees of it: A(s_b), y_b, the dropout mask and nu; differentiable in the batch."""
+        labels = self.labels if step.rows is None else self.labels.index_select(0, step.rows)
+        return StepData(apply(batch, step.augmentation), labels, step.feature_mask, self.nu)
+
     def loss(self, theta: Tensor, batch: Tensor, step: StudentStep) -> Tensor:
         """Nu * CE(net(theta, A(s_b)), y_b), a scalar."""
-        labels = self.labels if step.rows is None else self.labels.index_select(0, step.rows)
-        logits = call(self.network, self.spec, theta, apply(batch, step.augmentation), step.feature_mask)
-        return self.nu * F.cross_entropy(logits, labels)
+        return self.reference.loss(theta, self.data(batch, step))
+
+    @property
+    def reference(self) -> AutogradEngine:
+        """The engine that takes any network."""
+        return AutogradEngine(self.network, self.spec)
 
 
 def plan_steps(
@@ -78,23 +87,42 @@ def _dropout_mask(rate: float, size: int, features: int, generator: torch.Genera
     return (torch.rand(size, features, generator=generator) >= rate).float() / (1 - rate)
 
 
-def run_student(
-    student: Student, start: Tensor, images: Tensor, alpha: Tensor, steps: Sequence[StudentStep]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Take the steps without keeping any graph.
+@dataclass(frozen=True)
+class Run:
+    """Where the student went.
 
-    Returns:
-        theta_0..theta_N, each [P], and the velocities v_1..v_N (empty without student momentum, where v = g).
+    theta_0..theta_N, each [P]; the velocities v_1..v_N (none without student momentum, where v = g); and per step
+    g_n with what its engine kept (none unless asked for).
     """
+
+    weights: list[Tensor]
+    velocities: list[Tensor]
+    kept: list[tuple[Tensor, Any]]
+
+
+def run_student(
+    student: Student,
+    start: Tensor,
+    images: Tensor,
+    alpha: Tensor,
+    steps: Sequence[StudentStep],
+    *,
+    engine: Engine | None = None,
+    keep: bool = False,
+) -> Run:
+    """Take the steps, by default with autograd and without keeping more than the weights."""
+    engine = engine or student.reference
     theta, velocity = start.detach(), torch.zeros_like(start)
-    weights, velocities = [theta], []
+    run = Run([theta], [], [])
     rate = alpha.detach()
-    for step in steps:
-        leaf = theta.requires_grad_()
-        (gradient,) = torch.autograd.grad(student.loss(leaf, student.batch(images.detach(), step), step), leaf)
+    for number, step in enumerate(steps):
+        data = student.data(student.batch(images.detach(), step), step)
+        gradient, kept = engine.gradient(theta, data, keep=keep, slot=number)
         velocity = student.momentum * velocity + gradient if student.momentum else gradient
-        theta = leaf.detach() - rate * velocity
-        weights.append(theta)
+        theta = theta - rate * velocity
+        run.weights.append(theta)
         if student.momentum:
-            velocities.append(velocity)
-    return [weight.detach() for weight in weights], velocities
+            run.velocities.append(velocity)
+        if keep:
+            run.kept.append((gradient, kept))
+    return run

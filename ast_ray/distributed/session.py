@@ -17,7 +17,7 @@ from ast_ray.stages.executor import Needs
 
 _LOG = logging.getLogger(__name__)
 _STORE_BYTES = 200 * 2**20
-_USABLE, _MOST_PER_GPU = 0.9, 8
+_USABLE, _MOST_PER_GPU = 0.6, 8  # an estimate may be half as much again as it says
 _CONTEXT = 2**30  # what CUDA and torch take per process before the first image, rounded up
 _CLUSTERS = "ENABLE_RAY_CLUSTER"
 

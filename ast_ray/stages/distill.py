@@ -6,7 +6,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
 from ast_ray.stages.distill_job import DistillJob
+from ast_ray.stages.engines import build_engine, matching_choice
 from ast_ray.stages.follow import follow, start_of
 from ast_ray.stages.prefetch import Prefetching
 from ast_ray.stages.synthetic import synthetic_set
@@ -65,7 +66,10 @@ class Distillation:
         network = build(self.config.network, shape, self.data.classes, generator).to(self.data.train_images.device)
         images, labels = start_images(self.config, self.data, job.buffer, network)
         self.experts = Prefetching(job.buffer, self.config.distill, self.config.seed, team.places(self.config.distill))
-        self.problem = Problem(network, labels, self.experts, self.config.distill, self.config.seed)
+        self.choice, _ = matching_choice(self.config, self.data)
+        engine = build_engine(self.choice, network, Path(self.config.data.root))
+        settings = replace(self.config.distill, gradient=self.choice.method)
+        self.problem = Problem(network, labels, self.experts, settings, self.config.seed, engine)
         self.state = DistillState.begin(images, self.config.distill.student_lr)
         self.best: Best | None = None
         self.recent: deque[float] = deque(maxlen=WATCHED)
@@ -75,7 +79,7 @@ class Distillation:
         self.snapshots = Snapshots(job.directory.snapshots, after=self.state.iteration)
         if self.state.iteration == 0:
             self.snapshots.take(0, self.current_set())
-        team.share(start_of(self.problem, self.state, self.data.classes))
+        team.share(start_of(self.problem, self.state, self.data.classes, self.choice))
 
     @property
     def _fingerprint(self) -> str:
@@ -194,6 +198,8 @@ class Distillation:
             "student_lr": best.student_lr,
             "relative_loss": mean if math.isfinite(mean) else None,
             "warning": self.stuck(),
+            "engine": self.choice.engine,
+            "gradient": self.choice.method,
         }
         write_json(directory.outcome, outcome)
         return outcome

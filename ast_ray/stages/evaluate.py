@@ -21,6 +21,7 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
 from ast_ray.stages.evaluate_data import Training, lr_source, training_set
+from ast_ray.stages.executor import Needs
 from ast_ray.stages.validation import train_and_peek, train_and_score
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
@@ -53,6 +54,12 @@ class EvaluationJob:
     architecture: str = ""
     protocol: str = PROTOCOL
     role: str = ""
+    gpu_memory: int = 0
+
+    @property
+    def needs(self) -> Needs:
+        """One worker, on a GPU that it may share."""
+        return Needs(gpu_memory=self.gpu_memory)
 
     @property
     def key(self) -> str:

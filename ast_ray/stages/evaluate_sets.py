@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ast_ray.config.fingerprint import expert_identity, fingerprint
+from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
@@ -108,6 +109,7 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
         DataError: the data cannot be read or a set does not fit it; ConfigError: an image too small for a network;
             ResourceError: the folder cannot be written.
     """
+    config = trained(config)
     wanted = Wanted(config, paths, folder, tuple(real))
     data = real_data(config.data, torch.device("cpu"))
     check_architectures(config, data)

@@ -66,13 +66,23 @@ class Recording:
         """Squared distance from the last epoch's theta; NaN at the first."""
         return float("nan") if self._last is None else float((theta - self._last.to(theta.device)).square().sum())
 
-    def add(self, record: EpochRecord, statistics: Mapping[str, float], *, final: bool) -> None:
-        """Append an epoch; what is waiting is kept when it is time, the final epoch by being published."""
+    @property
+    def due(self) -> bool:
+        """Whether it is time to keep what is waiting."""
+        return time.monotonic() - self._saved >= self._seconds
+
+    def add(
+        self, record: EpochRecord, statistics: Mapping[str, float], *, final: bool, keep: bool | None = None
+    ) -> None:
+        """Append an epoch; what is waiting is kept when it is time, the final epoch by being published.
+
+        ``keep`` decides in place of the clock, for experts that must be kept at the same epochs.
+        """
         theta = record.theta.cpu()
         self._append(record.epoch, theta, statistics)
         self._last = record.theta
         self._waiting.append((record.epoch, theta, statistics))
-        if not final and time.monotonic() - self._saved >= self._seconds:
+        if not final and (self.due if keep is None else keep):
             self._keep(record.velocity)
 
     def _append(self, epoch: int, theta: Tensor, statistics: Mapping[str, float]) -> None:

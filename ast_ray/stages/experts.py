@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ast_ray.config.settings import Config
 from ast_ray.core.evaluation import score
@@ -15,6 +18,7 @@ from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.executor import Needs
 from ast_ray.stages.expert_recording import Recording
 from ast_ray.store.buffer import Buffer
 from ast_ray.telemetry.progress import ProgressSink, Update
@@ -31,6 +35,12 @@ class ExpertJob:
     expert_id: int
     tensorboard: str
     label: str = "expert"
+    gpu_memory: int = 0
+
+    @property
+    def needs(self) -> Needs:
+        """One worker, on a GPU that it may share."""
+        return Needs(gpu_memory=self.gpu_memory)
 
     @property
     def key(self) -> str:
@@ -59,26 +69,33 @@ def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
         data = real_data(config.data, resolve_device(config.compute))
         network = expert_network(config, data, job.expert_id)
         spec = FlatSpec.of(network)
-        metadata = {"fingerprint": buffer.fingerprint, "expert_id": job.expert_id, "identity": dict(job.identity)}
-        seconds = config.compute.checkpoint_seconds
-        how = config.expert.storage
-        opened = Recording.open(buffer, job.expert_id, metadata, parameters=spec.numel, seconds=seconds, storage=how)
-        with opened as recording:
+        with recording_of(job, spec.numel) as recording:
             for record in _records(job, data, network, recording.start):
-                statistics = _statistics(record, recording.move(record.theta), network, spec, data)
+                statistics = statistics_of(record, recording.move(record.theta), network, spec, data)
                 recording.add(record, statistics, final=record.epoch == config.expert.epochs)
                 note = f"accuracy {statistics['validation_accuracy']:.1%}"
                 sink.update(Update(job.key, record.epoch, config.expert.epochs, note))
-        curves = [{f"expert/{name}": value for name, value in row.items()} for row in recording.statistics]
-        log_expert(Path(job.tensorboard), curves)
+        log_curves(job, recording)
     return job.key
+
+
+def recording_of(job: ExpertJob, parameters: int) -> AbstractContextManager[Recording]:
+    """Open the expert's recording; see `Recording.open`."""
+    buffer, seconds = job.buffer, job.config.compute.checkpoint_seconds
+    metadata = {"fingerprint": buffer.fingerprint, "expert_id": job.expert_id, "identity": dict(job.identity)}
+    how = job.config.expert.storage
+    return Recording.open(buffer, job.expert_id, metadata, parameters=parameters, seconds=seconds, storage=how)
+
+
+def log_curves(job: ExpertJob, recording: Recording) -> None:
+    """Write a finished expert's curves for TensorBoard."""
+    curves = [{f"expert/{name}": value for name, value in row.items()} for row in recording.statistics]
+    log_expert(Path(job.tensorboard), curves)
 
 
 def _records(job: ExpertJob, data: RealData, network: Network, start: ExpertState | None) -> Iterator[EpochRecord]:
     """The epochs that are still to be trained."""
-    if start is not None:
-        device = data.train_images.device
-        start = ExpertState(start.epoch, start.theta.to(device), start.velocity.to(device))
+    start = None if start is None else state_on(start, data.train_images.device)
     return train_expert(
         network,
         data.train_images,
@@ -90,13 +107,21 @@ def _records(job: ExpertJob, data: RealData, network: Network, start: ExpertStat
     )
 
 
+def state_on(start: ExpertState, device: torch.device) -> ExpertState:
+    """The state with its tensors on a device."""
+    return ExpertState(start.epoch, start.theta.to(device), start.velocity.to(device))
+
+
 def expert_network(config: Config, data: RealData, expert_id: int) -> Network:
     """The expert's network at epoch 0, initialised from (seed, "expert", id, "init")."""
     generator = stream(config.seed, "expert", expert_id, "init")
     return build(config.network, data.image_shape, data.classes, generator).to(data.train_images.device)
 
 
-def _statistics(record: EpochRecord, move: float, network: Network, spec: FlatSpec, data: RealData) -> dict[str, float]:
+def statistics_of(
+    record: EpochRecord, move: float, network: Network, spec: FlatSpec, data: RealData
+) -> dict[str, float]:
+    """What is recorded of an epoch beside theta; loads it into the network."""
     load(network, spec, record.theta)
     held_out = score(network, data.validation_images, data.validation_labels)
     return {

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from ast_ray.config.matching import Choice
 from ast_ray.core.distillation import DistillState, Problem, iterate
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 from ast_ray.stages.context import resolve_device, torch_threads
 from ast_ray.stages.distill_job import DistillJob
+from ast_ray.stages.engines import build_engine
 from ast_ray.stages.prefetch import Prefetching
 from ast_ray.stages.team import Team
 
 
-def start_of(problem: Problem, state: DistillState, classes: int) -> dict[str, Any]:
-    """What the others have to know to join in: labels, number of classes and the state, tensors on the CPU."""
-    return {"labels": problem.labels.cpu(), "classes": classes, "state": state.on(torch.device("cpu"))}
+def start_of(problem: Problem, state: DistillState, classes: int, choice: Choice) -> dict[str, Any]:
+    """What the others have to know to join in: labels, number of classes, engine and the state, tensors on the CPU."""
+    shared = {"labels": problem.labels.cpu(), "state": state.on(torch.device("cpu"))}
+    return {**shared, "classes": classes, "choice": choice}
 
 
 def follow(job: DistillJob, team: Team) -> None:
@@ -35,7 +40,10 @@ def follow(job: DistillJob, team: Team) -> None:
         generator = stream(config.seed, "distill", "layout")
         network = build(config.network, (channels, height, width), start["classes"], generator).to(device)
         experts = Prefetching(job.buffer, config.distill, config.seed, team.places(config.distill))
-        problem = Problem(network, start["labels"].to(device), experts, config.distill, config.seed)
+        choice: Choice = start["choice"]  # the first member's, so that all round alike
+        engine = build_engine(choice, network, Path(config.data.root))
+        settings = replace(config.distill, gradient=choice.method)
+        problem = Problem(network, start["labels"].to(device), experts, settings, config.seed, engine)
         while state.iteration < config.distill.iterations:
             if state.iteration + 1 < config.distill.iterations:
                 experts.look_ahead(state.iteration + 1, state.last_start_epoch)

@@ -22,7 +22,9 @@ from ast_ray.stages.evaluate import EvaluationJob, collapse_warning, evaluate_ne
 from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
+from ast_ray.stages.expert_groups import ExpertGroup, grouped, train_group
 from ast_ray.stages.experts import ExpertJob, train_one_expert
+from ast_ray.stages.memory import run_memory
 from ast_ray.stages.results import summarize
 from ast_ray.stages.team import ALONE, Team
 from ast_ray.store import mirror
@@ -97,13 +99,17 @@ def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
                     expert_id,
                     str(board),
                     f"{method} expert",
+                    run_memory(plan.method(method), plan.data).expert,
                 ),
             )
     return list(jobs.values())
 
 
-def work_on(job: ExpertJob | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
-    """Train an expert or distil; return the folder that has one more expert now, or nothing."""
+def work_on(job: ExpertJob | ExpertGroup | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
+    """Train an expert, or several at once, or distil; return the folder that has more experts now, or nothing."""
+    if isinstance(job, ExpertGroup):
+        train_group(job, sink)
+        return job.buffer_folder
     if isinstance(job, ExpertJob):
         train_one_expert(job, sink)
         return job.buffer_folder
@@ -119,7 +125,7 @@ def train_and_distill(
     Returns each trained method's experts.
     """
     names = list(trained)
-    jobs: list[ExpertJob | DistillJob] = [*expert_jobs(plan, names)]
+    jobs: list[ExpertJob | ExpertGroup | DistillJob] = [*grouped(expert_jobs(plan, names), plan.data)]
     absent = Counter(job.buffer_folder for job in jobs)
     waiting = [job for method in distilled if not finished(job := plan.distill_job(method))]
     if waiting:
@@ -177,7 +183,8 @@ def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[Evaluatio
         for index in range(networks):
             row = plan.directory.row(set_name, architecture or config.network.name, protocol, index)
             job = EvaluationJob(set_name, source, config, index, str(row), token, str(buffer.folder), buffer.identity)
-            jobs.append(dataclasses.replace(job, architecture=architecture, protocol=protocol))
+            memory = 0 if architecture else run_memory(config, plan.data).evaluation
+            jobs.append(dataclasses.replace(job, architecture=architecture, protocol=protocol, gpu_memory=memory))
     return jobs
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 
+from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem, ResourceError
+from ast_ray.stages.engines import matching_choice
 from ast_ray.stages.evaluate_rows import check_architectures
 
 _RESERVE = 64 * 2**20
@@ -23,7 +25,8 @@ def check_against_data(config: Config, data: RealData) -> None:
     """Check the settings that only the images can judge.
 
     Raises:
-        ConfigError: ipc or batch sizes that the data cannot serve.
+        ConfigError: ipc or batch sizes that the data cannot serve, an engine that this machine or network lacks;
+        ResourceError: matching that cannot fit into this machine's memory.
     """
     problems = []
     counts = torch.bincount(data.train_labels, minlength=data.classes)
@@ -40,6 +43,8 @@ def check_against_data(config: Config, data: RealData) -> None:
         raise ConfigError(problems)
     build(config.network, data.image_shape, data.classes, stream(config.seed, "preflight"))
     check_architectures(config, data)
+    if config.run.methods and not config.compute.address:  # elsewhere, the machine that distils checks itself
+        matching_choice(config, data)
 
 
 def parameter_count(config: Config, data: RealData) -> int:
@@ -50,7 +55,7 @@ def parameter_count(config: Config, data: RealData) -> int:
 def expert_bytes(config: Config, data: RealData) -> int:
     """Disk needed by one expert."""
     later = 2 if config.expert.storage == "bf16" else 4
-    return parameter_count(config, data) * (4 + later * config.expert.epochs)
+    return parameter_count(config, data) * (4 + later * trained(config).expert.epochs)
 
 
 def check_folder(folder: Path, needed: int = 0) -> None:

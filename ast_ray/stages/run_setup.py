@@ -13,6 +13,7 @@ import yaml
 
 from ast_ray.config.fingerprint import differences
 from ast_ray.config.loading import to_dict, to_yaml
+from ast_ray.config.reach import unused_epochs
 from ast_ray.config.settings import Config
 from ast_ray.errors import StoreError
 from ast_ray.stages.pipeline import Plan, expert_methods
@@ -58,9 +59,20 @@ def check_run(plan: Plan) -> None:
         if missing := buffer.missing():
             inside = folder.is_relative_to(plan.directory.path)
             place = plan.directory.path if inside else folder if folder.exists() else folder.parent
-            needed[place] += len(missing) * expert_bytes(plan.config, plan.data)
+            at_work = min(len(missing), plan.config.compute.workers or 1)  # each keeps up to two trajectories more
+            needed[place] += (len(missing) + 2 * at_work) * expert_bytes(plan.config, plan.data)
     for folder, size in needed.items():
         check_folder(folder, size)
+
+
+def unused(plan: Plan) -> list[str]:
+    """What to say of epochs that missing experts are trained for and matching never reaches, each thing once."""
+    said: dict[str, None] = {}
+    for method in plan.config.run.methods:
+        line = unused_epochs(plan.method(method))
+        if line and plan.buffer(method).missing():
+            said[line] = None
+    return list(said)
 
 
 def record_run(plan: Plan, command: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from ast_ray.config.fingerprint import expert_identity, fingerprint, method_identity
 from ast_ray.config.loading import apply_overrides
+from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 from ast_ray.config.validation import problems_of
 from ast_ray.errors import AstRayError, ConfigError, DivergenceError
@@ -100,7 +101,7 @@ def plan_trial(base: Config, overrides: Mapping[str, Any], data_id: str, search:
     budget, _, every = trial_budget(base)
     config = apply_overrides(base, settle(overrides))
     distill = dataclasses.replace(config.distill, iterations=budget, validate_every=every)
-    config = dataclasses.replace(config, distill=distill)
+    config = trained(dataclasses.replace(config, distill=distill))
     identity = method_identity(config, data_id)
     return Trial(fingerprint(identity), config, dict(overrides), expert_identity(config, data_id), identity, search)
 

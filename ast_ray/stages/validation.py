@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.evaluation import Recipe, Score, score, train_network
+from ast_ray.core.evaluation_batch import train_networks_together
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
@@ -81,8 +82,30 @@ def validation_accuracies(
     """Accuracy of each of ``validate_networks`` fresh networks on the validation split."""
     distill = config.distill
     recipe = Recipe.of(config.evaluate, lr=student_lr, augmentation=distill.augmentation, siamese=distill.siamese)
-    scores = [
-        train_and_score(config, data, images, labels, recipe, role="validate", index=index, test=False)
-        for index in range(distill.validate_networks)
-    ]
+    count = distill.validate_networks
+    if networks_together(config, images.device) > 1 and count > 1:
+        scores = _scores_together(config, data, images, labels, recipe)
+    else:
+        scores = [
+            train_and_score(config, data, images, labels, recipe, role="validate", index=index, test=False)
+            for index in range(count)
+        ]
     return tuple(item.accuracy for item in scores)
+
+
+def networks_together(config: Config, device: torch.device) -> int:
+    """How many networks of a validation are trained at once: as set, else up to 8 on a GPU and one on a CPU.
+
+    A function of settings and device alone, so that a resumed run does as an undisturbed one.
+    """
+    return config.compute.networks_together or (8 if device.type == "cuda" else 1)
+
+
+def _scores_together(config: Config, data: RealData, images: Tensor, labels: Tensor, recipe: Recipe) -> list[Score]:
+    size, scores = networks_together(config, images.device), list[Score]()
+    for numbers in torch.arange(config.distill.validate_networks).split(size):
+        networks = [_fresh(config, data, None, "validate", number, images.device) for number in numbers.tolist()]
+        generators = [stream(config.seed, "validate", number, "train") for number in numbers.tolist()]
+        train_networks_together(networks, images, labels, recipe, generators)
+        scores += [score(network, data.validation_images, data.validation_labels) for network in networks]
+    return scores

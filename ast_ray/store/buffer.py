@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.expert_progress import ExpertProgress
 from ast_ray.store.trajectory import read_metadata, read_metrics, read_segment
+
+
+@lru_cache(maxsize=2**16)
+def _owner(path: Path, _modified: int, _size: int) -> tuple[str, int]:
+    """Whose file it is; read once per process, since a search asks for every expert of a buffer twice a second."""
+    metadata = read_metadata(path)
+    return metadata["fingerprint"], metadata["expert_id"]
 
 
 @dataclass(frozen=True)
@@ -119,14 +127,14 @@ class Buffer:
         """Whether one expert's file is there; fetches it."""
         return mirror.fetch(self.path(expert_id))
 
-    def _check(self, expert_id: int) -> dict[str, Any]:
-        metadata = read_metadata(self.path(expert_id))
-        if metadata["fingerprint"] != self.fingerprint or metadata["expert_id"] != expert_id:
+    def _check(self, expert_id: int) -> None:
+        stat = self.path(expert_id).stat()
+        theirs, number = _owner(self.path(expert_id), stat.st_mtime_ns, stat.st_size)
+        if theirs != self.fingerprint or number != expert_id:
             raise StoreError(
-                f"{mirror.shown(self.path(expert_id))}: belongs to expert {metadata['expert_id']} of buffer "
-                f"{metadata['fingerprint']}, not to expert {expert_id} of {self.fingerprint}"
+                f"{self.path(expert_id)}: belongs to expert {number} of buffer {theirs}, "
+                f"not to expert {expert_id} of {self.fingerprint}"
             )
-        return metadata
 
     def summaries(self) -> list[ExpertSummary]:
         """Epochs, Avg_Var and last validation accuracy of every finished expert."""

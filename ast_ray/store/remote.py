@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from ast_ray.errors import ConfigError, Problem, ResourceError
 
 R = TypeVar("R")
 _CHUNK = 4 * 2**20
+_GCS_RETRIES = timedelta(seconds=10)
 _DENIED = (
     "ACCESS_DENIED",
     "EXPIRED_TOKEN",
@@ -33,6 +35,7 @@ _DENIED = (
     "INVALID_ACCESS_KEY",
     "INVALID_CLIENT_TOKEN",
     "MISSING_AUTHENTICATION",
+    "OAuth2 access token",
     "PERMISSION_DENIED",
     "SIGNATURE_DOES_NOT_MATCH",
     "UNRECOGNIZED_CLIENT",
@@ -70,7 +73,7 @@ def _filesystem(authority: str) -> Any:
     address = parse_address(authority)
     options = dict(address.options)
     if address.scheme == "gs":
-        return fs.GcsFileSystem(**options)
+        return fs.GcsFileSystem(retry_time_limit=_GCS_RETRIES, **options)  # its own limit is a quarter of an hour
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint and "endpoint_override" not in options:
         parts = urlsplit(endpoint)
@@ -111,7 +114,7 @@ def _first_line(error: BaseException) -> str:
     text = (str(error).splitlines() or [type(error).__name__])[0]
     for secret in filter(None, map(os.environ.get, _SECRETS)):
         text = text.replace(secret, "***")
-    return text
+    return text[:300]
 
 
 def read(address: Address) -> bytes | None:

@@ -13,11 +13,11 @@ from ast_ray.store.atomic import write_text
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines; a half-written last line is left out."""
+    """All complete lines up to one that cannot be read, such as a half-written last one."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
             rows.append(json.loads(line))
         except ValueError:

@@ -78,7 +78,8 @@ def test_steps_equal_torch_sgd_on_the_scaled_loss(make_network, make_images, mom
     spec, start = FlatSpec.of(network), flatten(network)
     student = Student(network, spec, labels, nu=1.7, momentum=momentum)
     plan = _plan(batch_size=4, syn_steps=5, augmentation=DSA_ALL, dropout=0.3, features=network.classifier.in_features)
-    weights, velocities = run_student(student, start, images, torch.tensor(0.05).double(), plan)
+    run = run_student(student, start, images, torch.tensor(0.05).double(), plan)
+    weights, velocities = run.weights, run.velocities
     assert len(weights) == 6
     assert len(velocities) == (5 if momentum else 0)
     assert torch.equal(weights[0], start)
@@ -98,7 +99,8 @@ def test_steps_move_by_alpha_times_velocity(make_network, make_images):
     network, (images, labels) = make_network(), make_images()
     student = Student(network, FlatSpec.of(network), labels, momentum=0.5)
     alpha = torch.tensor(0.1, dtype=torch.float64)
-    weights, velocities = run_student(student, flatten(network), images, alpha, _plan(syn_steps=3))
+    run = run_student(student, flatten(network), images, alpha, _plan(syn_steps=3))
+    weights, velocities = run.weights, run.velocities
     for before, after, velocity in zip(weights, weights[1:], velocities, strict=False):
         assert torch.allclose(after, before - alpha * velocity, rtol=1e-14)
 

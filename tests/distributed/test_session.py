@@ -4,7 +4,10 @@ import pytest
 
 from ast_ray.config import ComputeConfig
 from ast_ray.distributed.session import Capacity, capacity, ray_session
+from ast_ray.distributed.slots import strategy
+from ast_ray.distributed.team_plan import TeamPlan, team_size
 from ast_ray.errors import ConfigError, ResourceError
+from ast_ray.stages.executor import Needs
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,63 @@ def test_a_running_ray_is_used_and_left_running(local_ray: None) -> None:
     with ray_session(ComputeConfig(device="cpu", workers=1)) as found:
         assert found == Capacity(1.0, 0.0, 1)
     assert ray.is_initialized()
+
+
+GIB = 2**30
+SHARED = Capacity(1.0, 1.0, 2, gpu_memory=40 * GIB, gpu_count=2, cpu_slots=12)
+
+
+@pytest.mark.parametrize(
+    ("memory", "gpus"),
+    [
+        (0, 1.0),  # not known: a GPU of its own
+        (30 * GIB, 1.0),
+        (11 * GIB, 0.5),  # with the process's own gibibyte, two fit into what is counted on of 40
+        (7 * GIB, 0.3333),
+        (GIB // 4, 0.125),  # never more than eight
+    ],
+)
+def test_small_jobs_share_a_gpu_by_their_memory(memory: int, gpus: float) -> None:
+    assert SHARED.gpus_for(Needs(gpu_memory=memory)) == gpus
+    assert Capacity(1.0, 1.0, 2).gpus_for(Needs(gpu_memory=memory)) == 1.0
+
+
+def test_as_many_at_once_as_the_smallest_allow() -> None:
+    large, small = Needs(), Needs(gpu_memory=7 * GIB)
+    assert SHARED.room([large]) == 2
+    assert SHARED.room([large, small]) == 6
+    assert SHARED.room([Needs(gpu_memory=1)]) == 12  # there are no more processors
+    assert Capacity(1.0, 1.0, 2).room([small]) == 2
+
+
+def test_sharing_needs_the_size_of_the_gpus_and_the_settings_leave() -> None:
+    resources = {"CPU": 16.0, "GPU": 2.0}
+    shared = capacity(ComputeConfig(workers=5), resources, gpu_memory=40 * GIB)
+    assert (shared.gpu_count, shared.cpu_slots, shared.slots) == (2, 5, 2)
+    assert capacity(ComputeConfig(gpus_per_task=0.5), resources).gpus_for(Needs(gpu_memory=1)) == 0.5
+
+
+def test_the_settings_reach_the_workers() -> None:
+    found = capacity(ComputeConfig(placement="spread", distill_backend="train"), {"CPU": 2.0})
+    assert (found.placement, found.teams, strategy(found)) == ("spread", "train", "SPREAD")
+
+
+@pytest.mark.parametrize(
+    ("members", "resources", "size"),
+    [
+        (4, {"CPU": 8.0}, 4),
+        (4, {"CPU": 3.0}, 2),  # two rounds with two as with three
+        (4, {"CPU": 1.0}, 1),
+        (5, {"CPU": 4.0}, 3),
+        (4, {"CPU": 64.0, "GPU": 2.0}, 4),
+        (3, {}, 1),
+    ],
+)
+def test_a_team_is_as_large_as_the_cluster_allows_and_useful(
+    members: int, resources: dict[str, float], size: int
+) -> None:
+    assert team_size(TeamPlan(members, 1.0, 0.0), resources) == size
+
+
+def test_a_team_on_gpus_has_one_each() -> None:
+    assert team_size(TeamPlan(4, 1.0, 1.0), {"CPU": 64.0, "GPU": 2.0}) == 2

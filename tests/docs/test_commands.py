@@ -11,10 +11,11 @@ import pytest
 
 from ast_ray.cli.main import main
 from ast_ray.cli.options import build_config
+from ast_ray.cli.submit import check_command, submit
 from ast_ray.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "cluster/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SHELLS = ("", "bash", "sh", "shell", "console")
 _COMMAND = re.compile(r"(\$ )?(ast-ray|make)( |$)")
@@ -64,6 +65,8 @@ def check_settings(context: click.Context) -> None:
 def test_the_command_parses(page: str, line: str) -> None:
     context = parsed(shlex.split(line)[1:])
     check_settings(context)
+    if context.command is submit and context.params["command"]:
+        check_command(context.params["command"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -241,3 +241,16 @@ def test_a_damaged_outcome_counts_as_unfinished(tiny: Callable[..., Config], ref
     job.directory.path.mkdir(parents=True)
     job.directory.outcome.write_text('{"fingerpr')
     assert not finished(job)
+
+
+def test_the_outcome_names_its_engine_and_compiled_gives_the_same_set_but_for_rounding(
+    tiny: Callable[..., Config], reference: Plan, tmp_path: Path, compiled_code: None
+) -> None:
+    job = job_in(tiny(distill__engine="compiled", distill__gradient="stored"), tmp_path, reference)
+    outcome = distill(job, Recorder())
+    assert (outcome["engine"], outcome["gradient"]) == ("compiled", "stored")
+    undisturbed = reference.directory.method("ast")
+    ours, theirs = load_synthetic(job.directory.last).images, load_synthetic(undisturbed.last).images
+    start = load_synthetic(undisturbed.initial).images
+    assert float((ours - theirs).norm()) <= 1e-3 * float((theirs - start).norm())
+    assert json.loads(undisturbed.outcome.read_text())["engine"] == "eager"

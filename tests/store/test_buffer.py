@@ -109,3 +109,18 @@ def test_a_truncated_expert_is_an_error_that_says_what_to_do(buffer: Buffer) -> 
 def test_the_marker_says_whose_experts_these_are(buffer: Buffer) -> None:
     found = json.loads((buffer.folder / "buffer.json").read_text())
     assert found == {"fingerprint": buffer.fingerprint, "identity": IDENTITY}
+
+
+def test_a_file_is_opened_once_however_often_one_asks(buffer: Buffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ast_ray.store import buffer as module
+
+    train(buffer, 0)
+    opened: list[Path] = []
+    real = module.read_metadata
+    monkeypatch.setattr(module, "read_metadata", lambda path: opened.append(path) or real(path))
+    for _ in range(3):
+        assert buffer.missing() == [1, 2]
+    assert opened == [buffer.path(0)]
+    buffer.path(0).write_bytes(buffer.path(0).read_bytes()[:-9])
+    with pytest.raises(StoreError, match="delete it"):
+        buffer.missing()

@@ -45,6 +45,20 @@ def test_no_permission_is_told_at_once(object_store: ObjectStore) -> None:
     assert object_store.faults()["requests"] <= 2
 
 
+def test_google_without_credentials_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its library says after its own attempts."""
+    calls = []
+
+    def refuse(authority: str) -> None:
+        calls.append(authority)
+        raise OSError("google::cloud::Status(UNAVAILABLE: Could not create a OAuth2 access token to authenticate")
+
+    monkeypatch.setattr(remote, "_filesystem", refuse)
+    with pytest.raises(ResourceError, match=r"gs://bucket/x: cannot be read: no permission.*GOOGLE_APPLICATION"):
+        remote.read(parse_address("gs://bucket/x"))
+    assert calls == ["gs://bucket"]
+
+
 def test_nobody_listens(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     address = parse_address("s3://bucket/run?endpoint_override=127.0.0.1:1&scheme=http")
     monkeypatch.setattr(remote, "PATIENCE", remote.Patience(2, 0.01, 0.01))

@@ -15,6 +15,7 @@ from ast_ray.config.settings import Config
 
 _PLAIN, _PENALTY, _STUDENT = 3, 6, 12
 _FLOAT = 4
+_SCORED = 500  # images per batch when a network is scored
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,31 @@ class Cost:
         """Time at ``rate`` operations per second and worker; each method's distillation runs on one worker."""
         shared = (self.experts + self.evaluation) / workers
         return (shared + self.distillation / min(workers, max(1, methods))) / rate
+
+
+@dataclass(frozen=True)
+class JobMemory:
+    """Peak bytes on the device of one expert and of one evaluated network, estimated; 0 = not known."""
+
+    expert: int
+    evaluation: int
+
+
+def job_memory(config: Config, facts: DatasetFacts) -> JobMemory:
+    """Estimate what decides how many experts or evaluations share a GPU; known for ConvNets only.
+
+    Real images are counted as float, the weights with gradient, momentum and the copies of a step.
+    """
+    if config.network.name != "convnet":
+        return JobMemory(0, 0)
+    network, batch = network_cost(config, facts), config.expert.batch_size
+    images = (facts.train + facts.test) * facts.channels * side_of(config, facts) ** 2
+    graph = 2 * batch * (2 if config.expert.penalty_weight else 1)
+    scored = max(config.evaluate.batch_size, _SCORED)
+    return JobMemory(
+        expert=_FLOAT * (graph * network.activations + 10 * network.parameters + images),
+        evaluation=_FLOAT * (2 * scored * network.activations + 6 * network.parameters + images),
+    )
 
 
 def side_of(config: Config, facts: DatasetFacts) -> int:

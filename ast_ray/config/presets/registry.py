@@ -9,6 +9,7 @@ from ast_ray.config.presets.datasets import DATASETS, DatasetFacts
 from ast_ray.config.presets.digits import digits
 from ast_ray.config.presets.modifiers import as_mtt
 from ast_ray.config.presets.published import published_presets
+from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, nearest
 
@@ -31,8 +32,11 @@ def preset(name: str) -> Config:
 
 
 def method_config(config: Config, method: str) -> Config:
-    """Return the settings of one method of a run: ``ast`` as given, ``mtt`` with every component off."""
-    return as_mtt(config) if method == "mtt" else config
+    """Return the settings of one method of a run: ``ast`` as given, ``mtt`` with every component off.
+
+    ``expert.epochs`` is what is trained (`config.reach`).
+    """
+    return trained(as_mtt(config) if method == "mtt" else config)
 
 
 def facts_of_preset(config: Config) -> DatasetFacts:

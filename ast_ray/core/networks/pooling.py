@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 Size = tuple[int, int]
+
+
+class PositionMean(nn.Module):
+    """[B, C, H, W] -> [B, C, 1, 1]: the average of all positions, as an operation that can be batched over weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x.mean((2, 3), keepdim=True)
 
 
 def late_poolings(size: Size, layers: int, *, last: int) -> list[bool]:
@@ -30,4 +38,6 @@ def at_most(size: Size, largest: int) -> tuple[nn.Module, Size]:
     A plain Identity where it fits: adaptive pooling's backward pass is not deterministic on a GPU.
     """
     wanted = (min(size[0], largest), min(size[1], largest))
-    return (nn.Identity() if wanted == size else nn.AdaptiveAvgPool2d(wanted)), wanted
+    if wanted == size:
+        return nn.Identity(), wanted
+    return (PositionMean() if wanted == (1, 1) else nn.AdaptiveAvgPool2d(wanted)), wanted

@@ -7,6 +7,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from ast_ray.core.networks.base import Network, norm_layer
 from ast_ray.core.networks.convolution import quick_on_tiny_maps
+from ast_ray.core.networks.pooling import PositionMean
 
 SMALLEST_SIDE = 2  # instance norm over a single position returns its bias: the network would be blind
 
@@ -30,6 +31,7 @@ class ResNet18(Network):
                 size = halved
             else:
                 stage[0].conv1.stride = stage[0].downsample[0].stride = (1, 1)
+        body.avgpool = PositionMean()
         quick_on_tiny_maps(body)
         self.body = body
         self.classifier = nn.Linear(512, classes)

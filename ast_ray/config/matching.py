@@ -1,0 +1,184 @@
+"""Which engine matches, and how much memory that takes: decided from the settings and the machine alone.
+
+Never from what is free at the moment, so that a resumed run decides as the first one did. ``docs/performance.md`` holds
+the measurements behind the constants.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ast_ray.config.architectures import norm_of
+from ast_ray.config.settings import Config
+from ast_ray.errors import ConfigError, Problem, ResourceError
+
+Engine = Literal["eager", "compiled", "graphed"]
+Method = Literal["recompute", "stored", "full_graph"]
+
+_FLOAT = 4
+# Compiling pays from this much student arithmetic on (forward operations of all steps): it costs about a minute.
+_WORTH_COMPILING = 1e13
+# A run may hold this share of the machine's memory for stored steps: two methods and other tasks may run beside it.
+_STORED_SHARE = 1 / 8
+# Numbers kept per number of a convolution's output, measured: the unrolled graph per step, one eager double backward.
+_UNROLLED, _DOUBLE_BACKWARD = 6.0, 16.0
+# Bytes of the largest activation per chunk of a compiled step: it stays in a core's share of the cache.
+CHUNK = 12 * 2**20
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the choice depends on: kind of device, its whole memory in bytes, whether code can be compiled for it."""
+
+    device: Literal["cpu", "cuda"]
+    memory: int
+    compiler: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine and method that match, with the bytes they are expected to need."""
+
+    engine: Engine
+    method: Method
+    memory: int
+
+    def told(self, machine: Machine) -> str:
+        """In words, for the start of a run."""
+        need = f"{self.memory / 2**20:.0f} MiB" if self.memory < 2**30 else f"{self.memory / 2**30:.1f} GiB"
+        return f"matching: engine {self.engine}, {self.method}, about {need} of {machine.memory / 2**30:.0f} GiB"
+
+
+def written_out(config: Config) -> bool:
+    """Whether the student's step is one the compiled engines have: ConvNet with instance norm."""
+    return config.network.name == "convnet" and norm_of(config.network) == "instance"
+
+
+def choose(config: Config, image_shape: tuple[int, int, int], classes: int, machine: Machine) -> Choice:
+    """Resolve ``distill.engine`` and ``distill.gradient``.
+
+    Args:
+        image_shape: (C, H, W).
+
+    Raises:
+        ConfigError: an engine this network, method or machine does not have; ResourceError: it cannot fit into memory.
+    """
+    engine = _engine(config, image_shape, classes, machine)
+    asked = config.distill.gradient
+    method: Method = "recompute" if asked == "auto" else asked
+    stored = matching_memory(config, image_shape, classes, engine, "stored", machine)
+    if asked == "auto" and engine != "eager" and stored <= machine.memory * _STORED_SHARE:
+        method = "stored"
+    choice = Choice(engine, method, matching_memory(config, image_shape, classes, engine, method, machine))
+    if choice.memory > machine.memory:
+        raise ResourceError(_too_much(config, image_shape, classes, machine, choice))
+    return choice
+
+
+def _engine(config: Config, image_shape: tuple[int, int, int], classes: int, machine: Machine) -> Engine:
+    asked, unrolled = config.distill.engine, config.distill.gradient == "full_graph"
+    if asked == "auto":
+        able = written_out(config) and machine.compiler and not unrolled
+        if not able or student_work(config, image_shape, classes) < _WORTH_COMPILING:
+            return "eager"
+        return "compiled" if machine.device == "cpu" else "eager"  # on GPUs the others are there to be asked for
+    if asked == "eager":
+        return asked
+    reason = ""
+    if not written_out(config):
+        reason = "only ConvNet with instance norm has it; valid here: auto, eager"
+    elif unrolled:
+        reason = "distill.gradient = full_graph unrolls autograd's graph; valid with it: auto, eager"
+    elif asked == "graphed" and machine.device != "cuda":
+        reason = "CUDA graphs need a GPU; valid here: auto, eager, compiled"
+    elif not machine.compiler:
+        missing = "Triton" if machine.device == "cuda" else "a C++ compiler (g++ or clang++; CXX names another)"
+        reason = f"this machine lacks {missing}; valid here: auto, eager"
+    if reason:
+        raise ConfigError([Problem("distill.engine", asked, reason)])
+    return asked
+
+
+def student_work(config: Config, image_shape: tuple[int, int, int], classes: int) -> float:
+    """Floating-point operations of the forward passes of all student steps of a ConvNet."""
+    forward, inputs = 0.0, image_shape[0]
+    for _, positions in _blocks(config, image_shape):
+        forward += 2.0 * 9 * inputs * config.network.width * positions
+        inputs = config.network.width
+    return forward * _batch(config, classes) * config.distill.syn_steps * config.distill.iterations
+
+
+def matching_memory(
+    config: Config, image_shape: tuple[int, int, int], classes: int, engine: Engine, method: Method, machine: Machine
+) -> int:
+    """Bytes of one distillation's matching: step intermediates, kept weights and images; 0 where it is not counted.
+
+    Activations are counted for ConvNets. Eager recompute holds one double backward, the unrolled graph N of them,
+    a compiled step z and twice its pooled quarter per image, and the temporaries of one chunk.
+    """
+    if config.network.name != "convnet":
+        return 0
+    channels, height, width = image_shape
+    outputs = [filters * positions for filters, positions in _blocks(config, image_shape)]
+    image, whole, batch = channels * height * width, sum(outputs), _batch(config, classes)
+    steps, total = config.distill.syn_steps, config.distill.ipc * classes
+    if engine == "eager":
+        live = _UNROLLED * steps if method == "full_graph" else 0.0
+        live += _UNROLLED * (steps - 1) if method == "stored" else 0.0
+        numbers = batch * whole * (live + _DOUBLE_BACKWARD)
+    else:
+        rows = max(1, min(batch, CHUNK // (_FLOAT * outputs[0]))) if machine.device == "cpu" else batch
+        kept = 1.5 * whole + image
+        times = steps if method == "stored" else 1
+        working = rows * (whole + 4 * outputs[0]) * (times if engine == "graphed" else 1)  # each graph has its own
+        numbers = batch * kept * times + working
+    weights = (steps + config.distill.expert_epochs + 10) * _parameters(config, image_shape, classes)
+    return int(_FLOAT * (numbers + weights + 6 * total * image))
+
+
+def _too_much(config: Config, image_shape: tuple[int, int, int], classes: int, machine: Machine, choice: Choice) -> str:
+    need, whole = choice.memory / 2**30, machine.memory / 2**30
+    text = f"matching by engine {choice.engine} with distill.gradient = {choice.method} needs about {need:.1f} GiB, "
+    text += f"this machine's {machine.device} has {whole:.1f} GiB; "
+    less = matching_memory(config, image_shape, classes, choice.engine, "recompute", machine)
+    if choice.method != "recompute" and less <= machine.memory:
+        return text + f"distill.gradient = recompute needs {less / 2**30:.1f} GiB"
+    fitting = bisect_right(
+        range(1, _batch(config, classes) + 1),
+        machine.memory,
+        key=lambda rows: matching_memory(
+            replace(config, distill=replace(config.distill, batch_size=rows)),
+            image_shape,
+            classes,
+            choice.engine,
+            "recompute",
+            machine,
+        ),
+    )
+    if fitting:
+        return text + f"lower distill.batch_size (up to {fitting} would fit) or network.width"
+    return text + "lower network.width or data.image_size"
+
+
+def _blocks(config: Config, image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """(filters, positions) of every convolution's output."""
+    _, height, width = image_shape
+    depth = config.network.depth or max(1, (min(height, width) // 4).bit_length() - 1)
+    return [(config.network.width, (height >> block) * (width >> block)) for block in range(depth)]
+
+
+def _batch(config: Config, classes: int) -> int:
+    total = config.distill.ipc * classes
+    return min(config.distill.batch_size or total, total)
+
+
+def _parameters(config: Config, image_shape: tuple[int, int, int], classes: int) -> int:
+    blocks, inputs, count = _blocks(config, image_shape), image_shape[0], 0
+    for filters, _ in blocks:
+        count += filters * (9 * inputs + 3)
+        inputs = filters
+    _, height, width = image_shape
+    features = config.network.width * (height >> len(blocks)) * (width >> len(blocks))
+    return count + (features + 1) * classes

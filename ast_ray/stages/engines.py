@@ -1,0 +1,74 @@
+"""The matching engine of one distillation: chosen by settings and machine (`config.matching`), built, and told."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from ast_ray.config.matching import CHUNK, Choice, Machine, choose
+from ast_ray.config.settings import ComputeConfig, Config
+from ast_ray.core.engine.graphed import GraphedEngine
+from ast_ray.core.engine.passes import Passes
+from ast_ray.core.engine.step import Engine
+from ast_ray.core.engine.written import WrittenEngine
+from ast_ray.core.flat_params import FlatSpec
+from ast_ray.core.networks import Network
+from ast_ray.data.real import RealData
+from ast_ray.errors import ResourceError
+from ast_ray.stages.context import resolve_device
+
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+
+
+def machine(compute: ComputeConfig) -> Machine:
+    """This machine as the settings would use it."""
+    if resolve_device(compute).type == "cuda":
+        memory = torch.cuda.get_device_properties(0).total_memory
+        compiler = importlib.util.find_spec("triton") is not None and shutil.which(os.environ.get("CC", "gcc"))
+        return Machine("cuda", memory, bool(compiler))
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    return Machine("cpu", _memory(), any(shutil.which(name) for name in names))
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine, or of the container it shows itself as."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(whole, int(_CGROUP.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no such limit: absent, or "max"
+        return whole
+
+
+def matching_choice(config: Config, data: RealData) -> tuple[Choice, Machine]:
+    """Resolve engine and method for these images on this machine; see `config.matching.choose` for what it raises."""
+    here = machine(config.compute)
+    return choose(config, data.image_shape, data.classes, here), here
+
+
+def build_engine(choice: Choice, network: Network, cache: Path) -> Engine | None:
+    """Return the engine, None for eager.
+
+    Args:
+        cache: folder for compiled code, which later runs find there.
+
+    Raises:
+        ResourceError: the machine has a compiler that does not work.
+    """
+    if choice.engine == "eager":
+        return None
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.expanduser() / "compiled"))
+    passes = Passes.compiled()
+    device = next(network.parameters()).device
+    try:
+        passes.tangent_sums(*(torch.ones(1, side, side, 1, device=device) for side in (2, 1, 2)))
+    except RuntimeError as error:  # whatever the compiler's trouble, torch wraps it in one of these
+        cause = str(error).strip().splitlines()[0][:200]
+        raise ResourceError(f"compiling the matching engine fails ({cause}); use distill.engine = eager") from error
+    spec = FlatSpec.of(network)
+    if choice.engine == "graphed":
+        return GraphedEngine(WrittenEngine(spec, passes))
+    return WrittenEngine(spec, passes, CHUNK if device.type == "cpu" else 0)

@@ -1,0 +1,196 @@
+"""Train several experts of a buffer at once and publish each one's trajectory, a file per expert as always.
+
+A group is a fixed range of expert numbers, 0..k-1, k..2k-1 and so on, whatever is missing: what is trained beside an
+expert may move its last bits, so a group that lost some of its files is trained whole, and only those are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from ast_ray.config.settings import Config
+from ast_ray.core.expert_batch import Outcome, train_experts_together
+from ast_ray.core.flat_params import FlatSpec
+from ast_ray.core.networks import Network
+from ast_ray.core.stacked import activation_bytes
+from ast_ray.data.real import RealData
+from ast_ray.errors import DivergenceError
+from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.executor import Needs
+from ast_ray.stages.expert_recording import Recording
+from ast_ray.stages.experts import (
+    ExpertJob,
+    expert_network,
+    log_curves,
+    recording_of,
+    state_on,
+    statistics_of,
+    train_one_expert,
+)
+from ast_ray.telemetry.progress import ProgressSink, Update
+
+MOST = 8  # a first choice; what a GPU gains from more or fewer is still to be measured
+_SHARE = 0.5  # of a GPU's memory
+
+
+@dataclass(frozen=True)
+class ExpertGroup:
+    """Missing experts of one group, and the numbers of all its members."""
+
+    jobs: tuple[ExpertJob, ...]
+    members: tuple[int, ...]
+
+    @property
+    def needs(self) -> Needs:
+        """What every member needs, all at once."""
+        return Needs(gpu_memory=len(self.members) * self.jobs[0].gpu_memory)
+
+    @property
+    def buffer_folder(self) -> str:
+        """Where the experts are published."""
+        return self.jobs[0].buffer_folder
+
+    @property
+    def key(self) -> str:
+        """The only expert's key, or the range."""
+        first, last = self.jobs[0], self.jobs[-1]
+        return first.key if len(self.jobs) == 1 else f"{first.key} to {last.expert_id}"
+
+
+def group(jobs: Sequence[ExpertJob], together: int) -> list[ExpertGroup]:
+    """Put the missing experts of each buffer into groups of ``together`` numbers."""
+    found: dict[tuple[str, int], list[ExpertJob]] = {}
+    for job in jobs:
+        found.setdefault((job.buffer_folder, job.expert_id // together), []).append(job)
+    groups = []
+    for (_, number), wanted in found.items():
+        members = range(number * together, min((number + 1) * together, wanted[0].config.expert.count))
+        groups.append(ExpertGroup(tuple(wanted), tuple(members)))
+    return groups
+
+
+def experts_together(config: Config, data: RealData) -> int:
+    """How many experts a task trains at once: as set, else by the device and its whole memory, never by what is left.
+
+    One on a CPU, where small runs gained nothing from more (benchmarks/experts.py).
+    """
+    if config.compute.experts_together:
+        return min(config.compute.experts_together, config.expert.count)
+    device = resolve_device(config.compute)
+    if device.type != "cuda":
+        return 1
+    network = expert_network(config, data, 0)
+    image = activation_bytes(network, data.image_shape, penalty=config.expert.penalty_weight > 0)
+    room = _SHARE * torch.cuda.get_device_properties(device).total_memory * min(1.0, config.compute.gpus_per_task or 1)
+    return max(1, min(MOST, config.expert.count, int(room // (image * config.expert.batch_size))))
+
+
+def train_group(experts: ExpertGroup, sink: ProgressSink) -> str:
+    """Train the missing experts of a group unless their files are there; return the group's key.
+
+    An expert that diverges leaves no file and does not keep the others from theirs.
+
+    Raises:
+        DivergenceError: the first expert that diverged, once the others are published; see `train_one_expert` too.
+    """
+    if len(experts.members) == 1:
+        return train_one_expert(experts.jobs[0], sink)
+    jobs = [job for job in experts.jobs if not job.buffer.has(job.expert_id)]
+    if not jobs:
+        return experts.key
+    config = jobs[0].config
+    with torch_threads(config.compute.threads):
+        data = real_data(config.data, resolve_device(config.compute))
+        networks = [expert_network(config, data, number) for number in experts.members]
+        scratch = expert_network(config, data, 0)  # statistics are measured with it, one expert after the other
+        with ExitStack() as opened:
+            recorded = {job.expert_id: opened.enter_context(_member(job, networks[0])) for job in jobs}
+            for outcomes in _outcomes(config, data, networks, experts.members, recorded):
+                _record(outcomes, recorded, scratch, data, sink)
+    failures = [member.failure for member in recorded.values() if member.failure is not None]
+    if failures:
+        raise failures[0]
+    return experts.key
+
+
+@dataclass
+class _Member:
+    job: ExpertJob
+    recording: Recording
+    failure: DivergenceError | None = None
+
+
+@contextmanager
+def _member(job: ExpertJob, network: Network) -> Iterator[_Member]:
+    """A recording that is published unless its own expert failed."""
+    member = None
+    try:
+        with recording_of(job, FlatSpec.of(network).numel) as recording:
+            member = _Member(job, recording)
+            yield member
+            if member.failure is not None:
+                raise member.failure
+        log_curves(job, recording)
+    except DivergenceError as error:
+        if member is None or member.failure is not error:
+            raise
+
+
+def _outcomes(
+    config: Config,
+    data: RealData,
+    networks: Sequence[Network],
+    members: Sequence[int],
+    recorded: dict[int, _Member],
+) -> Iterator[dict[int, Outcome]]:
+    """The epochs still to be trained: all of them unless every member was kept at the same epoch."""
+    found = [recorded[number].recording.start if number in recorded else None for number in members]
+    starts = [state_on(start, data.train_images.device) for start in found if start is not None]
+    same = len(starts) == len(members) and len({start.epoch for start in starts}) == 1
+    return train_experts_together(
+        networks,
+        data.train_images,
+        data.train_labels,
+        config.expert,
+        seed=config.seed,
+        expert_ids=members,
+        starts=starts if same else None,
+    )
+
+
+def _record(
+    outcomes: dict[int, Outcome], recorded: dict[int, _Member], network: Network, data: RealData, sink: ProgressSink
+) -> None:
+    """Add an epoch to every recording that does not have it yet; all are kept at the same epochs."""
+    keep = any(member.recording.due for member in recorded.values())
+    spec = FlatSpec.of(network)
+    for number, outcome in outcomes.items():
+        member = recorded.get(number)
+        if member is None:
+            continue
+        if isinstance(outcome, DivergenceError):
+            member.failure = outcome
+            continue
+        recording, epochs = member.recording, member.job.config.expert.epochs
+        if outcome.epoch < len(recording.statistics):
+            continue
+        statistics = statistics_of(outcome, recording.move(outcome.theta), network, spec, data)
+        recording.add(outcome, statistics, final=outcome.epoch == epochs, keep=keep)
+        note = f"accuracy {statistics['validation_accuracy']:.1%}"
+        sink.update(Update(member.job.key, outcome.epoch, epochs, note))
+
+
+def grouped(jobs: Sequence[ExpertJob], data: RealData) -> list[ExpertJob | ExpertGroup]:
+    """Groups of missing experts, each buffer's as large as its own settings say; one of a single expert is its job."""
+    buffers: dict[str, list[ExpertJob]] = {}
+    for job in jobs:
+        buffers.setdefault(job.buffer_folder, []).append(job)
+    found: list[ExpertJob | ExpertGroup] = []
+    for wanted in buffers.values():
+        for experts in group(wanted, experts_together(wanted[0].config, data)):
+            found.append(experts if len(experts.members) > 1 else experts.jobs[0])
+    return found
