@@ -150,6 +150,9 @@ def _components(comparisons: dict[tuple[str, str], Comparison]) -> list[str]:
 
 def _component_verdict(out: Comparison | None, into: Comparison | None, step: Comparison | None) -> str:
     """A component helps where taking it out hurts, or adding it helps."""
+    known = [item for item in (out, into, step) if item and item.difference.low is not None]
+    if not known:
+        return "too few seeds"
     signs = [-out.difference.sign if out else 0, *(item.difference.sign if item else 0 for item in (into, step))]
     if 1 in signs and -1 in signs:
         return "helps in one place, hurts in another"

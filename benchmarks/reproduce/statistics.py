@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from scipy.stats import t as student_t
 
 LEVEL = 0.95
+_FEW = 5
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,11 @@ class Difference:
         return 1 if self.mean > 0 else -1
 
     def text(self) -> str:
-        """``+1.2 [+0.3, +2.1]``."""
+        """``+1.2 [+0.3, +2.1]``, with the number of pairs where it is below 5."""
         if self.low is None or self.high is None:
             return f"{self.mean:+.1f} (one pair)"
-        return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+        few = f", {self.n} pairs" if self.n < _FEW else ""
+        return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]{few}"
 
 
 def summary(values: Sequence[float]) -> Mean:
@@ -61,7 +63,7 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference
     """Mean of ours - theirs over the seeds both have, with the t interval of that mean; None without a common seed.
 
     >>> paired({0: 3.0, 1: 5.0, 2: 4.0}, {0: 1.0, 1: 3.0, 2: 3.0}).text()
-    '+1.7 [+0.2, +3.1]'
+    '+1.7 [+0.2, +3.1], 3 pairs'
     """
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
