@@ -11,7 +11,7 @@ from benchmarks.reproduce.studies import DIGITS, SMALL
 
 SCALES = ("cpu", "paper")
 
-# Chosen on the validation split before any cell was run (docs/reproduce.md says what was tried).
+# Chosen in one-seed trials before the cells in the results file (docs/reproduce.md says what was tried and seen).
 _CPU: dict[str, tuple[str, Changes]] = {
     SMALL: (
         "cifar10-cpu",
