@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -104,8 +105,18 @@ def train_network(
         if after_pass is not None:
             after_pass(number + 1)
             network.train()
-    if not torch.isfinite(loss):
-        raise DivergenceError(f"evaluation diverged: training loss {loss.item()} with learning rate {recipe.lr:.3g}")
+    require_finite_loss(loss.item(), recipe)
+
+
+def require_finite_loss(loss: float, recipe: Recipe, *, network: int | None = None) -> None:
+    """Refuse a network whose last training loss says that it diverged; ``network`` is its number where it has one.
+
+    Raises:
+        DivergenceError: not finite.
+    """
+    if not math.isfinite(loss):
+        whose = "" if network is None else f" of network {network}"
+        raise DivergenceError(f"evaluation diverged: training loss {loss}{whose} with learning rate {recipe.lr:.3g}")
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from ast_ray.core.flat_params import FlatSpec, load
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.stacked import batches, call_stacked, rows_of, stack
-from ast_ray.errors import DivergenceError
 
 
 def train_networks_together(
@@ -23,14 +22,12 @@ def train_networks_together(
     labels: Tensor,
     recipe: Recipe,
     generators: Sequence[torch.Generator],
-) -> None:
+) -> list[float]:
     """Train the networks in place on images [n, C, H, W], labels int64 [n], each with its own generator's draws.
 
     Equal to one after the other to float tolerance. Networks must be functions of their parameters alone
-    (`core.stacked.stackable`).
-
-    Raises:
-        DivergenceError: the last loss of a network is not finite; names the first one.
+    (`core.stacked.stackable`). Returns the last loss of each: one that is not finite is that network's divergence
+    (`core.evaluation.require_finite_loss`) and leaves the others as they would have been.
     """
     template, spec = networks[0].train(), FlatSpec.of(networks[0])
     theta = stack(networks).requires_grad_()
@@ -55,8 +52,4 @@ def train_networks_together(
             optimizer.step()
     for network, weights in zip(networks, theta.detach(), strict=True):
         load(network, spec, weights)
-    for number, loss in enumerate(losses.tolist()):
-        if not torch.isfinite(torch.tensor(loss)):
-            raise DivergenceError(
-                f"evaluation diverged: training loss {loss} of network {number} with learning rate {recipe.lr:.3g}"
-            )
+    return losses.tolist()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ast_ray.config.settings import Config, NetworkConfig
-from ast_ray.core.evaluation import Recipe, Score, score, train_network
+from ast_ray.core.evaluation import Recipe, Score, require_finite_loss, score, train_network
 from ast_ray.core.evaluation_batch import train_networks_together
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network, build
@@ -63,6 +65,27 @@ def train_and_peek(
     return max(seen, key=lambda item: item[0].accuracy)
 
 
+def train_together(
+    config: Config,
+    data: RealData,
+    images: Images,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    role: str,
+    indices: Sequence[int],
+    network: NetworkConfig | None = None,
+) -> list[tuple[Network, float]]:
+    """Train the networks ``indices`` at once, each from the streams and to the weights (up to rounding) it has alone.
+
+    Returns each with its last training loss, finite or not.
+    """
+    networks = [_fresh(config, data, network, role, index, images.device) for index in indices]
+    generators = [stream(config.seed, role, index, "train") for index in indices]
+    losses = train_networks_together(networks, images, labels, recipe, generators)
+    return list(zip(networks, losses, strict=True))
+
+
 def _fresh(
     config: Config, data: RealData, network: NetworkConfig | None, role: str, index: int, device: torch.device
 ) -> Network:
@@ -104,8 +127,9 @@ def networks_together(config: Config, device: torch.device) -> int:
 def _scores_together(config: Config, data: RealData, images: Tensor, labels: Tensor, recipe: Recipe) -> list[Score]:
     size, scores = networks_together(config, images.device), list[Score]()
     for numbers in torch.arange(config.distill.validate_networks).split(size):
-        networks = [_fresh(config, data, None, "validate", number, images.device) for number in numbers.tolist()]
-        generators = [stream(config.seed, "validate", number, "train") for number in numbers.tolist()]
-        train_networks_together(networks, images, labels, recipe, generators)
-        scores += [score(network, data.validation_images, data.validation_labels) for network in networks]
+        indices = numbers.tolist()
+        trained = train_together(config, data, images, labels, recipe, role="validate", indices=indices)
+        for number, (_, loss) in zip(indices, trained, strict=True):
+            require_finite_loss(loss, recipe, network=number)
+        scores += [score(network, data.validation_images, data.validation_labels) for network, _ in trained]
     return scores

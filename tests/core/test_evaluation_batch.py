@@ -7,9 +7,11 @@ import dataclasses
 import pytest
 import torch
 
-from ast_ray.core.evaluation import Recipe, train_network
+from ast_ray.config.settings import NetworkConfig
+from ast_ray.core.evaluation import Recipe, require_finite_loss, train_network
 from ast_ray.core.evaluation_batch import train_networks_together
 from ast_ray.core.flat_params import flatten
+from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 from ast_ray.errors import DivergenceError
 
@@ -45,9 +47,31 @@ def test_same_weights_as_one_after_the_other(make_network, make_images, siamese)
         assert not torch.allclose(flatten(other), flatten(fresh))
 
 
-def test_divergence_names_the_network(make_network, make_images):
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "mlp", "vit"])
+def test_other_networks_too(make_images, name):
+    images, labels = make_images(per_class=1)
+    config, recipe = NetworkConfig(name=name, width=8), dataclasses.replace(RECIPE, passes=1)
+
+    def networks():
+        return [build(config, (3, 8, 8), 3, stream(number, "init")).double() for number in (0, 1)]
+
+    alone, together = networks(), networks()
+    for number, network in enumerate(alone):
+        train_network(network, images, labels, recipe, stream(0, number))
+    train_networks_together(together, images, labels, recipe, [stream(0, number) for number in (0, 1)])
+    for one, other in zip(alone, together, strict=True):
+        assert torch.allclose(flatten(one), flatten(other), rtol=1e-9, atol=1e-10)
+
+
+def test_a_network_that_diverges_is_told_by_its_loss_and_leaves_the_others_alone(make_network, make_images):
     images, labels = make_images()
-    networks = _networks(make_network)
-    next(networks[1].parameters()).data.fill_(float("nan"))
+    generators = [[stream(0, number) for number in range(3)] for _ in range(2)]
+    sound, broken = _networks(make_network), _networks(make_network)
+    next(broken[1].parameters()).data.fill_(float("nan"))
+    expected = train_networks_together(sound, images, labels, RECIPE, generators[0])
+    found = train_networks_together(broken, images, labels, RECIPE, generators[1])
+    assert [found[0], found[2]] == pytest.approx([expected[0], expected[2]])
+    for number in (0, 2):
+        assert torch.allclose(flatten(broken[number]), flatten(sound[number]), rtol=1e-10, atol=1e-12)
     with pytest.raises(DivergenceError, match=r"training loss nan of network 1 with learning rate 0\.05"):
-        train_networks_together(networks, images, labels, RECIPE, [stream(0, number) for number in range(3)])
+        require_finite_loss(found[1], RECIPE, network=1)

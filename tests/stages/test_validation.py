@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ast_ray.config import Config
+from ast_ray.errors import DivergenceError
 from ast_ray.stages import validation
 from ast_ray.stages.validation import networks_together, validation_accuracies
 from tests.tiny import tiny_plan
@@ -19,15 +20,27 @@ def test_validating_together_gives_the_accuracies_of_one_by_one(
     alone = validation_accuracies(plan.config, plan.data, images, labels, 0.05)
     called: list[int] = []
     real = validation.train_networks_together
-    monkeypatch.setattr(
-        validation,
-        "train_networks_together",
-        lambda networks, *rest: (called.append(len(networks)), real(networks, *rest)),
-    )
+
+    def counted(networks: list[torch.nn.Module], *rest: object) -> list[float]:
+        called.append(len(networks))
+        return real(networks, *rest)
+
+    monkeypatch.setattr(validation, "train_networks_together", counted)
     config = tiny(distill__validate_networks=3, compute__networks_together=2)
     together = validation_accuracies(config, plan.data, images, labels, 0.05)
     assert called == [2, 1]
     assert together == pytest.approx(alone, abs=0.02)
+
+
+def test_divergence_is_told_with_the_number_of_the_network(
+    tiny: Callable[..., Config], tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny_plan(tiny(distill__validate_networks=3, compute__networks_together=2), tmp_path)
+    images, labels = plan.data.train_images[torch.arange(20)], plan.data.train_labels[:20]
+    losses = iter([[1.0, 2.0], [float("inf")]])
+    monkeypatch.setattr(validation, "train_networks_together", lambda *_: next(losses))
+    with pytest.raises(DivergenceError, match=r"training loss inf of network 2 with learning rate 0\.05"):
+        validation_accuracies(plan.config, plan.data, images, labels, 0.05)
 
 
 def test_automatic_is_one_at_a_time_on_a_cpu(tiny: Callable[..., Config]) -> None:
