@@ -1,7 +1,7 @@
 """Train several experts of a buffer at once and publish each one's trajectory, a file per expert as always.
 
-A group is a fixed range of expert numbers, 0..k-1, k..2k-1 and so on, whatever is missing: what is trained beside an
-expert may move its last bits, so a group that lost some of its files is trained whole, and only those are written.
+A group is a fixed range of expert numbers (`stages.together`): one that lost some of its files is trained whole, and
+only those are written.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-
-import torch
 
 from ast_ray.config.settings import Config
 from ast_ray.core.expert_batch import Outcome, train_experts_together
@@ -31,10 +29,8 @@ from ast_ray.stages.experts import (
     statistics_of,
     train_one_expert,
 )
+from ast_ray.stages.together import ranges, that_fit
 from ast_ray.telemetry.progress import ProgressSink, Update
-
-MOST = 8  # a first choice; what a GPU gains from more or fewer is still to be measured
-_SHARE = 0.5  # of a GPU's memory
 
 
 @dataclass(frozen=True)
@@ -62,15 +58,9 @@ class ExpertGroup:
 
 
 def group(jobs: Sequence[ExpertJob], together: int) -> list[ExpertGroup]:
-    """Put the missing experts of each buffer into groups of ``together`` numbers."""
-    found: dict[tuple[str, int], list[ExpertJob]] = {}
-    for job in jobs:
-        found.setdefault((job.buffer_folder, job.expert_id // together), []).append(job)
-    groups = []
-    for (_, number), wanted in found.items():
-        members = range(number * together, min((number + 1) * together, wanted[0].config.expert.count))
-        groups.append(ExpertGroup(tuple(wanted), tuple(members)))
-    return groups
+    """Put the missing experts of a buffer into groups of ``together`` numbers."""
+    found = ranges(jobs, together, count=jobs[0].config.expert.count, number=lambda job: job.expert_id)
+    return [ExpertGroup(missing, members) for missing, members in found]
 
 
 def experts_together(config: Config, data: RealData) -> int:
@@ -85,8 +75,7 @@ def experts_together(config: Config, data: RealData) -> int:
         return 1
     network = expert_network(config, data, 0)
     image = activation_bytes(network, data.image_shape, penalty=config.expert.penalty_weight > 0)
-    room = _SHARE * torch.cuda.get_device_properties(device).total_memory * min(1.0, config.compute.gpus_per_task or 1)
-    return max(1, min(MOST, config.expert.count, int(room // (image * config.expert.batch_size))))
+    return min(config.expert.count, that_fit(config.compute, image * config.expert.batch_size, device))
 
 
 def train_group(experts: ExpertGroup, sink: ProgressSink) -> str:

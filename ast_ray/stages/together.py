@@ -1,0 +1,42 @@
+"""Which networks one task trains at once, experts or evaluated ones: fixed ranges of their numbers.
+
+What is trained beside a network may move its last bits, so a range is the same whatever is missing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+from ast_ray.config.settings import ComputeConfig
+
+MOST = 8  # a first choice; what a GPU gains from more or fewer is still to be measured
+_SHARE = 0.5  # of a GPU's memory
+J = TypeVar("J")
+
+
+def ranges(
+    jobs: Sequence[J], together: int, *, count: int, number: Callable[[J], int]
+) -> list[tuple[tuple[J, ...], tuple[int, ...]]]:
+    """Put jobs into ranges of ``together`` numbers, 0..k-1, k..2k-1 and so on; with each, all its numbers below count.
+
+    ``jobs`` are what is missing of the numbers 0..count-1; a range that misses nothing is left out.
+    """
+    found: dict[int, list[J]] = {}
+    for job in jobs:
+        found.setdefault(number(job) // together, []).append(job)
+    return [
+        (tuple(missing), tuple(range(place * together, min((place + 1) * together, count))))
+        for place, missing in found.items()
+    ]
+
+
+def that_fit(compute: ComputeConfig, network_bytes: int, device: torch.device) -> int:
+    """How many networks of ``network_bytes`` in a training step share a task's part of a GPU, at least one.
+
+    By the GPU's whole memory, never by what is left of it, so that a resumed run does as an undisturbed one.
+    """
+    room = _SHARE * torch.cuda.get_device_properties(device).total_memory * min(1.0, compute.gpus_per_task or 1)
+    return max(1, min(MOST, int(room // network_bytes)))
