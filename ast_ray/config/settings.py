@@ -221,7 +221,10 @@ class ComputeConfig:
         0, "experts trained at once by one task; 0 = as many as fit on a GPU, at most 8; one on a CPU", low=0
     )
     networks_together: int = setting(
-        0, "networks of a validation while distilling trained at once; 0 = up to 8 on a GPU, one on a CPU", low=0
+        0,
+        "networks of a validation, and of a set in the final evaluation, trained at once by one task; "
+        "0 = up to 8 on a GPU, one on a CPU",
+        low=0,
     )
     placement: Literal["pack", "spread"] = setting(
         "pack", "where workers start: on machines in use first, or over as many machines as there are"

@@ -40,7 +40,8 @@ class EvaluationJob:
     ``set_name`` is the row's name; ``source`` is ``random``, ``representative``, ``herding``, ``k-centre``,
     ``forgetting``, ``full`` or a path of a synthetic set. ``token`` names everything else that decides the result; a
     row with another token is stale and run again. ``architecture`` is a network's name, empty for the settings' own;
-    ``role`` names the random streams, so that a set keeps its networks under another name.
+    ``role`` names the random streams, so that a set keeps its networks under another name. ``together`` is how many
+    networks of its kind are trained at once (`stages.evaluate_groups`).
     """
 
     set_name: str
@@ -55,6 +56,7 @@ class EvaluationJob:
     protocol: str = PROTOCOL
     role: str = ""
     gpu_memory: int = 0
+    together: int = 1
 
     @property
     def needs(self) -> Needs:
@@ -82,6 +84,15 @@ class EvaluationJob:
     def buffer(self) -> Buffer:
         """Experts whose first one looks at real images for representative subsets."""
         return Buffer(Path(self.buffer_folder), self.expert_identity, self.config.expert.count)
+
+    @property
+    def streams(self) -> str:
+        """The role of the network's random streams."""
+        return f"evaluate {self.role or self.set_name}"
+
+    def training(self, data: RealData) -> Training:
+        """What the network is trained on, and how."""
+        return training_set(self.source, self.protocol, self.index, self.config, data, self.buffer, self.network)
 
 
 def network_config(config: Config, name: str) -> NetworkConfig:
@@ -112,20 +123,44 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
     Raises:
         DivergenceError: training diverged; names set and network.
     """
-    mirror.fetch(Path(job.row))
-    done = finished_row(job)
+    done = fetched_row(job)
     if done is not None:
         return done
     began = time.perf_counter()
     config = job.config
     with torch_threads(config.compute.threads):
         data = real_data(config.data, resolve_device(config.compute))
-        images, labels, recipe = _training_set(job, data)
+        training = job.training(data)
         try:
-            result, best_pass = _result(job, data, images, labels, recipe)
+            result, best_pass = _result(job, data, *training)
         except DivergenceError as error:
-            network = f"{job.architecture} network" if job.architecture else "network"
-            raise DivergenceError(f"set {job.set_name!r}, {network} {job.index}: {error}") from error
+            raise diverged(job, error) from error
+    return publish_row(job, data, training, result, best_pass=best_pass, seconds=time.perf_counter() - began)
+
+
+def fetched_row(job: EvaluationJob) -> dict[str, Any] | None:
+    """`finished_row` of a job whose row another machine may have written."""
+    mirror.fetch(Path(job.row))
+    return finished_row(job)
+
+
+def diverged(job: EvaluationJob, error: DivergenceError) -> DivergenceError:
+    """The error with the names of set and network."""
+    network = f"{job.architecture} network" if job.architecture else "network"
+    return DivergenceError(f"set {job.set_name!r}, {network} {job.index}: {error}")
+
+
+def publish_row(
+    job: EvaluationJob,
+    data: RealData,
+    training: Training,
+    result: Score,
+    *,
+    seconds: float,
+    best_pass: int | None = None,
+) -> dict[str, Any]:
+    """Write and return the row of a network that was trained and scored."""
+    images, _, recipe = training
     row = {
         "set": job.set_name,
         "network": job.label,
@@ -136,11 +171,11 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
         "classes": data.classes,
         "images": len(images),
         "lr": recipe.lr,
-        "lr_source": lr_source(job.source, config, job.network),
+        "lr_source": lr_source(job.source, job.config, job.network),
         "passes": recipe.passes,
         "augmentation": recipe.augmentation,
         "best_pass": best_pass,
-        "seconds": round(time.perf_counter() - began, 3),
+        "seconds": round(seconds, 3),
         "token": job.token,
     }
     write_json(Path(job.row), row)
@@ -160,15 +195,10 @@ def collapse_warning(row: Mapping[str, Any]) -> str | None:
     )
 
 
-def _training_set(job: EvaluationJob, data: RealData) -> Training:
-    return training_set(job.source, job.protocol, job.index, job.config, data, job.buffer, job.network)
-
-
 def _result(
     job: EvaluationJob, data: RealData, images: Images, labels: Tensor, recipe: Recipe
 ) -> tuple[Score, int | None]:
     arguments = (job.config, data, images, labels, recipe)
-    role = f"evaluate {job.role or job.set_name}"
     if job.protocol == "peak":
-        return train_and_peek(*arguments, role=role, index=job.index, network=job.network)
-    return train_and_score(*arguments, role=role, index=job.index, network=job.network, test=True), None
+        return train_and_peek(*arguments, role=job.streams, index=job.index, network=job.network)
+    return train_and_score(*arguments, role=job.streams, index=job.index, network=job.network, test=True), None

@@ -51,6 +51,13 @@ def training_set(
     return data.train_images[rows], data.train_labels[rows], recipe
 
 
+def batch_size(source: str, protocol: str, config: Config) -> int:
+    """Images of one training step, if the set has as many."""
+    if source == "full":
+        return _full_recipe(config).batch_size
+    return Recipe.of(config.evaluate, lr=1.0, augmentation="none", protocol=protocol).batch_size
+
+
 def lr_source(source: str, config: Config, network: NetworkConfig) -> str:
     """Where a job's learning rate comes from: ``learned`` with the set, ``given`` by hand, or ``real_lr``."""
     if source == "full":

@@ -20,7 +20,15 @@ from ast_ray.errors import StoreError
 from ast_ray.stages.context import real_data
 from ast_ray.stages.evaluate import EvaluationJob
 from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS, check_set
-from ast_ray.stages.evaluate_rows import cells, check_architectures, real_set_identity, row_token, with_scored
+from ast_ray.stages.evaluate_groups import networks_at_once
+from ast_ray.stages.evaluate_rows import (
+    cells,
+    check_architectures,
+    networks_of,
+    real_set_identity,
+    row_token,
+    with_scored,
+)
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.preflight import check_folder
@@ -116,26 +124,29 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
     jobs: list[EvaluationJob] = []
     for name in with_scored(wanted.real, config):
         if name != "full":
-            jobs += _jobs(wanted, data, name, name, real_set_identity(name, config, data.data_id), "")
+            what, images = real_set_identity(name, config, data.data_id), config.distill.ipc * data.classes
+            jobs += _jobs(wanted, data, name, name, what, images=images)
     for name, path in paths.items():
         synthetic = load_set(path)
         check_set(synthetic, str(path), data)
-        jobs += _jobs(wanted, data, name, str(path), content_of(synthetic), role_of(synthetic))
+        what, images = content_of(synthetic), len(synthetic.labels)
+        jobs += _jobs(wanted, data, name, str(path), what, images=images, role=role_of(synthetic))
     if "full" in with_scored(wanted.real, config):
-        jobs += _jobs(wanted, data, "full", "full", real_set_identity("full", config, data.data_id), "")
+        what = real_set_identity("full", config, data.data_id)
+        jobs += _jobs(wanted, data, "full", "full", what, images=len(data.train_labels))
     check_folder(folder)
     return jobs
 
 
 def _jobs(
-    wanted: Wanted, data: RealData, name: str, source: str, what: Mapping[str, Any], role: str
+    wanted: Wanted, data: RealData, name: str, source: str, what: Mapping[str, Any], *, images: int, role: str = ""
 ) -> list[EvaluationJob]:
     config, buffer, jobs = wanted.config, wanted.buffer(data), []
-    networks = (config.evaluate.full_networks if source == "full" else 0) or config.evaluate.networks
     for architecture, protocol in cells(config, source):
         token = row_token(config, data.data_id, architecture, protocol, what)
         label = architecture or config.network.name
-        for index in range(networks):
+        together = networks_at_once(config, data, source, protocol, architecture, images=images)
+        for index in range(networks_of(config, source)):
             row = EvaluationDirectory(wanted.folder).row(name, label, protocol, index)
             jobs.append(
                 EvaluationJob(
@@ -150,6 +161,7 @@ def _jobs(
                     architecture,
                     protocol,
                     role,
+                    together=together,
                 )
             )
     return jobs

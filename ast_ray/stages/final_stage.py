@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,10 @@ from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.distill import distill, finished
-from ast_ray.stages.evaluate import EvaluationJob, evaluate_network, finished_row
+from ast_ray.stages.evaluate import EvaluationJob, finished_row
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts import ExpertJob, train_one_expert
-from ast_ray.stages.pipeline import Plan, evaluation_jobs, expert_jobs
+from ast_ray.stages.pipeline import Plan, evaluated, evaluation_jobs, expert_jobs
 from ast_ray.stages.trial import settle
 from ast_ray.store.atomic import write_text
 from ast_ray.telemetry.progress import ProgressSink, Update
@@ -65,14 +65,14 @@ def final_stage(
     }
     experts = [job for plan in plans.values() for job in expert_jobs(plan, [_METHOD])]
     unique = {job.buffer.path(job.expert_id): _labelled(job) for job in experts}
-    _run(executor, train_one_expert, list(unique.values()), sink, "final experts")
+    _follow(executor.run(train_one_expert, list(unique.values())), len(unique), sink, "final experts")
     named = {key: plan.distill_job(_METHOD) for key, plan in plans.items() if not plan.buffer(_METHOD).missing()}
     todo = [dataclasses.replace(job, method=_whose(key)) for key, job in named.items() if not finished(job)]
-    _run(executor, distill, todo, sink, "final distillations")
+    _follow(executor.run(distill, todo), len(todo), sink, "final distillations")
     jobs = {key: [_FinalEvaluation.of(job, key) for job in evaluation_jobs(plan)] for key, plan in plans.items()}
     distilled = [key for key, job in named.items() if finished(job)]
     waiting = [job for key in distilled for job in jobs[key] if finished_row(job) is None]
-    _run(executor, evaluate_network, waiting, sink, "final evaluations", long_lived=False)
+    _follow(evaluated(waiting, executor), len(waiting), sink, "final evaluations")
     return [_row(candidate, seeds, plans, jobs) for candidate in candidates]
 
 
@@ -116,19 +116,11 @@ def _labelled(job: ExpertJob) -> ExpertJob:
     return dataclasses.replace(job, label=f"experts {job.buffer.fingerprint[:8]}")
 
 
-def _run(
-    executor: Executor,
-    function: Callable[[Any, ProgressSink], Any],
-    jobs: Sequence[Any],
-    sink: ProgressSink,
-    name: str,
-    *,
-    long_lived: bool = True,
-) -> None:
-    """Run a stage's jobs; a configuration that diverges with a fresh seed is a finding, not the end of the stage."""
+def _follow(results: Iterable[object], total: int, sink: ProgressSink, name: str) -> None:
+    """Wait for a stage's results; a configuration that diverges with a fresh seed is a finding, not the stage's end."""
     try:
-        for done, _ in enumerate(executor.run(function, jobs, long_lived=long_lived), start=1):
-            sink.update(Update(name, done, len(jobs)))
+        for done, _ in enumerate(results, start=1):
+            sink.update(Update(name, done, total))
     except DivergenceError as error:
         sink.say(f"{name}: {error}")
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from ast_ray.stages.distill import distill, finished
 from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
 from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
-from ast_ray.stages.evaluate_rows import cells, publish_rows, real_set_identity, row_token, with_scored
+from ast_ray.stages.evaluate_groups import EvaluationGroup, evaluate_group, grouped_networks, networks_at_once
+from ast_ray.stages.evaluate_rows import cells, networks_of, publish_rows, real_set_identity, row_token, with_scored
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.expert_groups import ExpertGroup, grouped, train_group
 from ast_ray.stages.experts import ExpertJob, train_one_expert
@@ -177,15 +178,28 @@ def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[Evaluatio
         what = real_set_identity(source, config, data_id)
     else:
         what = {"method": set_name, "identity": method_identity(config, data_id)}
-    networks = (config.evaluate.full_networks if source == "full" else 0) or config.evaluate.networks
+    images = len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes
     for architecture, protocol in cells(config, source):
         token = row_token(config, data_id, architecture, protocol, what)
-        for index in range(networks):
+        memory = 0 if architecture else run_memory(config, plan.data).evaluation
+        together = networks_at_once(config, plan.data, source, protocol, architecture, images=images)
+        for index in range(networks_of(config, source)):
             row = plan.directory.row(set_name, architecture or config.network.name, protocol, index)
             job = EvaluationJob(set_name, source, config, index, str(row), token, str(buffer.folder), buffer.identity)
-            memory = 0 if architecture else run_memory(config, plan.data).evaluation
-            jobs.append(dataclasses.replace(job, architecture=architecture, protocol=protocol, gpu_memory=memory))
+            job = dataclasses.replace(job, architecture=architecture, protocol=protocol)
+            jobs.append(dataclasses.replace(job, gpu_memory=memory, together=together))
     return jobs
+
+
+def evaluate_some(job: EvaluationJob | EvaluationGroup, sink: ProgressSink) -> list[dict[str, Any]]:
+    """Evaluate one network, or several at once, and return their rows."""
+    return evaluate_group(job, sink) if isinstance(job, EvaluationGroup) else [evaluate_network(job, sink)]
+
+
+def evaluated(jobs: Sequence[EvaluationJob], executor: Executor) -> Iterator[dict[str, Any]]:
+    """Evaluate networks that have no row yet, together where that was decided; yield their rows as they finish."""
+    for rows in executor.run(evaluate_some, grouped_networks(jobs), long_lived=False):
+        yield from rows
 
 
 def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: ProgressSink) -> list[dict[str, Any]]:
@@ -196,7 +210,7 @@ def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: Progr
     todo = [job for job in jobs if finished_row(job) is None]
     done, published, pause = len(jobs) - len(todo), time.monotonic(), PUBLISH_INTERVAL
     try:
-        for row in executor.run(evaluate_network, todo, long_lived=False):
+        for row in evaluated(todo, executor):
             done += 1
             note = f"{row['set']} on {row['network']} {row['accuracy']:.1%}"
             sink.update(Update("evaluate", done, len(jobs), note))

@@ -14,7 +14,7 @@ from ast_ray.config import Config
 from ast_ray.distributed.executor import RayExecutor
 from ast_ray.distributed.session import Capacity
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.pipeline import Plan, run_all
+from ast_ray.stages.pipeline import Plan, evaluate_sets, evaluation_jobs, run_all
 from ast_ray.telemetry.progress import ProgressSink, Update
 from tests.tiny import Recorder, assert_same, tiny_plan
 
@@ -84,6 +84,19 @@ def test_every_worker_killed_once_in_the_middle(
     assert sorted(flag.name for flag in flags.iterdir()) == ["ast-expert-0", "ast-expert-1", "distill-ast"]
     assert sum("its worker was lost" in message for message in sink.messages) == 3
     assert_same(plan.directory.path, serial.directory.path)
+
+
+def test_networks_evaluated_together_give_the_rows_of_one_process(
+    tiny: Callable[..., Config], two_slots: Capacity, tmp_path: Path
+) -> None:
+    settings = {"run__methods": "", "run__baselines": "full", "evaluate__networks": 3, "compute__networks_together": 2}
+    rows: dict[str, list[dict[str, object]]] = {}
+    for name, executor in (("serial", SerialExecutor(Recorder())), ("ray", RayExecutor(two_slots, Recorder()))):
+        jobs, sink = evaluation_jobs(tiny_plan(tiny(**settings), tmp_path / name)), Recorder()
+        evaluate_sets(jobs, executor, sink)
+        assert [update.done for update in sink.updates] == [1, 2, 3]
+        rows[name] = [json.loads(Path(job.row).read_text()) | {"seconds": 0} for job in jobs]
+    assert rows["ray"] == rows["serial"]
 
 
 def test_a_run_begun_serially_is_gone_on_with_on_ray(

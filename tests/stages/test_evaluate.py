@@ -86,9 +86,9 @@ def test_random_images_are_other_ones_for_every_network_representative_ones_are_
 ) -> None:
     data = reference.data
     jobs = {job.key: job for job in evaluation_jobs(reference)}
-    one, two = (module._training_set(jobs[f"evaluate random {index}"], data)[0] for index in (0, 1))
+    one, two = (jobs[f"evaluate random {index}"].training(data)[0] for index in (0, 1))
     assert not torch.equal(one, two)
-    one, two = (module._training_set(jobs[f"evaluate representative {index}"], data)[0] for index in (0, 1))
+    one, two = (jobs[f"evaluate representative {index}"].training(data)[0] for index in (0, 1))
     assert torch.equal(one, two)
     assert torch.equal(one, load_synthetic(reference.directory.method("ast").initial).images)
 
@@ -96,7 +96,7 @@ def test_random_images_are_other_ones_for_every_network_representative_ones_are_
 def test_a_synthetic_set_is_trained_with_its_own_alpha(reference: Plan) -> None:
     jobs = {job.key: job for job in evaluation_jobs(reference)}
     synthetic = load_synthetic(reference.directory.method("ast").synthetic)
-    images, labels, recipe = module._training_set(jobs["evaluate ast 0"], reference.data)
+    images, labels, recipe = jobs["evaluate ast 0"].training(reference.data)
     assert torch.equal(images, synthetic.images)
     assert labels.tolist() == list(range(10))
     assert recipe.lr == synthetic.student_lr

@@ -44,6 +44,15 @@ def test_candidates_are_distilled_at_full_length_with_fresh_seeds_and_tested(
     assert row["mean"] == pytest.approx(best["test_mean_per_seed"][1]), "a final run is what `ast-ray run` gives"
 
 
+def test_networks_trained_together_are_told_one_by_one(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    config = tiny(tune__final_seeds=1, evaluate__networks=3, compute__networks_together=2)
+    data, sink = real_data(config.data, torch.device("cpu")), Recorder()
+    (row,) = final_stage(config, data, CANDIDATES[:1], SearchDirectory(tmp_path), SerialExecutor(sink), sink)
+    assert row["n"] == 3
+    told = [(update.done, update.total) for update in sink.updates if update.key == "final evaluations"]
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_the_winner_is_chosen_by_validation_not_by_the_test_set() -> None:
     rows = [
         {"name": "a", "validation_mean": 0.7, "test_mean": 0.9},
