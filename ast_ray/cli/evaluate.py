@@ -9,15 +9,16 @@ from typing import Any
 import click
 from rich.console import Console
 
+from ast_ray.cli.command_line import resume_command
 from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
-from ast_ray.cli.session import check_device, open_executor, resume_command
 from ast_ray.config import Config, apply_overrides, check, from_dict
 from ast_ray.errors import ConfigError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
+from ast_ray.telemetry.run_directory import EvaluationDirectory
 
 
 @click.command(cls=SettingsCommand)
@@ -33,15 +34,15 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
     networks and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
     stopped.
     """
-    from ast_ray.stages.evaluate_sets import set_jobs, set_paths, split_names, train_embedding
-    from ast_ray.stages.pipeline import evaluate_sets
-    from ast_ray.telemetry.run_directory import EvaluationDirectory
-
     messages = Console(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         if any(word.startswith("-") for word in sets):
             words = sets[next(place for place, word in enumerate(sets) if word.startswith("-")) :]
             raise ConfigError([problem for problem in unknown_options(words) if problem.reason.startswith("-")])
+        from ast_ray.cli.session import check_device, open_executor
+        from ast_ray.stages.evaluate_sets import set_jobs, set_paths, split_names, train_embedding
+        from ast_ray.stages.pipeline import evaluate_sets
+
         named, real = split_names(sets)
         paths = set_paths(named)
         first = next(iter(paths.values()), None)

@@ -84,18 +84,18 @@ def import_images(
     The settings say what the real images are (--source, --preprocess), and how to train: --student-lr,
     --distill.augmentation.
     """
-    import torch
-
-    from ast_ray.stages.context import real_data
-    from ast_ray.stages.exporting import import_set
-    from ast_ray.store.synthetic import save_synthetic
-
     with reported(Console(stderr=True), as_json=as_json, resume=str):
         target = Path(to).expanduser().resolve()
         problems = _problems(target, mean, std)
         if problems:
             raise ConfigError(problems)
         config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
+        import torch
+
+        from ast_ray.stages.context import real_data
+        from ast_ray.stages.exporting import import_set
+        from ast_ray.store.synthetic import save_synthetic
+
         data = real_data(config.data, torch.device("cpu"))
         channels = data.image_shape[0]
         if mean and not (len(mean) == len(std) == channels):

@@ -26,42 +26,57 @@ def presets() -> None:
 
 
 @presets.command("list")
+@click.option("--time", "timed", is_flag=True, help="also how long a run would take here; measures for some seconds")
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
-def list_presets(as_json: bool) -> None:
-    """Names, published accuracy, and what a run would need on this machine (estimates)."""
-    from ast_ray.stages.hardware import measure
-
-    hardware = measure(ComputeConfig())
+def list_presets(timed: bool, as_json: bool) -> None:
+    """Names, published accuracy, and what a run would need (estimates)."""
+    hardware = _measured() if timed else None
     rows = {name: _row(function, hardware) for name, function in PRESETS.items()}
     if as_json:
         click.echo(json.dumps(rows))
         return
-    note = "memory and time: estimates from counted arithmetic, low for small networks"
-    table = Table(title=f"{hardware.workers} x {hardware.device}, {hardware.rate / 1e9:.0f} GFLOP/s each; {note}")
+    title = f"{len(rows)} presets; memory: an estimate"
+    if hardware is not None:
+        note = "memory and time: estimates from counted arithmetic, low for small networks"
+        title = f"{hardware.workers} x {hardware.device}, {hardware.rate / 1e9:.0f} GFLOP/s each; {note}"
+    table = Table(title=title)
     table.add_column("preset", no_wrap=True)
-    for name in ("published %", "memory", "disk", "time"):
+    for name in ("published %", "memory", "disk", *(("time",) if timed else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for name, row in rows.items():
         reported_accuracy = "" if row["paper"] is None else f"{row['paper'][0]} ± {row['paper'][1]}"
-        cells = (size_text(row["memory_bytes"]), size_text(row["disk_bytes"]), duration_text(row["seconds"]))
+        cells = [size_text(row["memory_bytes"]), size_text(row["disk_bytes"])]
+        cells += [duration_text(row["seconds"])] if timed else []
         table.add_row(name, reported_accuracy, *cells)
     console = Console()
     console.print(table)
+    if not timed:
+        console.print("how long each would take on this machine: ast-ray presets list --time", highlight=False)
     console.print("one whole preset with the sources of its values: ast-ray presets show NAME", highlight=False)
 
 
-def _row(function: Callable[[], Config], hardware: Hardware) -> dict[str, Any]:
-    """What the list tells of one preset; memory and seconds are estimates."""
+def _measured() -> Hardware:
+    """Loads torch, and times it."""
+    from ast_ray.stages.hardware import measure
+
+    return measure(ComputeConfig())
+
+
+def _row(function: Callable[[], Config], hardware: Hardware | None) -> dict[str, Any]:
+    """What the list tells of one preset; memory and seconds, which need the hardware, are estimates."""
     config = function()
     needed = cost(config, facts_of_preset(config))
     what = (inspect.getdoc(function) or "").splitlines()[0]
-    return {
+    row = {
         "what": what.partition(" (")[0].rstrip("."),
         "paper": paper_accuracy(config.preset),
         "memory_bytes": needed.memory,
         "disk_bytes": needed.disk,
-        "seconds": needed.seconds(hardware.rate, workers=hardware.workers, methods=len(config.run.methods)),
     }
+    if hardware is None:
+        return row
+    methods = len(config.run.methods)
+    return {**row, "seconds": needed.seconds(hardware.rate, workers=hardware.workers, methods=methods)}
 
 
 def duration_text(seconds: float) -> str:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from ast_ray.cli.command_line import resume_command
 from ast_ray.cli.display import results_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, setting_options
-from ast_ray.cli.session import Session, open_session, resume_command
 from ast_ray.config.location import is_address
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.store import mirror
+
+if TYPE_CHECKING:
+    from ast_ray.cli.session import Session
 
 
 def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,6 +48,8 @@ def _work(
         if buffer and len(config.run.methods) != 1:
             reason = "one folder of experts serves one method; name it with --methods"
             raise ConfigError([Problem("run.methods", ",".join(config.run.methods), reason)])
+        from ast_ray.cli.session import open_session
+
         with open_session(config, out, messages, quiet=as_json, buffer=buffer) as session:
             results = {**work(session), "run": mirror.shown(session.plan.directory.path)}
         if as_json:
@@ -57,18 +62,23 @@ def _work(
 @working_options
 def run(**options: Any) -> None:
     """Train experts, distil, evaluate; print the table. The same command again goes on where it stopped."""
-    from ast_ray.stages.pipeline import run_all
 
-    _work(lambda session: run_all(session.plan, session.executor, session.display), _show_results, options)
+    def work(session: Session) -> dict[str, Any]:
+        from ast_ray.stages.pipeline import run_all
+
+        return run_all(session.plan, session.executor, session.display)
+
+    _work(work, _show_results, options)
 
 
 @click.command(cls=SettingsCommand)
 @working_options
 def experts(**options: Any) -> None:
     """Train the experts that are missing (Algorithm 1); print their Avg_Var and accuracy."""
-    from ast_ray.stages.pipeline import mean_expert, train_experts
 
     def work(session: Session) -> dict[str, Any]:
+        from ast_ray.stages.pipeline import mean_expert, train_experts
+
         plan = session.plan
         trained = train_experts(plan, plan.config.run.methods, session.executor)
         return {
@@ -86,9 +96,10 @@ def experts(**options: Any) -> None:
 @working_options
 def distill(buffer: str | None, **options: Any) -> None:
     """Distil (Algorithm 2), training missing experts first; print where the sets are."""
-    from ast_ray.stages.pipeline import distill_outcomes, train_and_distill
 
     def work(session: Session) -> dict[str, Any]:
+        from ast_ray.stages.pipeline import distill_outcomes, train_and_distill
+
         methods = session.plan.config.run.methods
         train_and_distill(session.plan, methods, methods, session.executor)
         return {"distilled": distill_outcomes(session.plan, methods)}

@@ -1,16 +1,19 @@
-"""What every working command does: build the configuration, load the images, open Ray, show progress."""
+"""What every working command does once its settings hold: load the images, open Ray, show progress.
+
+Brings torch and the stages along, which take seconds to load: imported when the work begins.
+"""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
+from ast_ray.cli.command_line import command_line
 from ast_ray.cli.display import Display
 from ast_ray.config import Config
 from ast_ray.stages.context import images_to_decode, prepare_images, real_data, resolve_device
@@ -35,11 +38,6 @@ class Session:
     display: Display
 
 
-def command_line() -> list[str]:
-    """The command as typed."""
-    return ["ast-ray", *sys.argv[1:]]
-
-
 def default_out(config: Config) -> Path:
     """``runs/<preset>``, or ``runs/custom``."""
     return Path("runs") / (config.preset or "custom")
@@ -50,8 +48,6 @@ def open_session(
     config: Config, out: str | None, console: Console, *, quiet: bool, buffer: str | None = None
 ) -> Iterator[Session]:
     """Check everything that can be checked, then open the executor the settings ask for."""
-    import torch
-
     check_device(config)
     device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
     directory = RunDirectory(open_place(out or default_out(config), "out"))
@@ -128,8 +124,3 @@ def open_executor(config: Config, display: Display) -> Iterator[Executor]:
         from ast_ray.distributed.executor import RayExecutor
 
         yield RayExecutor(capacity, display, max_attempts=config.compute.max_attempts)
-
-
-def resume_command() -> str:
-    """What to type to go on."""
-    return shlex.join(command_line())

@@ -10,11 +10,11 @@ from typing import Any
 import click
 from rich.console import Console
 
+from ast_ray.cli.command_line import command_line
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
 from ast_ray.cli.search_display import final_table, short_settings
-from ast_ray.cli.session import command_line
 from ast_ray.config import Config, apply_overrides, check
 from ast_ray.config.location import is_address, redacted
 from ast_ray.errors import ConfigError, Problem
@@ -44,10 +44,10 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
         if list_spaces:
             _list(as_json)
             return
-        from ast_ray.cli.search_session import run_search
-
         config, space, directory = _setup(resume, out, options)
         where[0] = directory.path
+        from ast_ray.cli.search_session import run_search
+
         results = run_search(config, space, directory, command_line(), messages, quiet=as_json)
         if as_json:
             click.echo(json.dumps(results))
@@ -57,15 +57,16 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
 
 def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tuple[Config, Any, SearchDirectory]:
     """Settings, space and folder of a new or a resumed search."""
+    name, file, given = options.pop("preset_name"), options.pop("config_file"), given_settings(options)
+    words = {"unknown": options.pop("unknown", ())}
+    if resume and (problems := unknown_options(words["unknown"])):
+        raise ConfigError(problems)
+    base = Config() if resume else build_config(name, file, words)
     from ast_ray.distributed.tuning.spaces import load_space
     from ast_ray.stages.search_setup import FREE, absolute, load_search
 
-    name, file, given = options.pop("preset_name"), options.pop("config_file"), given_settings(options)
-    words = {"unknown": options.pop("unknown", ())}
     if resume:
         directory = SearchDirectory(Path(resume).expanduser().resolve())
-        if problems := unknown_options(words["unknown"]):
-            raise ConfigError(problems)
         stored = load_search(directory)
         free = {f"tune.{leaf}" for leaf in FREE}
         fixed = [key for key in given if key not in free and not key.startswith("compute.")]
@@ -74,7 +75,6 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
             reason = f"a resumed search keeps its settings; only {', '.join(sorted(free))} and compute.* may change"
             raise ConfigError([Problem(key, given.get(key, "given"), reason) for key in shown])
         return check(apply_overrides(stored, given)), load_space(str(directory.space)), directory
-    base = build_config(name, file, words)
     space = load_space(str(given.get("tune.space", base.tune.space)))
     config = check(absolute(apply_overrides(_with_settings(base, space), given)))
     if out and is_address(out):

@@ -186,11 +186,14 @@ def test_what_was_left_out_is_said(pets: Path, tmp_path: Path):
 
 
 def test_presets_are_listed_with_what_they_need():
-    rows = as_json("presets", "list")
+    rows = as_json("presets", "list", "--time")
     assert rows["cifar100-ipc10"]["paper"] == [44.4, 0.6]
     assert rows["digits"]["paper"] is None
     assert rows["cifar10-ipc1"]["disk_bytes"] == 2 * 50 * 51 * 4 * 320_010 + 60_000 * 3080
     assert 0 < rows["digits"]["seconds"] < rows["cifar10-cpu"]["seconds"] < rows["cifar10-ipc1"]["seconds"]
+    untimed = as_json("presets", "list")
+    assert untimed == {name: {key: row[key] for key in row if key != "seconds"} for name, row in rows.items()}
     shown = invoke("presets", "list").stdout
+    assert "presets list --time" in shown
     assert "48.8 ± 0.9" in shown
     assert "mtt-tiny-ipc50" in shown

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from ast_ray.cli.session import command_line
+from ast_ray.cli.command_line import command_line
 from ast_ray.config import Config
 from ast_ray.errors import AstRayError
 from ast_ray.stages.pipeline import Plan

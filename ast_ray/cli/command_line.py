@@ -1,0 +1,16 @@
+"""The command as typed: what a run records, and what a person types to go on."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+
+def command_line() -> list[str]:
+    """The command as typed."""
+    return ["ast-ray", *sys.argv[1:]]
+
+
+def resume_command() -> str:
+    """What to type to go on."""
+    return shlex.join(command_line())
