@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -38,7 +37,7 @@ class Walk:
 class Iteration:
     """Call it to run the next iteration."""
 
-    def __init__(self, config: Config, device: str, cache: Path) -> None:
+    def __init__(self, config: Config, device: str) -> None:
         network = build(config.network, SHAPE, CLASSES, stream(0, "network")).to(device)
         labels = torch.arange(CLASSES, device=device).repeat_interleave(config.distill.ipc)
         images = torch.randn(len(labels), *SHAPE, generator=stream(0, "images")).to(device)
@@ -51,7 +50,7 @@ class Iteration:
             Walk(flatten(network)),
             replace(config.distill, gradient=self.choice.method),
             0,
-            build_engine(self.choice, network, cache),
+            build_engine(self.choice, network, config),
         )
         self.state = DistillState.begin(images, 0.01)
 

@@ -4,14 +4,13 @@
     python benchmarks/matching.py --device cuda --engine graphed --ipc 10 --steps 30
 
 The floor is the convolutions' floating-point operations, counted without any that are done twice, over the rate one
-large convolution reaches on this machine in the same run. The last line is JSON.
+large float32 convolution reaches on this machine in the same run. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from pathlib import Path
 
 import torch
 from iteration import SHAPE, Iteration, settings
@@ -37,12 +36,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--engine", default="compiled", choices=["eager", "compiled", "graphed"])
     parser.add_argument("--gradient", default="auto", choices=["auto", "recompute", "stored"])
+    parser.add_argument("--precision", default="float32", choices=["float32", "tf32", "bf16"])
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--batch", type=int, default=0, help="images per student step; 0 = all")
     parser.add_argument("--steps", type=int, default=10, help="student steps N")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cache", type=Path, default=Path("~/.cache/ast-ray"), help="folder of compiled code")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     shared = {
@@ -52,13 +51,15 @@ def main() -> None:
         "distill__syn_steps": options.steps,
     }
     rate = conv_rate(options.device)
-    theirs = Iteration(
-        settings(**shared, distill__engine="eager", distill__gradient="full_graph"), options.device, options.cache
-    )
+    theirs = Iteration(settings(**shared, distill__engine="eager", distill__gradient="full_graph"), options.device)
     ours = Iteration(
-        settings(**shared, distill__engine=options.engine, distill__gradient=options.gradient),
+        settings(
+            **shared,
+            distill__engine=options.engine,
+            distill__gradient=options.gradient,
+            distill__precision=options.precision,
+        ),
         options.device,
-        options.cache,
     )
     first = seconds(ours)
     times = alternate({"unrolled eager graph": theirs, "ours": ours}, options.rounds)

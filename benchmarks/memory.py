@@ -14,7 +14,6 @@ import json
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 from iteration import Iteration, settings
@@ -27,7 +26,7 @@ def measure(name: str, steps: int, width: int, ipc: int) -> dict[str, float]:
     engine, method = name.split("/")
     shared = {"network__width": width, "distill__ipc": ipc, "distill__syn_steps": steps}
     config = settings(**shared, distill__engine=engine, distill__gradient=method)
-    run = Iteration(config, "cpu", Path("~/.cache/ast-ray"))
+    run = Iteration(config, "cpu")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     for _ in range(2):
         run()

@@ -77,7 +77,6 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--cache", type=Path, default=Path("~/.cache/ast-ray"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     shared = {
@@ -93,8 +92,8 @@ def main() -> None:
     images, labels = torch.randn(256, *SHAPE, generator=stream(0, "images")), torch.arange(256) % CLASSES
     expert = settings(**shared, **{"expert__epochs": 1, "expert__batch_size": 256}).expert
     found = {
-        f"unrolled eager graph, {per_step}": measure(Iteration(eager, "cpu", options.cache)),
-        f"compiled, stored, {per_step}": measure(Iteration(ours, "cpu", options.cache)),
+        f"unrolled eager graph, {per_step}": measure(Iteration(eager, "cpu")),
+        f"compiled, stored, {per_step}": measure(Iteration(ours, "cpu")),
         "one expert step, batch 256": measure(
             lambda: list(train_expert(network, images, labels, expert, seed=0, expert_id=0))
         ),

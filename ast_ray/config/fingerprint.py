@@ -24,7 +24,10 @@ _NOT_CONTENT = {
 
 
 # Settings that came later: with these values they change nothing, and identities made before them stay what they were.
-_NOTHING_NEW = {"distill": {"segments": 1, "engine": "eager"}}
+_NOTHING_NEW: dict[str, dict[str, object]] = {
+    "distill": {"segments": 1, "engine": "eager", "precision": "float32"},
+    "expert": {"optimizer": "sgd", "expert_engine": "auto", "expert_precision": "float32"},
+}
 
 
 def _section(config: Config, name: str) -> dict[str, Any]:

@@ -56,6 +56,26 @@ def written_out(config: Config) -> bool:
     return config.network.name == "convnet" and norm_of(config.network) == "instance"
 
 
+def not_compiled(config: Config, machine: Machine) -> str:
+    """Why this network's steps cannot be compiled on this machine; empty if they can."""
+    if not written_out(config):
+        return "only ConvNet with instance norm has it; valid here: auto, eager"
+    if not machine.compiler:
+        missing = "Triton" if machine.device == "cuda" else "a C++ compiler (g++ or clang++; CXX names another)"
+        return f"this machine lacks {missing}; valid here: auto, eager"
+    return ""
+
+
+def check_precision(setting: str, asked: str, machine: Machine) -> None:
+    """Refuse what the machine does not have.
+
+    Raises:
+        ConfigError: TF32 without a GPU.
+    """
+    if asked == "tf32" and machine.device != "cuda":
+        raise ConfigError([Problem(setting, asked, "TF32 is a GPU's; valid here: float32, bf16")])
+
+
 def choose(config: Config, image_shape: tuple[int, int, int], classes: int, machine: Machine) -> Choice:
     """Resolve ``distill.engine`` and ``distill.gradient``.
 
@@ -65,6 +85,7 @@ def choose(config: Config, image_shape: tuple[int, int, int], classes: int, mach
     Raises:
         ConfigError: an engine this network, method or machine does not have; ResourceError: it cannot fit into memory.
     """
+    check_precision("distill.precision", config.distill.precision, machine)
     engine = _engine(config, image_shape, classes, machine)
     asked = config.distill.gradient
     method: Method = "recompute" if asked == "auto" else asked
@@ -86,16 +107,11 @@ def _engine(config: Config, image_shape: tuple[int, int, int], classes: int, mac
         return "compiled" if machine.device == "cpu" else "eager"  # on GPUs the others are there to be asked for
     if asked == "eager":
         return asked
-    reason = ""
-    if not written_out(config):
-        reason = "only ConvNet with instance norm has it; valid here: auto, eager"
-    elif unrolled:
-        reason = "distill.gradient = full_graph unrolls autograd's graph; valid with it: auto, eager"
+    reason = not_compiled(config, machine)
+    if unrolled:
+        reason = reason or "distill.gradient = full_graph unrolls autograd's graph; valid with it: auto, eager"
     elif asked == "graphed" and machine.device != "cuda":
         reason = "CUDA graphs need a GPU; valid here: auto, eager, compiled"
-    elif not machine.compiler:
-        missing = "Triton" if machine.device == "cuda" else "a C++ compiler (g++ or clang++; CXX names another)"
-        reason = f"this machine lacks {missing}; valid here: auto, eager"
     if reason:
         raise ConfigError([Problem("distill.engine", asked, reason)])
     return asked
@@ -103,11 +119,17 @@ def _engine(config: Config, image_shape: tuple[int, int, int], classes: int, mac
 
 def student_work(config: Config, image_shape: tuple[int, int, int], classes: int) -> float:
     """Floating-point operations of the forward passes of all student steps of a ConvNet."""
+    steps = config.distill.syn_steps * config.distill.iterations
+    return forward_work(config, image_shape) * _batch(config, classes) * steps
+
+
+def forward_work(config: Config, image_shape: tuple[int, int, int]) -> float:
+    """Floating-point operations of a ConvNet's convolutions for one image."""
     forward, inputs = 0.0, image_shape[0]
     for _, positions in _blocks(config, image_shape):
         forward += 2.0 * 9 * inputs * config.network.width * positions
         inputs = config.network.width
-    return forward * _batch(config, classes) * config.distill.syn_steps * config.distill.iterations
+    return forward
 
 
 def matching_memory(

@@ -91,6 +91,9 @@ class ExpertConfig:
     )
     epochs: int = setting(50, "epochs per expert; E epochs record E+1 points (paper: 50)", symbol="E", low=1)
     lr: float = setting(0.003, "learning rate (authors' code; the paper does not say)", symbol="eta", above=0)
+    optimizer: Literal["sgd", "adam"] = setting(
+        "sgd", "sgd with momentum (Algorithm 1), or adam, whose beta_1 is momentum (Table I: worse, for comparison)"
+    )
     momentum: float = setting(0.9, "momentum of v <- gamma*v + eta*g", symbol="gamma", low=0, below=1)
     weight_decay: float = setting(1e-3, "L2 coefficient added to the gradient (authors' code)", low=0)
     batch_size: int = setting(256, "real images per step", low=1)
@@ -110,6 +113,14 @@ class ExpertConfig:
         "sample", "norm over the whole image (Eq. 19), or over the channels of each pixel (authors' code)"
     )
     augmentation: str = setting(DSA_ALL, "DSA operations of the cross-entropy batch, joined by _; none = off")
+    expert_engine: Literal["auto", "eager", "compiled"] = setting(
+        "auto",
+        "what expert steps compute with: eager = autograd; compiled = ConvNet's step, penalty included, written out "
+        "and fused; auto = compiled on CPUs where an expert is long enough to repay compiling, else eager",
+    )
+    expert_precision: Literal["float32", "tf32", "bf16"] = setting(
+        "float32", "what networks compute in while experts are trained: see distill.precision"
+    )
     storage: Literal["float32", "bf16"] = setting(
         "float32", "weights on disk: float32 = exact; bf16 = epoch 0 exact, then rounded differences, half the space"
     )
@@ -160,6 +171,11 @@ class DistillConfig:
         "auto",
         "exact gradient in constant memory, with every step's intermediates stored (faster, same values), or from the "
         "unrolled graph (for checking); auto = stored where an eighth of the memory holds it and engine is not eager",
+    )
+    precision: Literal["float32", "tf32", "bf16"] = setting(
+        "float32",
+        "what the student's network computes in: float32 = exact; tf32 = on GPUs, convolutions and products round to "
+        "ten bits; bf16 = they take bfloat16, which is several times faster where the hardware has it",
     )
     segments: int = setting(
         1, "expert segments matched per iteration, their gradients averaged (paper: 1)", symbol="W", low=1

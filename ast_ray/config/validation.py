@@ -110,6 +110,9 @@ def _compute(config: Config) -> list[Problem]:
         problems.append(Problem("compute.gpus_per_task", compute.gpus_per_task, "device is cpu; use 0"))
     if compute.backend == "serial" and compute.address:
         problems.append(Problem("compute.address", compute.address, "a serial run joins no cluster; use backend = ray"))
+    if compute.experts_together > 1 and config.expert.expert_engine == "compiled":
+        reason = "the compiled expert step trains one at a time; use 1, or expert.expert_engine = eager"
+        problems.append(Problem("compute.experts_together", compute.experts_together, reason))
     if is_address(compute.store):
         try:
             parse_address(compute.store, "compute.store")

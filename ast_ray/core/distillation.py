@@ -178,7 +178,7 @@ def match_segment(problem: Problem, state: DistillState, draw: Draw) -> Hypergra
     steps = plan_steps(config, problem.labels, (height, width), problem.network.classifier.in_features, plan)
     points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
     targets = targets_of(start, segment, points, expert_id=expert_id, start_epoch=start_epoch)
-    student = Student(problem.network, spec, problem.labels, draw.nu, config.student_momentum)
+    student = Student(problem.network, spec, problem.labels, draw.nu, config.student_momentum, config.precision)
     arguments = (student, start, steps, targets, state.images, state.student_lr)
     return hypergradient(*arguments, method=config.gradient, engine=problem.engine)
 

@@ -6,22 +6,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ast_ray.config.settings import ExpertConfig
 from ast_ray.core.augmentation import apply, draw, operations
-from ast_ray.core.flat_params import FlatSpec, call, flatten
+from ast_ray.core.engine.expert_step import AutogradExpertStep, ExpertBatch, ExpertStep
+from ast_ray.core.expert_optimizer import beginning, updated
+from ast_ray.core.flat_params import FlatSpec, flatten
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.rng import stream
-from ast_ray.core.smoothness import clipped_loss_coefficient, gradient_penalty
+from ast_ray.core.smoothness import clipped_loss_coefficient
 from ast_ray.errors import DivergenceError
 
 
 @dataclass(frozen=True)
 class ExpertState:
-    """Where an expert's training can go on: theta and velocity v, each [P], at the end of ``epoch``."""
+    """Where an expert's training can go on: theta [P] at the end of ``epoch``, and what its optimiser carries.
+
+    ``velocity`` is v [P], or Adam's two moments [2, P].
+    """
 
     epoch: int
     theta: Tensor
@@ -30,7 +34,7 @@ class ExpertState:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The expert at the end of an epoch, with its velocity [P]; epoch 0 is the initialisation."""
+    """The expert at the end of an epoch, as in `ExpertState`; epoch 0 is the initialisation."""
 
     epoch: int
     theta: Tensor
@@ -48,6 +52,7 @@ def train_expert(
     seed: int,
     expert_id: int,
     start: ExpertState | None = None,
+    step: ExpertStep | None = None,
 ) -> Iterator[EpochRecord]:
     """Train one expert from the network's present weights and yield theta [P] at epochs 0..E.
 
@@ -60,12 +65,14 @@ def train_expert(
         network: initialised; its parameters are read, never written.
         images: [n, C, H, W] on the device; labels: int64 [n].
         start: a state of this very expert, on the device; None = from the beginning.
+        step: what computes the gradient of L_SC (Eq. 19); None = autograd.
 
     Raises:
         DivergenceError: a loss or weight stopped being finite; names the epoch and what to lower.
     """
-    spec, theta = FlatSpec.of(network), flatten(network)
-    velocity, begin = torch.zeros_like(theta), 0
+    theta = flatten(network)
+    step = step or AutogradExpertStep(network, FlatSpec.of(network), config)
+    velocity, begin = beginning(theta, config), 0
     if start is None:
         yield EpochRecord(0, theta.clone(), velocity.clone(), float("nan"), float("nan"))
     else:
@@ -74,17 +81,15 @@ def train_expert(
         lr, coefficient = learning_rate(epoch, config), clipped_loss_coefficient(epoch, config)
         losses, penalties = [], []
         generator = stream(seed, "expert", expert_id, "epoch", epoch)
-        for batch in torch.randperm(len(images), generator=generator).split(config.batch_size):
+        batches = torch.randperm(len(images), generator=generator).split(config.batch_size)
+        for number, batch in enumerate(batches, epoch * len(batches) + 1):
             index = batch.to(images.device)
-            theta.requires_grad_()
-            loss, penalty = _losses(network, spec, theta, images[index], labels[index], config, coefficient, generator)
-            (gradient,) = torch.autograd.grad(loss, theta)
-            with torch.no_grad():
-                gradient.add_(theta, alpha=config.weight_decay)
-                velocity.mul_(config.momentum).add_(gradient, alpha=lr)
-                theta = theta.detach() - velocity
-            losses.append(loss.detach())
-            penalties.append(penalty.detach())
+            x, size = images[index], (images.shape[2], images.shape[3])
+            augmented = apply(x, draw(operations(config.augmentation), len(x), size, generator))
+            gradient, loss, penalty = step(theta, ExpertBatch(x, augmented, labels[index], coefficient))
+            theta = updated(theta, gradient, velocity, config, lr=lr, step=number)
+            losses.append(loss)
+            penalties.append(penalty)
         train_loss = float(torch.stack(losses).mean())
         require_finite(train_loss, theta, expert_id, epoch + 1)
         mean_penalty = float(torch.stack(penalties).mean())
@@ -95,25 +100,6 @@ def learning_rate(epoch: int, config: ExpertConfig) -> float:
     """Return eta of an epoch: scaled once, at ``lr_decay_epoch``."""
     decayed = config.lr_decay_epoch and epoch >= config.lr_decay_epoch
     return config.lr * (config.lr_decay_factor if decayed else 1.0)
-
-
-def _losses(
-    network: Network,
-    spec: FlatSpec,
-    theta: Tensor,
-    x: Tensor,
-    y: Tensor,
-    config: ExpertConfig,
-    coefficient: float,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Return (L_SC, penalty) of one batch (Eq. 19); mu = 0 skips the penalty and its double backward."""
-    chosen = draw(operations(config.augmentation), len(x), (x.shape[2], x.shape[3]), generator)
-    loss = coefficient * F.cross_entropy(call(network, spec, theta, apply(x, chosen)), y)
-    if config.penalty_weight == 0:
-        return loss, torch.zeros_like(loss)
-    penalty = gradient_penalty(lambda images: call(network, spec, theta, images), x, y, config)
-    return loss + config.penalty_weight * penalty, penalty
 
 
 def require_finite(train_loss: float, theta: Tensor, expert_id: int, epoch: int) -> None:

@@ -14,9 +14,11 @@ from torch import Tensor
 from ast_ray.config.settings import ExpertConfig
 from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.expert import EpochRecord, ExpertState, learning_rate, require_finite
+from ast_ray.core.expert_optimizer import beginning, updated
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
+from ast_ray.core.precision import autocast
 from ast_ray.core.rng import stream
 from ast_ray.core.smoothness import clipped_loss_coefficient, gradient_penalties
 from ast_ray.core.stacked import batches, call_stacked, rows_of, stack
@@ -47,7 +49,7 @@ def train_experts_together(
     """
     network, spec, ids = networks[0], FlatSpec.of(networks[0]), list(expert_ids)
     theta = stack(networks)
-    velocity, begin = torch.zeros_like(theta), 0
+    velocity, begin = beginning(theta, config), 0
     if starts is None:
         unknown = torch.full((len(ids),), float("nan"))
         yield dict(zip(ids, _records(0, theta, velocity, unknown, unknown), strict=True))
@@ -81,16 +83,15 @@ def _epoch(
     """Theta [E, P] after an epoch, mean losses [E] and penalties [E]; the velocity is updated in place."""
     coefficient, lr = clipped_loss_coefficient(epoch, config), learning_rate(epoch, config)
     losses, penalties = [], []
-    for rows in batches(len(images), config.batch_size, generators):
+    done = epoch * -(-len(images) // config.batch_size)
+    for step, rows in enumerate(batches(len(images), config.batch_size, generators), done + 1):
         index = rows.to(images.device)
         theta.requires_grad_()
         x, y = rows_of(images, index), labels[index]
         loss, penalty = _losses(network, spec, theta, x, y, config, coefficient, generators)
         (gradient,) = torch.autograd.grad(loss.sum(), theta)
         with torch.no_grad():
-            gradient.add_(theta, alpha=config.weight_decay)
-            velocity.mul_(config.momentum).add_(gradient, alpha=lr)
-            theta = theta.detach() - velocity
+            theta = updated(theta.detach(), gradient, velocity, config, lr=lr, step=step)
         losses.append(loss.detach())
         penalties.append(penalty.detach())
     return theta, torch.stack(losses).mean(0).cpu(), torch.stack(penalties).mean(0).cpu()
@@ -111,14 +112,17 @@ def _losses(
     augmented = torch.stack(
         [apply(own, draw(names, len(own), size, generator)) for own, generator in zip(x, generators, strict=True)]
     )
-    logits = call_stacked(network, spec, theta, augmented)
+    with autocast(config.expert_precision, x.device):
+        logits = call_stacked(network, spec, theta, augmented).to(theta.dtype)
     entropy = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").unflatten(0, shape)
     loss = coefficient * entropy.mean(1)
     if config.penalty_weight == 0:
         return loss, torch.zeros_like(loss)
 
     def model(flat: Tensor) -> Tensor:
-        return call_stacked(network, spec, theta, flat.unflatten(0, shape)).flatten(0, 1)
+        with autocast(config.expert_precision, flat.device):
+            logits = call_stacked(network, spec, theta, flat.unflatten(0, shape))
+        return logits.flatten(0, 1).to(theta.dtype)
 
     penalty = gradient_penalties(model, x.flatten(0, 1), y.flatten(), config).unflatten(0, shape).flatten(1).mean(1)
     return loss + config.penalty_weight * penalty, penalty

@@ -14,6 +14,7 @@ from ast_ray.core.augmentation import Draw, apply, draw, operations
 from ast_ray.core.engine.step import AutogradEngine, Engine, StepData
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import Network
+from ast_ray.core.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Student:
     labels: Tensor
     nu: float = 1.0
     momentum: float = 0.0
+    precision: Precision = "float32"
 
     def batch(self, images: Tensor, step: StudentStep) -> Tensor:
         """The step's synthetic images [B, C, H, W] out of D_syn [S, C, H, W]."""
@@ -51,7 +53,7 @@ class Student:
     @property
     def reference(self) -> AutogradEngine:
         """The engine that takes any network."""
-        return AutogradEngine(self.network, self.spec)
+        return AutogradEngine(self.network, self.spec, self.precision)
 
 
 def plan_steps(

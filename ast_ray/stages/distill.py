@@ -67,7 +67,7 @@ class Distillation:
         images, labels = start_images(self.config, self.data, job.buffer, network)
         self.experts = Prefetching(job.buffer, self.config.distill, self.config.seed, team.places(self.config.distill))
         self.choice, _ = matching_choice(self.config, self.data)
-        engine = build_engine(self.choice, network, Path(self.config.data.root))
+        engine = build_engine(self.choice, network, self.config)
         settings = replace(self.config.distill, gradient=self.choice.method)
         self.problem = Problem(network, labels, self.experts, settings, self.config.seed, engine)
         self.state = DistillState.begin(images, self.config.distill.student_lr)
@@ -250,7 +250,7 @@ def distill_in_slices(
     distillation on TensorBoard's HParams page; a search does that itself, for the trials it stops as well.
     """
     settings = job.config.distill
-    with torch_threads(job.config.compute.threads):
+    with torch_threads(job.config.compute.threads, precision=job.config.distill.precision):
         run = Distillation(job, sink, team)
         begun = run.state.iteration
         with (

@@ -1,22 +1,26 @@
-"""The matching engine of one distillation: chosen by settings and machine (`config.matching`), built, and told."""
+"""What student and expert steps compute with: chosen by settings and machine (`config.matching`), and built."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from ast_ray.config.expert_engine import choose_expert_engine
 from ast_ray.config.matching import CHUNK, Choice, Machine, choose
 from ast_ray.config.settings import ComputeConfig, Config
+from ast_ray.core.engine.expert_step import ExpertStep, WrittenExpertStep
 from ast_ray.core.engine.graphed import GraphedEngine
 from ast_ray.core.engine.passes import Passes
 from ast_ray.core.engine.step import Engine
 from ast_ray.core.engine.written import WrittenEngine
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import Network
+from ast_ray.core.precision import Precision, activation_type
 from ast_ray.data.real import RealData
 from ast_ray.errors import ResourceError
 from ast_ray.stages.context import resolve_device
@@ -49,26 +53,42 @@ def matching_choice(config: Config, data: RealData) -> tuple[Choice, Machine]:
     return choose(config, data.image_shape, data.classes, here), here
 
 
-def build_engine(choice: Choice, network: Network, cache: Path) -> Engine | None:
-    """Return the engine, None for eager.
-
-    Args:
-        cache: folder for compiled code, which later runs find there.
+def build_engine(choice: Choice, network: Network, config: Config) -> Engine | None:
+    """Return the engine of student steps, None for eager.
 
     Raises:
         ResourceError: the machine has a compiler that does not work.
     """
     if choice.engine == "eager":
         return None
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.expanduser() / "compiled"))
+    engine = _written(network, config, config.distill.precision, "distill.engine")
+    return GraphedEngine(replace(engine, limit=0)) if choice.engine == "graphed" else engine
+
+
+def build_expert_step(
+    network: Network, config: Config, image_shape: tuple[int, int, int], images: int
+) -> ExpertStep | None:
+    """Return what steps on ``images`` training images of shape (C, H, W) compute with, None for autograd.
+
+    Raises:
+        ConfigError: an engine or precision that this machine or network does not have; ResourceError: see above.
+    """
+    if choose_expert_engine(config, image_shape, images, machine(config.compute)) == "eager":
+        return None
+    engine = _written(network, config, config.expert.expert_precision, "expert.expert_engine")
+    return WrittenExpertStep(engine, config.expert, min(config.expert.batch_size, images))
+
+
+def _written(network: Network, config: Config, precision: Precision, setting: str) -> WrittenEngine:
+    """The written-out step, compiled; compiled code is kept beside the decoded images, where later runs find it."""
+    cache = Path(config.data.root).expanduser() / "compiled"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     passes = Passes.compiled()
     device = next(network.parameters()).device
     try:
         passes.tangent_sums(*(torch.ones(1, side, side, 1, device=device) for side in (2, 1, 2)))
     except RuntimeError as error:  # whatever the compiler's trouble, torch wraps it in one of these
         cause = str(error).strip().splitlines()[0][:200]
-        raise ResourceError(f"compiling the matching engine fails ({cause}); use distill.engine = eager") from error
-    spec = FlatSpec.of(network)
-    if choice.engine == "graphed":
-        return GraphedEngine(WrittenEngine(spec, passes))
-    return WrittenEngine(spec, passes, CHUNK if device.type == "cpu" else 0)
+        raise ResourceError(f"compiling the step fails ({cause}); use {setting} = eager") from error
+    limit = CHUNK if device.type == "cpu" else 0
+    return WrittenEngine(FlatSpec.of(network), passes, limit, activation_type(precision))

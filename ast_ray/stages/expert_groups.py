@@ -66,12 +66,12 @@ def group(jobs: Sequence[ExpertJob], together: int) -> list[ExpertGroup]:
 def experts_together(config: Config, data: RealData) -> int:
     """How many experts a task trains at once: as set, else by the device and its whole memory, never by what is left.
 
-    One on a CPU, where small runs gained nothing from more (benchmarks/experts.py).
+    One on a CPU, where small runs gained nothing from more (benchmarks/experts.py), and by the compiled step.
     """
     if config.compute.experts_together:
         return min(config.compute.experts_together, config.expert.count)
     device = resolve_device(config.compute)
-    if device.type != "cuda":
+    if device.type != "cuda" or config.expert.expert_engine == "compiled":
         return 1
     network = expert_network(config, data, 0)
     image = activation_bytes(network, data.image_shape, penalty=config.expert.penalty_weight > 0)
@@ -92,7 +92,7 @@ def train_group(experts: ExpertGroup, sink: ProgressSink) -> str:
     if not jobs:
         return experts.key
     config = jobs[0].config
-    with torch_threads(config.compute.threads):
+    with torch_threads(config.compute.threads, precision=config.expert.expert_precision):
         data = real_data(config.data, resolve_device(config.compute))
         networks = [expert_network(config, data, number) for number in experts.members]
         scratch = expert_network(config, data, 0)  # statistics are measured with it, one expert after the other

@@ -18,6 +18,7 @@ from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.engines import build_expert_step
 from ast_ray.stages.executor import Needs
 from ast_ray.stages.expert_recording import Recording
 from ast_ray.store.buffer import Buffer
@@ -65,7 +66,7 @@ def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
     config, buffer = job.config, job.buffer
     if buffer.has(job.expert_id):
         return job.key
-    with torch_threads(config.compute.threads):
+    with torch_threads(config.compute.threads, precision=config.expert.expert_precision):
         data = real_data(config.data, resolve_device(config.compute))
         network = expert_network(config, data, job.expert_id)
         spec = FlatSpec.of(network)
@@ -104,6 +105,7 @@ def _records(job: ExpertJob, data: RealData, network: Network, start: ExpertStat
         seed=job.config.seed,
         expert_id=job.expert_id,
         start=start,
+        step=build_expert_step(network, job.config, data.image_shape, len(data.train_labels)),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ def follow(job: DistillJob, team: Team) -> None:
         DivergenceError: as on every member; StoreError: experts missing or damaged; WorkerLostError: a member is gone.
     """
     config = job.config
-    with torch_threads(config.compute.threads):
+    with torch_threads(config.compute.threads, precision=config.distill.precision):
         device = resolve_device(config.compute)
         start = team.share(None)
         state: DistillState = start["state"].on(device)
@@ -41,7 +40,7 @@ def follow(job: DistillJob, team: Team) -> None:
         network = build(config.network, (channels, height, width), start["classes"], generator).to(device)
         experts = Prefetching(job.buffer, config.distill, config.seed, team.places(config.distill))
         choice: Choice = start["choice"]  # the first member's, so that all round alike
-        engine = build_engine(choice, network, Path(config.data.root))
+        engine = build_engine(choice, network, config)
         settings = replace(config.distill, gradient=choice.method)
         problem = Problem(network, start["labels"].to(device), experts, settings, config.seed, engine)
         while state.iteration < config.distill.iterations:

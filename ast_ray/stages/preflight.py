@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ast_ray.config.expert_engine import choose_expert_engine
 from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 from ast_ray.core.flat_params import FlatSpec
@@ -15,7 +16,7 @@ from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem, ResourceError
-from ast_ray.stages.engines import matching_choice
+from ast_ray.stages.engines import machine, matching_choice
 from ast_ray.stages.evaluate_rows import check_architectures
 
 _RESERVE = 64 * 2**20
@@ -43,8 +44,9 @@ def check_against_data(config: Config, data: RealData) -> None:
         raise ConfigError(problems)
     build(config.network, data.image_shape, data.classes, stream(config.seed, "preflight"))
     check_architectures(config, data)
-    if config.run.methods and not config.compute.address:  # elsewhere, the machine that distils checks itself
+    if config.run.methods and not config.compute.address:  # elsewhere, the machine that does the work checks itself
         matching_choice(config, data)
+        choose_expert_engine(config, data.image_shape, len(data.train_labels), machine(config.compute))
 
 
 def parameter_count(config: Config, data: RealData) -> int:

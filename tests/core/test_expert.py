@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from ast_ray.config.settings import ExpertConfig
 from ast_ray.core import expert
+from ast_ray.core.engine import expert_step
 from ast_ray.core.expert import EpochRecord, ExpertState, train_expert
 from ast_ray.core.flat_params import FlatSpec, flatten, load
 from ast_ray.core.rng import stream
@@ -139,7 +140,7 @@ def test_no_penalty_no_double_backward(make_network, make_images, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the penalty was computed")
 
-    monkeypatch.setattr(expert, "gradient_penalty", refuse)
+    monkeypatch.setattr(expert_step, "gradient_penalty", refuse)
     network, (images, labels) = make_network(), make_images()
     records = _train(network, images, labels, PLAIN)
     assert [record.penalty for record in records[1:]] == [0.0, 0.0, 0.0]
@@ -150,9 +151,9 @@ def test_no_penalty_no_double_backward(make_network, make_images, monkeypatch):
 def test_the_penalty_sees_clean_images_and_the_loss_augmented_ones(make_network, make_images, monkeypatch):
     network, (images, labels) = make_network(), make_images()
     penalised, trained = [], []
-    real = expert.gradient_penalty
+    real = expert_step.gradient_penalty
     monkeypatch.setattr(
-        expert, "gradient_penalty", lambda model, x, *rest: (penalised.append(x.clone()), real(model, x, *rest))[1]
+        expert_step, "gradient_penalty", lambda model, x, *rest: (penalised.append(x.clone()), real(model, x, *rest))[1]
     )
     monkeypatch.setattr(expert, "apply", lambda x, chosen: (trained.append(chosen.operation), x + 100)[1])
     _train(network, images, labels, dataclasses.replace(SMOOTH, epochs=1, augmentation="flip"))

@@ -200,3 +200,32 @@ def test_threads_are_set_for_the_job_and_put_back(
     train_one_expert(job_in(tiny_plan(tiny(compute__threads=2), tmp_path)), Looks())
     assert set(seen) == {2}
     assert torch.get_num_threads() == before
+
+
+def test_an_expert_of_the_compiled_step_is_autograds_but_for_rounding_and_resumes_to_the_byte(
+    tiny: Callable[..., Config], reference: Plan, tmp_path: Path, compiled_code: None
+) -> None:
+    chosen = tiny(expert__expert_engine="compiled", compute__checkpoint_seconds=0)
+    plans = [tiny_plan(chosen, tmp_path / name) for name in ("undisturbed", "killed")]
+    train_one_expert(job_in(plans[0]), Recorder())
+    with pytest.raises(SystemExit):
+        train_one_expert(job_in(plans[1]), Dies(2))
+    train_one_expert(job_in(plans[1]), Recorder())
+    ours, killed = (plan.buffer("ast").path(0) for plan in plans)
+    assert ours.read_bytes() == killed.read_bytes()
+    assert plans[0].buffer("ast").folder.name != reference.buffer("ast").folder.name, "rounding is content"
+    start, *_, end = read_segment(ours, range(4))
+    expected = read_segment(reference.buffer("ast").path(0), (3,))[0]
+    assert 0 < np.linalg.norm(end - expected) <= 1e-3 * np.linalg.norm(expected - start)
+
+
+def test_a_killed_expert_of_adam_goes_on_with_both_moments(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    plans = [
+        tiny_plan(tiny(expert__optimizer="adam", compute__checkpoint_seconds=0), tmp_path / name)
+        for name in ("undisturbed", "killed")
+    ]
+    train_one_expert(job_in(plans[0]), Recorder())
+    with pytest.raises(SystemExit):
+        train_one_expert(job_in(plans[1]), Dies(1))
+    train_one_expert(job_in(plans[1]), Recorder())
+    assert len({plan.buffer("ast").path(0).read_bytes() for plan in plans}) == 1

@@ -16,6 +16,7 @@ def as_mtt(config: Config) -> Config:
     """
     expert = dataclasses.replace(
         config.expert,
+        optimizer="sgd",
         lr=0.01,
         momentum=0.0,
         weight_decay=0.0,

@@ -26,6 +26,11 @@ from torch import Tensor
 EPS = 1e-5  # torch's GroupNorm
 
 
+def _wide(x: Tensor) -> Tensor:
+    """Activations may lie in bfloat16; what is computed of them is float32."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
 def _mean(x: Tensor) -> Tensor:
     return x.mean((1, 2), keepdim=True)
 
@@ -48,42 +53,46 @@ def _unpool(d: Tensor, size: tuple[int, int]) -> Tensor:
 
 def forward(z: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return a, mean and rstd."""
-    mean = _mean(z)
-    rstd = (_mean((z - mean).square()) + EPS).rsqrt()
-    return _pool(((z - mean) * (rstd * gamma) + beta).relu()), mean, rstd
+    wide = _wide(z)
+    mean = _mean(wide)
+    rstd = (_mean((wide - mean).square()) + EPS).rsqrt()
+    return _pool(((wide - mean) * (rstd * gamma) + beta).relu()).to(z.dtype), mean, rstd
 
 
 def sums(z: Tensor, mean: Tensor, slope: Tensor, beta: Tensor, da: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean(dy) and mean(dy * (z - mean)), for slope = rstd*gamma."""
-    centred = z - mean
-    dy = torch.where(centred * slope + beta > 0, _unpool(da, _size(z)), 0.0)
+    centred = _wide(z) - mean
+    dy = torch.where(centred * slope + beta > 0, _unpool(_wide(da), _size(z)), 0.0)
     return _mean(dy), _mean(dy * centred)
 
 
 def product(z: Tensor, mean: Tensor, slope: Tensor, beta: Tensor, da: Tensor, zt: Tensor) -> Tensor:
     """Return mean(dy * z.)."""
-    return _mean(torch.where((z - mean) * slope + beta > 0, _unpool(da, _size(z)), 0.0) * zt)
+    return _mean(torch.where((_wide(z) - mean) * slope + beta > 0, _unpool(_wide(da), _size(z)), 0.0) * _wide(zt))
 
 
 def backward(
     z: Tensor, mean: Tensor, slope: Tensor, beta: Tensor, da: Tensor, along: Tensor, constant: Tensor
 ) -> Tensor:
     """Return dz = slope*dy + along*(z - mean) + constant."""
-    centred = z - mean
-    return torch.where(centred * slope + beta > 0, slope * _unpool(da, _size(z)), 0.0) + (along * centred + constant)
+    centred = _wide(z) - mean
+    dy = torch.where(centred * slope + beta > 0, slope * _unpool(_wide(da), _size(z)), 0.0)
+    return (dy + (along * centred + constant)).to(z.dtype)
 
 
 def tangent_sums(z: Tensor, mean: Tensor, zt: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean(z.) and mean(z. * (z - mean))."""
-    return _mean(zt), _mean(zt * (z - mean))
+    wide = _wide(zt)
+    return _mean(wide), _mean(wide * (_wide(z) - mean))
 
 
 def tangent_forward(
     z: Tensor, mean: Tensor, slope: Tensor, beta: Tensor, zt: Tensor, along: Tensor, constant: Tensor
 ) -> Tensor:
     """Return a. for y. = slope*z. + along*(z - mean) + constant."""
-    centred = z - mean
-    return _pool(torch.where(centred * slope + beta > 0, slope * zt + along * centred + constant, 0.0))
+    centred = _wide(z) - mean
+    yt = torch.where(centred * slope + beta > 0, slope * _wide(zt) + along * centred + constant, 0.0)
+    return _pool(yt).to(z.dtype)
 
 
 def tangent_backward(
@@ -100,9 +109,10 @@ def tangent_backward(
     constant: Tensor,
 ) -> Tensor:
     """Return dz. = slope_t*dy + slope*dy. + along*(z - mean) + along_t*z. + constant."""
-    centred = z - mean
-    both = slope_t * _unpool(da, _size(z)) + slope * _unpool(dat, _size(z))
-    return torch.where(centred * slope + beta > 0, both, 0.0) + (along * centred + along_t * zt + constant)
+    centred = _wide(z) - mean
+    both = slope_t * _unpool(_wide(da), _size(z)) + slope * _unpool(_wide(dat), _size(z))
+    dyt = torch.where(centred * slope + beta > 0, both, 0.0)
+    return (dyt + (along * centred + along_t * _wide(zt) + constant)).to(z.dtype)
 
 
 def _size(z: Tensor) -> tuple[int, int]:

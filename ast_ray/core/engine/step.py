@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ast_ray.core.flat_params import FlatSpec, call
 from ast_ray.core.networks import Network
+from ast_ray.core.precision import Precision, autocast
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,17 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class AutogradEngine:
-    """Torch's double backward, for any network."""
+    """Torch's double backward, for any network; the network computes in ``precision``."""
 
     network: Network
     spec: FlatSpec
+    precision: Precision = "float32"
 
     def loss(self, theta: Tensor, data: StepData) -> Tensor:
         """Nu * CE(net(theta, images), labels), a scalar (Eq. 21)."""
-        logits = call(self.network, self.spec, theta, data.images, data.feature_mask)
-        return data.nu * F.cross_entropy(logits, data.labels)
+        with autocast(self.precision, theta.device):
+            logits = call(self.network, self.spec, theta, data.images, data.feature_mask)
+        return data.nu * F.cross_entropy(logits.to(theta.dtype), data.labels)
 
     def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:
         """See `Engine`; keeps the step's autograd graph."""

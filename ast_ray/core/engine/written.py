@@ -41,23 +41,26 @@ class WrittenEngine:
     """ConvNet's step written out.
 
     Args:
-        spec: the network's layout; limit: bytes of the largest activation per chunk, 0 = the whole batch at once.
+        spec: the network's layout; limit: bytes of the largest activation per chunk, 0 = the whole batch at once;
+        precision: of activations and of what convolutions multiply, None = that of theta. Statistics, the head and
+        every sum over the batch keep theta's.
     """
 
     spec: FlatSpec
     passes: Passes = field(default_factory=Passes)
     limit: int = 0
+    precision: torch.dtype | None = None
 
     @torch.no_grad()
     def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:
         """See `step.Engine`; keeps z, the pooled activations and their gradients."""
-        weights, kept, total = _weights(self.spec, theta.detach()), [], torch.zeros_like(theta)
+        weights, kept, total = weights_of(self.spec, theta.detach(), self.precision), [], torch.zeros_like(theta)
         nu = data.nu if isinstance(data.nu, Tensor) else torch.tensor(data.nu, dtype=theta.dtype, device=theta.device)
         scale = nu / len(data.labels)
         for images, labels, mask in self._chunks(data):
             one_hot = (labels[:, None] == torch.arange(len(weights.offset), device=theta.device)).to(theta.dtype)
-            parts, chunk = gradient(self.passes, weights, _channels_last(images), one_hot, mask, scale)
-            total += _flatten(self.spec, parts)
+            parts, chunk = gradient(self.passes, weights, channels_last(images, self.precision), one_hot, mask, scale)
+            total += flattened(self.spec, parts)
             if keep:
                 kept.append(chunk)
         return total, kept if keep else None
@@ -65,16 +68,20 @@ class WrittenEngine:
     @torch.no_grad()
     def derivative(self, kept: Any, toward: Tensor) -> tuple[Tensor, Tensor]:
         """See `step.Engine`."""
-        direction, total, through = _weights(self.spec, toward), torch.zeros_like(toward), []
+        direction, total, through = weights_of(self.spec, toward, self.precision), torch.zeros_like(toward), []
         for chunk in kept:
             parts, images = derivative(self.passes, chunk, direction)
-            total += _flatten(self.spec, parts)
-            through.append(images.permute(0, 3, 1, 2))
+            total += flattened(self.spec, parts)
+            through.append(images.permute(0, 3, 1, 2).to(toward.dtype))
         return total, torch.cat(through).contiguous()
+
+    def item_size(self, dtype: torch.dtype) -> int:
+        """Bytes of one number of an activation, for images of ``dtype``."""
+        return (self.precision or dtype).itemsize
 
     def _chunks(self, data: StepData) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         batch, _, height, width = data.images.shape
-        row = self.spec.shapes[0][0] * height * width * data.images.element_size()
+        row = self.spec.shapes[0][0] * height * width * self.item_size(data.images.dtype)
         rows = chunk_rows(batch, row, self.limit) if self.limit else batch
         for first in range(0, batch, rows):
             part = slice(first, first + rows)
@@ -82,11 +89,13 @@ class WrittenEngine:
             yield data.images[part], data.labels[part], mask
 
 
-def _weights(spec: FlatSpec, theta: Tensor) -> Weights:
+def weights_of(spec: FlatSpec, theta: Tensor, precision: torch.dtype | None = None) -> Weights:
+    """Theta [P] in the layout the step works on, kernels in ``precision``."""
     *blocks, linear, offset = spec.views(theta).values()
     layers = [blocks[first : first + 4] for first in range(0, len(blocks), 4)]  # kernel, bias, gamma, beta
+    kernels = [kernel.to(precision or theta.dtype) for kernel, _, _, _ in layers]
     return Weights(
-        kernels=tuple(kernel.contiguous(memory_format=torch.channels_last) for kernel, _, _, _ in layers),
+        kernels=tuple(kernel.contiguous(memory_format=torch.channels_last) for kernel in kernels),
         gammas=tuple(gamma.clone() for _, _, gamma, _ in layers),  # aligned, as compiled code wants it
         betas=tuple(beta.clone() for _, _, _, beta in layers),
         linear=linear,
@@ -94,13 +103,14 @@ def _weights(spec: FlatSpec, theta: Tensor) -> Weights:
     )
 
 
-def _flatten(spec: FlatSpec, parts: Parts) -> Tensor:
+def flattened(spec: FlatSpec, parts: Parts) -> Tensor:
     """[P] in the order of `FlatSpec`; the convolutions' biases get their zeros."""
     pieces = []
     for kernel, gamma, beta in zip(parts.kernels, parts.gammas, parts.betas, strict=True):
-        pieces += [kernel.reshape(-1), torch.zeros_like(beta), gamma, beta]
+        pieces += [kernel.reshape(-1).to(beta.dtype), torch.zeros_like(beta), gamma, beta]
     return torch.cat([*pieces, parts.linear.reshape(-1), parts.offset])
 
 
-def _channels_last(images: Tensor) -> Tensor:
-    return images.permute(0, 2, 3, 1).contiguous()
+def channels_last(images: Tensor, precision: torch.dtype | None = None) -> Tensor:
+    """[B, C, H, W] -> [B, H, W, C] in ``precision``."""
+    return images.permute(0, 2, 3, 1).to(precision or images.dtype).contiguous()
