@@ -17,7 +17,7 @@ from ast_ray.cli.command_line import command_line
 from ast_ray.cli.display import Display
 from ast_ray.config import Config
 from ast_ray.stages.context import images_to_decode, prepare_images, real_data, resolve_device
-from ast_ray.stages.engines import matching_choice
+from ast_ray.stages.engines import engines_told
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.run_setup import check_run, record_run, unused
@@ -67,8 +67,8 @@ def open_session(
         for line in unused(plan):
             display.say(line)
         if config.run.methods and not config.compute.address:
-            choice, here = matching_choice(config, data)
-            display.say(choice.told(here))
+            for line in engines_told(config, data):
+                display.say(line)
         executor = executor or stack.enter_context(open_executor(config, display))
         record_run(plan, command_line())
         yield Session(plan, executor, display)

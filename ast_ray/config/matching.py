@@ -20,8 +20,9 @@ Method = Literal["recompute", "stored", "full_graph"]
 _FLOAT = 4
 # Compiling pays from this much student arithmetic on (forward operations of all steps): it costs about a minute.
 _WORTH_COMPILING = 1e13
-# A run may hold this share of the machine's memory for stored steps: two methods and other tasks may run beside it.
-_STORED_SHARE = 1 / 8
+# A run may hold this share of the machine's memory for stored steps: on a CPU two methods and other tasks may run
+# beside it, a GPU is the distillation's own but for what the library and its graphs take.
+_STORED_SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}
 # Numbers kept per number of a convolution's output, measured: the unrolled graph per step, one eager double backward.
 _UNROLLED, _DOUBLE_BACKWARD = 6.0, 16.0
 # Bytes of the largest activation per chunk of a compiled step: it stays in a core's share of the cache.
@@ -90,7 +91,7 @@ def choose(config: Config, image_shape: tuple[int, int, int], classes: int, mach
     asked = config.distill.gradient
     method: Method = "recompute" if asked == "auto" else asked
     stored = matching_memory(config, image_shape, classes, engine, "stored", machine)
-    if asked == "auto" and engine != "eager" and stored <= machine.memory * _STORED_SHARE:
+    if asked == "auto" and engine != "eager" and stored <= machine.memory * _STORED_SHARE[machine.device]:
         method = "stored"
     choice = Choice(engine, method, matching_memory(config, image_shape, classes, engine, method, machine))
     if choice.memory > machine.memory:
@@ -104,7 +105,7 @@ def _engine(config: Config, image_shape: tuple[int, int, int], classes: int, mac
         able = written_out(config) and machine.compiler and not unrolled
         if not able or student_work(config, image_shape, classes) < _WORTH_COMPILING:
             return "eager"
-        return "compiled" if machine.device == "cpu" else "eager"  # on GPUs the others are there to be asked for
+        return "compiled" if machine.device == "cpu" else "graphed"
     if asked == "eager":
         return asked
     reason = not_compiled(config, machine)
@@ -151,11 +152,12 @@ def matching_memory(
         live += _UNROLLED * (steps - 1) if method == "stored" else 0.0
         numbers = batch * whole * (live + _DOUBLE_BACKWARD)
     else:
-        rows = max(1, min(batch, CHUNK // (_FLOAT * outputs[0]))) if machine.device == "cpu" else batch
+        item = 2 if config.distill.precision == "bf16" else _FLOAT
+        rows = max(1, min(batch, CHUNK // (item * outputs[0]))) if machine.device == "cpu" else batch
         kept = 1.5 * whole + image
         times = steps if method == "stored" else 1
         working = rows * (whole + 4 * outputs[0]) * (times if engine == "graphed" else 1)  # each graph has its own
-        numbers = batch * kept * times + working
+        numbers = (batch * kept * times + working) * item / _FLOAT
     weights = (steps + config.distill.expert_epochs + 10) * _parameters(config, image_shape, classes)
     return int(_FLOAT * (numbers + weights + 6 * total * image))
 

@@ -165,7 +165,8 @@ class DistillConfig:
     engine: Literal["auto", "eager", "compiled", "graphed"] = setting(
         "auto",
         "what student steps compute with: eager = autograd; compiled = ConvNet's step written out and fused; graphed = "
-        "that as CUDA graphs; auto = compiled on CPUs where the run is long enough to repay compiling, else eager",
+        "that as CUDA graphs; auto = where the run is long enough to repay compiling, compiled on CPUs and on GPUs the "
+        "first of graphed and compiled that agrees with autograd there, else eager",
     )
     gradient: Literal["auto", "recompute", "stored", "full_graph"] = setting(
         "auto",

@@ -25,7 +25,7 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
 from ast_ray.stages.distill_job import DistillJob
-from ast_ray.stages.engines import build_engine, matching_choice
+from ast_ray.stages.engines import open_engine
 from ast_ray.stages.follow import follow, start_of
 from ast_ray.stages.prefetch import Prefetching
 from ast_ray.stages.synthetic import synthetic_set
@@ -66,8 +66,9 @@ class Distillation:
         network = build(self.config.network, shape, self.data.classes, generator).to(self.data.train_images.device)
         images, labels = start_images(self.config, self.data, job.buffer, network)
         self.experts = Prefetching(job.buffer, self.config.distill, self.config.seed, team.places(self.config.distill))
-        self.choice, _ = matching_choice(self.config, self.data)
-        engine = build_engine(self.choice, network, self.config)
+        self.choice, engine, note = open_engine(self.config, self.data, network)
+        if note:
+            sink.say(f"{job.method}: {note}")
         settings = replace(self.config.distill, gradient=self.choice.method)
         self.problem = Problem(network, labels, self.experts, settings, self.config.seed, engine)
         self.state = DistillState.begin(images, self.config.distill.student_lr)

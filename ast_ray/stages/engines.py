@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -24,7 +25,9 @@ from ast_ray.core.precision import Precision, activation_type
 from ast_ray.data.real import RealData
 from ast_ray.errors import ResourceError
 from ast_ray.stages.context import resolve_device
+from ast_ray.stages.engine_check import disagreement
 
+_GPU_ENGINES: tuple[Literal["graphed", "compiled", "eager"], ...] = ("graphed", "compiled", "eager")
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -51,6 +54,39 @@ def matching_choice(config: Config, data: RealData) -> tuple[Choice, Machine]:
     """Resolve engine and method for these images on this machine; see `config.matching.choose` for what it raises."""
     here = machine(config.compute)
     return choose(config, data.image_shape, data.classes, here), here
+
+
+def engines_told(config: Config, data: RealData) -> list[str]:
+    """What a run says at its start of the engines it will use here, with their memory."""
+    choice, here = matching_choice(config, data)
+    experts = choose_expert_engine(config, data.image_shape, len(data.train_labels), here)
+    return [f"experts: engine {experts}", choice.told(here)]
+
+
+def open_engine(config: Config, data: RealData, network: Network) -> tuple[Choice, Engine | None, str]:
+    """What a distillation matches with: the choice, its engine (None = eager), and what to say of it, mostly nothing.
+
+    ``auto`` on a GPU takes the first of the engines there that agrees with autograd (`engine_check`).
+
+    Raises:
+        ConfigError, ResourceError: see `config.matching.choose` and `build_engine`.
+    """
+    choice, here = matching_choice(config, data)
+    if config.distill.engine != "auto" or here.device == "cpu" or choice.engine == "eager":
+        return choice, build_engine(choice, network, config), ""
+    reasons = []
+    for name in _GPU_ENGINES:
+        asked = replace(config, distill=replace(config.distill, engine=name))
+        tried = choose(asked, data.image_shape, data.classes, here)
+        try:
+            engine = build_engine(tried, network, asked)
+            reason = disagreement(engine, network, config, data.image_shape, data.classes) if engine else ""
+        except (ResourceError, RuntimeError) as error:  # whatever the compiler's or CUDA's trouble
+            reason = str(error).strip().splitlines()[0][:200]
+        if not reason:
+            break
+        reasons.append(f"engine {name}: {reason}")
+    return tried, engine, "; ".join([*reasons, f"matching by engine {tried.engine}"]) if reasons else ""
 
 
 def build_engine(choice: Choice, network: Network, config: Config) -> Engine | None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import torch
+
 from ast_ray.config.settings import Config
 from ast_ray.core.expert_batch import Outcome, train_experts_together
 from ast_ray.core.flat_params import FlatSpec
@@ -70,12 +72,12 @@ def experts_together(config: Config, data: RealData) -> int:
     """
     if config.compute.experts_together:
         return min(config.compute.experts_together, config.expert.count)
-    device = resolve_device(config.compute)
-    if device.type != "cuda" or config.expert.expert_engine == "compiled":
+    on_gpu = torch.cuda.is_available() and config.compute.device != "cpu"  # of whoever makes the jobs
+    if not on_gpu or config.expert.expert_engine == "compiled":
         return 1
     network = expert_network(config, data, 0)
     image = activation_bytes(network, data.image_shape, penalty=config.expert.penalty_weight > 0)
-    return min(config.expert.count, that_fit(config.compute, image * config.expert.batch_size, device))
+    return min(config.expert.count, that_fit(config.compute, image * config.expert.batch_size, torch.device("cuda")))
 
 
 def train_group(experts: ExpertGroup, sink: ProgressSink) -> str:

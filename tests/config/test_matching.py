@@ -30,9 +30,25 @@ def test_a_short_run_does_not_compile():
     assert choose(_config(distill__iterations=1, distill__syn_steps=30), SHAPE, CLASSES, CPU).engine == "eager"
 
 
-def test_a_long_run_compiles_and_on_a_gpu_stays_eager_until_asked():
+def test_a_long_run_compiles_and_on_a_gpu_is_captured():
     assert choose(_long(), SHAPE, CLASSES, CPU).engine == "compiled"
-    assert choose(_long(), SHAPE, CLASSES, GPU).engine == "eager"
+    assert choose(_long(), SHAPE, CLASSES, GPU).engine == "graphed"
+    assert choose(preset("digits"), (1, 8, 8), 10, GPU).engine == "eager"
+    assert choose(_long(), SHAPE, CLASSES, dataclasses.replace(GPU, compiler=False)).engine == "eager"
+
+
+def test_a_graph_per_step_where_they_fit_and_one_for_all_where_they_do_not():
+    assert choose(_long(), SHAPE, CLASSES, GPU).method == "stored"
+    assert choose(_long(), SHAPE, CLASSES, dataclasses.replace(GPU, memory=10 * 2**30)).method == "recompute"
+
+
+def test_half_as_many_bytes_in_bf16():
+    whole, half = (
+        matching_memory(_long(distill__precision=name), SHAPE, CLASSES, "compiled", "stored", GPU)
+        for name in ("float32", "bf16")
+    )
+    fixed = 4 * 320010 * (30 + 2 + 10) + 4 * 6 * 100 * 3072  # weights and images stay as they are
+    assert half - fixed == pytest.approx((whole - fixed) / 2)
 
 
 @pytest.mark.parametrize(

@@ -145,8 +145,10 @@ def test_how_many_together(tiny: Callable[..., Config], tmp_path: Path, monkeypa
     class Properties:
         total_memory = 2**40
 
-    monkeypatch.setattr(expert_groups, "resolve_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
     assert experts_together(tiny(expert__count=50), plan.data) == 8
+    assert experts_together(tiny(expert__count=50, expert__expert_engine="compiled"), plan.data) == 1
+    assert experts_together(tiny(expert__count=50, compute__device="cpu"), plan.data) == 1
     Properties.total_memory = 2**10
     assert experts_together(plan.config, plan.data) == 1

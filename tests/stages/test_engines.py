@@ -1,0 +1,122 @@
+"""Engines of a distillation: on a GPU the first that agrees with autograd there, played on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ast_ray.config import Config
+from ast_ray.config.matching import Machine
+from ast_ray.core.engine.step import AutogradEngine, Engine, StepData
+from ast_ray.core.engine.written import WrittenEngine
+from ast_ray.core.flat_params import FlatSpec
+from ast_ray.core.networks import Network, build
+from ast_ray.core.rng import stream
+from ast_ray.stages import engines
+from ast_ray.stages.distill import distill
+from ast_ray.stages.engine_check import disagreement
+from tests.stages.test_distill import job_in
+from tests.stages.test_pipeline import Plan
+from tests.tiny import Recorder, tiny_plan
+
+GPU = Machine("cuda", 80 * 2**30, compiler=True)
+
+
+def _network(config: Config) -> Network:
+    return build(config.network, (1, 8, 8), 10, stream(0, "network"))
+
+
+@dataclass(frozen=True)
+class Stale:
+    """An engine like a captured graph that goes on reading its first images."""
+
+    inner: Engine
+    seen: list[Tensor]
+
+    def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:
+        self.seen.append(data.images)
+        return self.inner.gradient(theta, replace(data, images=self.seen[slot]), keep=keep)
+
+    def derivative(self, kept: Any, toward: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner.derivative(kept, toward)
+
+
+@dataclass(frozen=True)
+class Halved:
+    """An engine whose derivative is wrong."""
+
+    inner: Engine
+
+    def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:
+        return self.inner.gradient(theta, data, keep=keep)
+
+    def derivative(self, kept: Any, toward: Tensor) -> tuple[Tensor, Tensor]:
+        through_theta, through_images = self.inner.derivative(kept, toward)
+        return through_theta, through_images / 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_right_engines_agree_and_wrong_ones_do_not(tiny: Callable[..., Config], precision: str) -> None:
+    config = tiny(distill__precision=precision)
+    network = _network(config)
+    spec = FlatSpec.of(network)
+    right = WrittenEngine(spec, precision=torch.bfloat16 if precision == "bf16" else None)
+    assert disagreement(right, network, config, (1, 8, 8), 10) == ""
+    for wrong in (Stale(AutogradEngine(network, spec), []), Halved(right)):
+        assert "off autograd by" in disagreement(wrong, network, config, (1, 8, 8), 10)
+
+
+def test_not_a_number_is_a_disagreement(tiny: Callable[..., Config]) -> None:
+    config = tiny()
+    network = _network(config)
+
+    class Nothing(AutogradEngine):
+        def derivative(self, kept: Any, toward: Tensor) -> tuple[Tensor, Tensor]:
+            return tuple(torch.full_like(part, float("nan")) for part in super().derivative(kept, toward))
+
+    assert "inf" in disagreement(Nothing(network, FlatSpec.of(network)), network, config, (1, 8, 8), 10)
+
+
+def test_auto_on_a_gpu_falls_back_and_says_why(
+    tiny: Callable[..., Config],
+    reference: Plan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compiled_code: None,
+) -> None:
+    """Without CUDA no graph can be captured; the compiled step works; with a wrong one only autograd is left."""
+    monkeypatch.setattr(engines, "machine", lambda _: GPU)
+    monkeypatch.setattr("ast_ray.config.matching._WORTH_COMPILING", 0.0)
+    config = tiny(distill__engine="auto")
+    network, data = _network(config), tiny_plan(config, tmp_path).data
+    choice, engine, note = engines.open_engine(config, data, network)
+    assert isinstance(engine, WrittenEngine)
+    assert (choice.engine, choice.method) == ("compiled", "stored")
+    assert note.startswith("engine graphed: ")
+    assert note.endswith("; matching by engine compiled")
+    sink = Recorder()
+    outcome = distill(job_in(config, tmp_path, reference), sink)
+    assert outcome["engine"] == "compiled"
+    assert any(message.startswith("ast: engine graphed: ") for message in sink.messages)
+
+    real = engines.build_engine
+    monkeypatch.setattr(engines, "build_engine", lambda *given: (built := real(*given)) and Halved(built))
+    choice, engine, note = engines.open_engine(config, data, network)
+    assert (choice.engine, engine) == ("eager", None)
+    assert "engine compiled: off autograd by" in note
+
+
+def test_an_engine_by_name_is_taken_as_it_is(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled_code: None
+) -> None:
+    monkeypatch.setattr(engines, "machine", lambda _: GPU)
+    config = tiny(distill__engine="compiled")
+    choice, engine, note = engines.open_engine(config, tiny_plan(config, tmp_path).data, _network(config))
+    assert (choice.engine, note) == ("compiled", "")
+    assert isinstance(engine, WrittenEngine)
