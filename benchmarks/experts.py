@@ -1,17 +1,18 @@
 """Expert training: the gradient penalty against a plain step, a loader's epoch, and several experts at once.
 
-    python benchmarks/experts.py [--device cuda] [--width 128] [--batch 256] [--together 8]
+    python benchmarks/experts.py [--width 128] [--batch 256] [--precision bf16]
+    python benchmarks/experts.py --device cuda --engine eager --together 8 --steps 20
 
-Three figures on random images of 3x32x32, sides alternating in one run: an AST step (penalty on) over a plain step,
-both ours; an epoch of ours against PyTorch's DataLoader over single samples and a module with an optimizer; k experts
-at once against one after the other.
+On random images of 3x32x32, sides alternating in one run: an AST step (penalty on) over a plain step, both ours; ours
+against the same steps by autograd; a plain epoch of ours against PyTorch's DataLoader over single samples and a module
+with an optimizer; k experts at once against one after the other (autograd). The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +22,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ast_ray.config.presets.cost import network_cost
 from ast_ray.config.presets.datasets import DATASETS
-from ast_ray.config.settings import Config, ExpertConfig, NetworkConfig
+from ast_ray.config.settings import ComputeConfig, Config, ExpertConfig, NetworkConfig
 from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.expert import train_expert
 from ast_ray.core.expert_batch import train_experts_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
+from ast_ray.stages.engines import build_expert_step
 
 SHAPE, CLASSES = (3, 32, 32), 10
 
@@ -52,22 +54,51 @@ def loader_epoch(width: int, images: Tensor, labels: Tensor, config: ExpertConfi
         optimizer.step()
 
 
+class Ours:
+    """One expert's training, as a run would do it: call it with the settings of a method."""
+
+    def __init__(self, options: argparse.Namespace, images: Tensor, labels: Tensor) -> None:
+        self._options, self._images, self._labels = options, images, labels
+        self._network = network_of(options.width, 0, options.device)
+
+    def side(self, config: ExpertConfig, engine: str, precision: str = "float32") -> Callable[[], None]:
+        """Train one epoch, by this engine."""
+        config = dataclasses.replace(config, expert_engine=engine, expert_precision=precision)
+        network, compute = NetworkConfig(width=self._options.width), ComputeConfig(device=self._options.device)
+        whole = Config(network=network, expert=config, compute=compute)
+        step = build_expert_step(self._network, whole, SHAPE, len(self._images))
+
+        def run() -> None:
+            drain(train_expert(self._network, self._images, self._labels, config, seed=0, expert_id=0, step=step))
+
+        return run
+
+
 def drain(records: Iterator[object]) -> None:
     """Train to the end."""
     for _ in records:
         pass
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser()
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--engine", default="compiled", choices=["eager", "compiled"], help="ours")
+    parser.add_argument("--precision", default="float32", choices=["float32", "tf32", "bf16"], help="ours")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--steps", type=int, default=1, help="steps of an epoch")
-    parser.add_argument("--together", type=int, default=4)
+    parser.add_argument("--together", type=int, default=4, help="experts at once; 0 = leave that out")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    given = parsed()
+    torch.set_num_threads(given.threads)
     device, width = given.device, given.width
     generator = stream(0, "images")
     host = torch.randn(given.batch * given.steps, *SHAPE, generator=generator)
@@ -75,41 +106,53 @@ def main() -> None:
     images, labels = host.to(device), host_labels.to(device)
     ast = ExpertConfig(epochs=1, batch_size=given.batch)
     plain = dataclasses.replace(ast, penalty_weight=0.0, clip_schedule="constant")
-    ids = list(range(given.together))
-    networks = [network_of(width, number, device) for number in ids]
-
-    def ours(config: ExpertConfig, number: int = 0) -> None:
-        drain(train_expert(networks[number], images, labels, config, seed=0, expert_id=number))
-
-    def one_after_the_other() -> None:
-        for number in ids:
-            ours(plain, number)
-
-    times = alternate(
-        {
-            "AST": lambda: ours(ast),
-            "plain": lambda: ours(plain),
-            "loader": lambda: loader_epoch(width, host, host_labels, plain, device),
-            "one after the other": one_after_the_other,
-            "at once": lambda: drain(train_experts_together(networks, images, labels, plain, seed=0, expert_ids=ids)),
-        },
-        given.rounds,
-    )
-    for name, found in times.items():
-        print(f"{name}: {spread(found)}")
-    config = Config(network=NetworkConfig(width=width))
-    forward = network_cost(config, DATASETS["cifar10"]).forward * len(images)
-    floor = 3 * forward / conv_rate(device)
-    figures = {
-        "penalty_cost": ratio(times["AST"], times["plain"]),
-        "against_loader": ratio(times["loader"], times["plain"]),
-        "at_once": ratio(times["one after the other"], times["at once"]),
+    ours, rate = Ours(given, images, labels), conv_rate(device)
+    sides = {
+        "AST, autograd": ours.side(ast, "eager"),
+        "AST": ours.side(ast, given.engine, given.precision),
+        "plain, autograd": ours.side(plain, "eager"),
+        "plain": ours.side(plain, given.engine, given.precision),
+        "loader": lambda: loader_epoch(width, host, host_labels, plain, device),
     }
-    print(f"AST step over plain step: {told(figures['penalty_cost'])} (convolutions counted: 9 units to 3)")
-    print(f"ours against the loader: {told(figures['against_loader'])}")
-    print(f"{given.together} at once against one after the other: {told(figures['at_once'])}")
-    print(f"floor of a plain epoch: {floor:.4f} s at the machine's convolution rate")
-    finish("experts", {**figures, "floor_seconds": floor, "seconds": times, "settings": vars(given)})
+    if given.together:
+        sides |= together(given, images, labels, plain)
+    times = alternate(sides, given.rounds)
+    for name, found in times.items():
+        print(f"{name:20} {spread(found)}")
+    forward = network_cost(Config(network=NetworkConfig(width=width)), DATASETS["cifar10"]).forward * len(images)
+    rate = max(rate, conv_rate(device))
+    floors = {"plain": 3 * forward / rate, "AST": 9 * forward / rate}
+    figures = {
+        "AST step over plain step, both ours": ratio(times["AST"], times["plain"]),
+        "AST step by autograd over ours": ratio(times["AST, autograd"], times["AST"]),
+        "plain step by autograd over ours": ratio(times["plain, autograd"], times["plain"]),
+        "loader-based epoch over ours": ratio(times["loader"], times["plain"]),
+    }
+    if given.together:
+        figures[f"{given.together} experts one by one over at once"] = ratio(times["one by one"], times["at once"])
+    for name, value in figures.items():
+        print(f"{name}: {told(value)}")
+    print(f"floors at the machine's float32 convolution rate: plain {floors['plain']:.3f} s, AST {floors['AST']:.3f} s")
+    finish(
+        "experts", {"ratios": figures, "floors": floors, "conv_rate": rate, "seconds": times, "settings": vars(given)}
+    )
+
+
+def together(
+    given: argparse.Namespace, images: Tensor, labels: Tensor, config: ExpertConfig
+) -> dict[str, Callable[[], None]]:
+    """Several experts one after the other, and at once, by autograd."""
+    ids = list(range(given.together))
+    networks = [network_of(given.width, number, given.device) for number in ids]
+
+    def one_by_one() -> None:
+        for number in ids:
+            drain(train_expert(networks[number], images, labels, config, seed=0, expert_id=number))
+
+    def at_once() -> None:
+        drain(train_experts_together(networks, images, labels, config, seed=0, expert_ids=ids))
+
+    return {"one by one": one_by_one, "at once": at_once}
 
 
 if __name__ == "__main__":

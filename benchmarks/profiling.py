@@ -8,6 +8,7 @@ torch.profiler's own time per operation, in groups. The last line is JSON.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,11 @@ import torch
 from iteration import CLASSES, SHAPE, Iteration, settings
 from measure import finish
 
+from ast_ray.core.engine.expert_step import ExpertStep
 from ast_ray.core.expert import train_expert
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
+from ast_ray.stages.engines import build_expert_step
 
 GROUPS = {
     "convolution": ("conv",),
@@ -91,12 +94,17 @@ def main() -> None:
     network = build(ours.network, SHAPE, CLASSES, stream(0, "network"))
     images, labels = torch.randn(256, *SHAPE, generator=stream(0, "images")), torch.arange(256) % CLASSES
     expert = settings(**shared, **{"expert__epochs": 1, "expert__batch_size": 256}).expert
+    whole = dataclasses.replace(ours, expert=dataclasses.replace(expert, expert_engine="compiled"))
+    step = build_expert_step(network, whole, SHAPE, len(images))
+
+    def expert_step(by: ExpertStep | None) -> Callable[[], object]:
+        return lambda: list(train_expert(network, images, labels, expert, seed=0, expert_id=0, step=by))
+
     found = {
         f"unrolled eager graph, {per_step}": measure(Iteration(eager, "cpu")),
         f"compiled, stored, {per_step}": measure(Iteration(ours, "cpu")),
-        "one expert step, batch 256": measure(
-            lambda: list(train_expert(network, images, labels, expert, seed=0, expert_id=0))
-        ),
+        "AST expert step by autograd": measure(expert_step(None)),
+        "AST expert step, compiled": measure(expert_step(step)),
     }
     for name, groups in found.items():
         print(f"{name}: {sum(groups.values()):.2f} s")
