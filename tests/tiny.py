@@ -13,8 +13,8 @@ from ast_ray.config.presets import preset
 from ast_ray.stages.context import real_data
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.pipeline import Plan, run_all
-from ast_ray.telemetry.progress import Update
 from ast_ray.telemetry.run_directory import RunDirectory
+from tests.recorder import Recorder
 
 SETTINGS: Mapping[str, str] = {
     "data.train_size": "100",
@@ -33,20 +33,6 @@ SETTINGS: Mapping[str, str] = {
     "evaluate.full_epochs": "1",
     "compute.backend": "serial",
 }
-
-
-class Recorder:
-    """A sink that remembers."""
-
-    def __init__(self) -> None:
-        self.updates: list[Update] = []
-        self.messages: list[str] = []
-
-    def update(self, update: Update) -> None:
-        self.updates.append(update)
-
-    def say(self, message: str) -> None:
-        self.messages.append(message)
 
 
 def tiny_config(root: Path, overrides: Mapping[str, object] | None = None) -> Config:

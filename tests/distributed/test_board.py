@@ -5,7 +5,7 @@ import pytest
 from ast_ray.distributed import board as module
 from ast_ray.distributed.board import Board, BoardSink, forward, open_board
 from ast_ray.telemetry.progress import Update
-from tests.tiny import Recorder
+from tests.recorder import Recorder
 
 
 def test_the_latest_update_of_a_job_replaces_older_ones() -> None:

@@ -12,7 +12,7 @@ from ast_ray.distributed.executor import RayExecutor
 from ast_ray.distributed.session import Capacity
 from ast_ray.errors import ConfigError, DivergenceError, Problem, TaskError
 from ast_ray.telemetry.progress import ProgressSink, Update
-from tests.tiny import Recorder
+from tests.recorder import Recorder
 
 pytestmark = pytest.mark.ray
 

@@ -11,7 +11,7 @@ from ast_ray.distributed.executor import _Round
 from ast_ray.distributed.losses import NODE_LOSSES, Losses, for_memory, reason, with_node
 from ast_ray.errors import TaskError
 from tests.distributed.test_executor import Task
-from tests.tiny import Recorder
+from tests.recorder import Recorder
 
 CRASH = WorkerCrashedError()
 NODE = RayActorError(error_msg="The actor died unexpectedly.\nThe actor died because its node has died. Node Id: 0123")

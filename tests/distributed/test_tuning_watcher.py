@@ -10,7 +10,7 @@ from ast_ray.distributed.tuning.watcher import Watcher
 from ast_ray.stages.trial_record import Rung, TrialRecord
 from ast_ray.telemetry.search_directory import SearchDirectory
 from ast_ray.telemetry.search_progress import TrialRow
-from tests.tiny import Recorder
+from tests.recorder import Recorder
 
 OVERRIDES = {"distill.rho": 0.1}
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
+from ast_ray.stages.executor import Needs
 from ast_ray.telemetry.progress import ProgressSink, Update
 from tests.failure.notes import Notes, until
 
@@ -36,3 +39,31 @@ def talks(errand: Errand, sink: ProgressSink) -> int:
     sink.update(Update(errand.key, 1, 1))
     sink.say("after")
     return errand.number
+
+
+@dataclass(frozen=True)
+class Small:
+    """A job that says how much memory it takes and waits until others are there."""
+
+    number: int
+    gpu_memory: int
+    folder: str
+
+    @property
+    def key(self) -> str:
+        return f"small {self.number}"
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(gpu_memory=self.gpu_memory)
+
+
+def most_at_once(job: Small, _: object) -> int:
+    """How many were running while this one did."""
+    mine, most = Path(job.folder) / str(job.number), 0
+    mine.touch()
+    for _ in range(20):
+        most = max(most, len(list(Path(job.folder).iterdir())))
+        time.sleep(0.1)
+    mine.unlink()
+    return most

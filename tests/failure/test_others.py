@@ -22,7 +22,8 @@ from ast_ray.stages.pipeline import Plan, distill_methods
 from tests.failure.errands import Errand, slow_first, talks
 from tests.failure.notes import Notes
 from tests.failure.watched import WatchedUpdates
-from tests.tiny import Recorder, tiny_plan
+from tests.recorder import Recorder
+from tests.tiny import tiny_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.failure]
 

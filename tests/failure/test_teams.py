@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from ast_ray.config import Config
 from ast_ray.distributed.executor import RayExecutor
 from ast_ray.distributed.session import Capacity
 from ast_ray.stages.distill import distill
-from ast_ray.stages.executor import Needs
 from ast_ray.stages.pipeline import Plan
 from ast_ray.telemetry.progress import Update
 from tests.distributed.shared_distillation import SHARED, Witness, job_in, members_in
-from tests.tiny import Recorder, assert_same
+from tests.failure.errands import Small, most_at_once
+from tests.recorder import Recorder
+from tests.tiny import assert_same
 
 pytestmark = [pytest.mark.ray, pytest.mark.failure]
 
@@ -55,34 +55,6 @@ def test_a_team_that_loses_a_machine_goes_on_with_fewer_members_and_the_same_byt
     pairs = ((0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
     assert members_in(tmp_path) == [f"member-{rank}-of-{size}" for rank, size in pairs]
     assert_same(tmp_path / "run", tmp_path / "alone")
-
-
-@dataclass(frozen=True)
-class Small:
-    """A job that says how much memory it takes and waits until others are there."""
-
-    number: int
-    gpu_memory: int
-    folder: str
-
-    @property
-    def key(self) -> str:
-        return f"small {self.number}"
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(gpu_memory=self.gpu_memory)
-
-
-def most_at_once(job: Small, _: object) -> int:
-    """How many were running while this one did."""
-    mine, most = Path(job.folder) / str(job.number), 0
-    mine.touch()
-    for _ in range(20):
-        most = max(most, len(list(Path(job.folder).iterdir())))
-        time.sleep(0.1)
-    mine.unlink()
-    return most
 
 
 def test_small_jobs_share_a_gpu_and_give_it_back(cluster: Any, tmp_path: Path) -> None:
