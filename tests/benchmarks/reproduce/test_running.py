@@ -128,7 +128,7 @@ def test_slices_end_with_the_rows_of_one_long_run(tiny_base: str, place: MakePla
     run(cells(tiny_base, *names, reachable=True), whole)
     codes = []
     while not codes or codes[-1] == UNFINISHED:
-        assert len(codes) < 60, "slices make no progress"
+        assert len(codes) < 400, "slices make no progress"  # on a busy machine each does a single piece of work
         codes.append(
             run_slice(
                 ["methods"], cut, scale="cpu", bases=[tiny_base], variants=names, seeds=[0], seconds=0.15, out=out
