@@ -39,7 +39,13 @@ LAYOUT = {
 
 UPLOAD_INTERVAL = 60.0  # seconds between uploads of a growing file of events
 _TUNED = ("network", "expert", "distill")
-_NOT_TUNED = ("distill.log_every", "distill.checkpoint_every", "distill.gradient", "distill.engine")
+_NOT_TUNED = (
+    "distill.log_every",
+    "distill.checkpoint_every",
+    "distill.gradient",
+    "distill.engine",
+    "expert.expert_engine",
+)
 
 
 def _scalar(writer: SummaryWriter, tag: str, value: float, step: int) -> None:

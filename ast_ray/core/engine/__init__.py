@@ -9,5 +9,8 @@ eager      ConvNet's step written out (`convnet_step`), one operation after the 
 compiled   the same with everything between the convolutions fused by torch.compile
 graphed    the compiled step captured once as CUDA graphs and replayed
 
+`expert_step` has the expert's step in the same two ways, the gradient penalty included (Eq. 19). Convolutions may take
+bfloat16 (`core.precision`).
+
 Start at `step`.
 """
