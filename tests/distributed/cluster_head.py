@@ -1,7 +1,8 @@
-"""A Ray head of its own with a dashboard: own ports, own home folder, own token; ended by its process group."""
+"""A Ray head of its own with a dashboard: own ports, own home folder, own token; ended with all it has started."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.tiny import subprocess_environment
 
@@ -73,11 +75,15 @@ def running_head(home: Path, *, cpus: int = 2) -> Iterator[Head]:
             _wait(head, process)
             yield head
         finally:
-            os.kill(process.pid, signal.SIGTERM)
+            started = _below(process.pid) if process.poll() is None else []
+            process.terminate()
             try:
                 process.wait(timeout=20)
             finally:
                 _kill_group(process.pid)
+                for one in started:  # a job that a failed test left: it would run on and slow all that come after
+                    if one.is_running():
+                        one.kill()
 
 
 def _wait(head: Head, process: subprocess.Popen[bytes]) -> None:
@@ -93,6 +99,15 @@ def _wait(head: Head, process: subprocess.Popen[bytes]) -> None:
             assert process.poll() is None, (head.home / "head.log").read_text("utf-8")
             assert time.monotonic() < until, "the head's dashboard does not answer"
             time.sleep(0.2)
+
+
+def _below(parent: int) -> list[Any]:
+    """Processes started by one and by those it started; jobs have process groups of their own."""
+    import ray  # noqa: F401 - brings psutil along
+
+    psutil = importlib.import_module("psutil")
+    found: list[Any] = psutil.Process(parent).children(recursive=True)
+    return found
 
 
 def _kill_group(group: int) -> None:
