@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -30,6 +29,8 @@ def representative_rows(features: np.ndarray, count: int, clusters: int, seed: i
     that the result does not depend on the machine's load.
     """
     with threadpool_limits(1):
+        from sklearn.cluster import KMeans  # a second to load, which every worker would pay
+
         kmeans = KMeans(clusters, n_init=3, random_state=seed % 2**32).fit(features)
     # one centre at a time: all at once would hold n x clusters x F numbers
     distance = np.stack([np.linalg.norm(features - center, axis=1) for center in kmeans.cluster_centers_], axis=1)

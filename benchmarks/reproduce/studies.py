@@ -57,7 +57,7 @@ class Study:
         return next(variant for variant in self.variants if variant.name == name)
 
 
-SMALL, DIGITS = "cifar10-small", "digits-short"
+SMALL, MEDIUM, DIGITS = "cifar10-small", "cifar10-medium", "digits-short"
 CELLS = tuple(f"cifar10-ipc{ipc}" for ipc in (1, 10, 50)) + tuple(f"cifar100-ipc{ipc}" for ipc in (1, 10, 50))
 TINY = ("tiny-ipc1", "tiny-ipc10")
 SUBSETS = tuple(f"{name}-ipc{ipc}" for name in ("nette", "woof", "fruit", "meow") for ipc in (1, 10))
@@ -73,7 +73,7 @@ METHODS = Study(
     "AST, MTT and real images (Table III)",
     "How well does a network train on distilled images, on chosen real ones of the same number, and on all of them?",
     (*_real("random", "herding", "forgetting", "k-centre", "representative"), MTT, AST, *_real("full")),
-    {"cpu": (SMALL, DIGITS), "paper": CELLS + TINY},
+    {"cpu": (SMALL, MEDIUM, DIGITS), "paper": CELLS + TINY},
     reference="MTT",
     settings={"paper": {"evaluate.protocols": "strict,peak"}},
     note="At equal iterations: MTT is AST with every switch off, on plain experts, with the same N, M, T+ and rates.",
