@@ -28,9 +28,10 @@ def representative_rows(features: np.ndarray, count: int, clusters: int, seed: i
     the 4 next nearest. A cluster with too few members is filled up with the nearest rows left over. Single-threaded, so
     that the result does not depend on the machine's load.
     """
-    with threadpool_limits(1):
-        from sklearn.cluster import KMeans  # a second to load, which every worker would pay
+    # A second to load, which every worker would pay; before the limit, which holds for libraries that are loaded.
+    from sklearn.cluster import KMeans
 
+    with threadpool_limits(1):
         kmeans = KMeans(clusters, n_init=3, random_state=seed % 2**32).fit(features)
     # one centre at a time: all at once would hold n x clusters x F numbers
     distance = np.stack([np.linalg.norm(features - center, axis=1) for center in kmeans.cluster_centers_], axis=1)
