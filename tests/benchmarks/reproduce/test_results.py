@@ -13,11 +13,11 @@ from scipy import stats
 from ast_ray.config.presets import paper_accuracy
 from ast_ray.errors import StoreError
 from benchmarks.reproduce import packing, statistics
-from benchmarks.reproduce.rendering import page
+from benchmarks.reproduce.rendering import _component_verdict, page
 from benchmarks.reproduce.results import RESULTS, ROOT, append_row, group, read_rows
-from benchmarks.reproduce.statistics import paired, summary
+from benchmarks.reproduce.statistics import Difference, paired, summary
 from benchmarks.reproduce.studies import METHODS, STUDIES
-from benchmarks.reproduce.tables import Block, published
+from benchmarks.reproduce.tables import Block, Comparison, published
 from tests.benchmarks.reproduce.conftest import row
 
 CLEAR = [row("MTT", seed, 0.2 + 0.001 * seed) for seed in range(5)]
@@ -97,6 +97,23 @@ def test_verdicts_follow_the_intervals() -> None:
     found = Block.of([*CLEAR, *BETTER, *WORSE, *SAME], METHODS, "cpu", "cifar10-small").comparisons()
     verdicts = {name: item.verdict for name, item in found.items()}
     assert verdicts == {"AST": "better than MTT", "random": "worse than MTT", "herding": "no difference shown"}
+
+
+@pytest.mark.parametrize(
+    ("out", "into", "said"),
+    [
+        ((-0.5, -0.9), (-0.1, 0.3), "helps"),
+        ((-0.3, 0.4), (-0.2, -0.05), "not shown to help"),
+        ((0.3, 0.9), (-0.1, 0.3), "hurts"),
+        ((-0.5, -0.9), (-0.9, -0.5), "helps in one place, hurts in another"),
+    ],
+)
+def test_a_negligible_difference_is_no_verdict(out: tuple[float, float], into: tuple[float, float], said: str) -> None:
+    found = [
+        Comparison("ablation", "cifar10-small", "a", "b", Difference(sum(ends) / 2, min(ends), max(ends), 5))
+        for ends in (out, into)
+    ]
+    assert _component_verdict(*found, None) == said
 
 
 def test_only_common_seeds_are_compared() -> None:
