@@ -54,7 +54,7 @@ def main() -> None:
             found[engine].append(distilled(seed, engine, options.out))
             print(f"seed {seed}, {engine}: {found[engine][-1]:.2%}", flush=True)
     for engine, values in found.items():
-        print(f"{engine:10} {statistics.mean(values):.2%} +- {statistics.pstdev(values):.2%} over {len(values)} seeds")
+        print(f"{engine:10} {statistics.mean(values):.2%} +- {statistics.stdev(values):.2%} over {len(values)} seeds")
     first, *others = found
     gaps = {name: [mine - theirs for mine, theirs in zip(found[name], found[first], strict=True)] for name in others}
     for name, values in gaps.items():

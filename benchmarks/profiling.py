@@ -26,7 +26,8 @@ from ast_ray.stages.engines import build_expert_step
 
 GROUPS = {
     "convolution": ("conv",),
-    "fused passes": ("fused", "torch-compiled", "call cpp", "triton"),
+    "fused passes": ("fused", "compiledfxgraph", "torch-compiled", "call cpp", "triton"),
+    "matrix products": ("mm", "linear", "matmul"),
     "normalisation": ("group_norm", "batch_norm", "groupnorm"),
     "ReLU and pooling": ("pool", "threshold", "relu", "clamp_min"),
     "memory (copy, fill, allocate)": ("copy", "fill", "zero", "empty", "clone", "contiguous", "cat"),
@@ -67,7 +68,7 @@ def draw(found: dict[str, dict[str, float]], path: Path) -> None:
             left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.invert_yaxis()
     axes.set_xlabel("seconds")
-    axes.legend(fontsize="small", ncols=2, loc="lower right")
+    figure.legend(fontsize="small", ncols=5, loc="outside lower center")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
