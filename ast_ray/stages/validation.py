@@ -12,6 +12,7 @@ from ast_ray.core.evaluation import Recipe, Score, require_finite_loss, score, t
 from ast_ray.core.evaluation_batch import train_networks_together
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network, build
+from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
 
@@ -99,6 +100,7 @@ def validate(config: Config, data: RealData, images: Tensor, labels: Tensor, stu
     return sum(accuracies) / len(accuracies)
 
 
+@tf32_allowed(False)  # whatever the distillation around it may use
 def validation_accuracies(
     config: Config, data: RealData, images: Tensor, labels: Tensor, student_lr: float
 ) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ast_ray.config import Config
+from ast_ray.core import precision
 from ast_ray.errors import DivergenceError
 from ast_ray.stages import validation
 from ast_ray.stages.validation import networks_together, validation_accuracies
@@ -47,3 +48,22 @@ def test_automatic_is_one_at_a_time_on_a_cpu(tiny: Callable[..., Config]) -> Non
     assert networks_together(tiny(), torch.device("cpu")) == 1
     assert networks_together(tiny(), torch.device("cuda")) == 8
     assert networks_together(tiny(compute__networks_together=3), torch.device("cpu")) == 3
+
+
+def test_a_validation_is_in_float32_whatever_is_allowed_around_it(
+    tiny: Callable[..., Config], tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny_plan(tiny(), tmp_path)
+    images, labels = plan.data.train_images[torch.arange(20)], plan.data.train_labels[:20]
+    seen: list[tuple[bool, bool]] = []
+    real = validation.train_network
+
+    def watched(*given: object) -> None:
+        seen.append(precision._tf32())
+        real(*given)
+
+    monkeypatch.setattr(validation, "train_network", watched)
+    with precision.tf32_allowed(True):
+        validation_accuracies(plan.config, plan.data, images, labels, 0.05)
+        assert precision._tf32() == (True, True)
+    assert set(seen) == {(False, False)}
