@@ -8,7 +8,7 @@ from ast_ray.config import apply_overrides
 from benchmarks.reproduce.components import OFF
 from benchmarks.reproduce.results import Row
 from benchmarks.reproduce.scales import SCALES, base_config, described
-from benchmarks.reproduce.studies import SMALL, STUDIES, Study
+from benchmarks.reproduce.studies import MEDIUM, SMALL, STUDIES, Study
 from benchmarks.reproduce.tables import Block, Comparison, cost_table, markdown, published, table
 
 NEGLIGIBLE = 0.2  # points; the paper's gains per component are 0.4 to 0.8
@@ -79,12 +79,13 @@ def _section(blocks: Sequence[Block]) -> list[str]:
 
 def _summary(blocks: Sequence[Block]) -> list[str]:
     """What helps, what does not, and what was not shown, by the intervals alone."""
-    mine = [block for block in blocks if block.scale == "cpu" and block.base == SMALL]
+    colour = [block for block in blocks if block.scale == "cpu" and block.base in (SMALL, MEDIUM)]
+    mine = [block for block in colour if block.base == SMALL]
     comparisons = {(found.study, found.variant): found for block in mine for found in block.comparisons().values()}
     if not comparisons:
         return []
     parts = ["## What the small scale says\n"]
-    if sentence := _headline(mine):
+    if sentence := _headline(colour):
         parts.append(sentence + "\n")
     parts += _components(comparisons)
     parts += _counted(comparisons.values())
