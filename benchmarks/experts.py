@@ -27,6 +27,7 @@ from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.expert import train_expert
 from ast_ray.core.expert_batch import train_experts_together
 from ast_ray.core.networks import Network, build
+from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
 from ast_ray.stages.engines import build_expert_step
 
@@ -38,6 +39,7 @@ def network_of(width: int, number: int, device: str) -> Network:
     return build(NetworkConfig(width=width), SHAPE, CLASSES, stream(0, "network", number)).to(device)
 
 
+@tf32_allowed(False)
 def loader_epoch(width: int, images: Tensor, labels: Tensor, config: ExpertConfig, device: str) -> None:
     """One epoch the usual way: single samples, collated on the host, module and optimizer."""
     network = network_of(width, 0, device)
@@ -69,7 +71,8 @@ class Ours:
         step = build_expert_step(self._network, whole, SHAPE, len(self._images))
 
         def run() -> None:
-            drain(train_expert(self._network, self._images, self._labels, config, seed=0, expert_id=0, step=step))
+            with tf32_allowed(precision == "tf32"):
+                drain(train_expert(self._network, self._images, self._labels, config, seed=0, expert_id=0, step=step))
 
         return run
 
@@ -145,10 +148,12 @@ def together(
     ids = list(range(given.together))
     networks = [network_of(given.width, number, given.device) for number in ids]
 
+    @tf32_allowed(False)
     def one_by_one() -> None:
         for number in ids:
             drain(train_expert(networks[number], images, labels, config, seed=0, expert_id=number))
 
+    @tf32_allowed(False)
     def at_once() -> None:
         drain(train_experts_together(networks, images, labels, config, seed=0, expert_ids=ids))
 

@@ -12,6 +12,7 @@ from ast_ray.config.settings import ComputeConfig
 from ast_ray.core.distillation import DistillState, Problem, iterate
 from ast_ray.core.flat_params import flatten
 from ast_ray.core.networks import build
+from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
 from ast_ray.stages.engines import build_engine, machine
 
@@ -56,7 +57,8 @@ class Iteration:
 
     def __call__(self) -> None:
         """Run it."""
-        self.state, _ = iterate(self.problem, self.state)
+        with tf32_allowed(self.problem.config.precision == "tf32"):
+            self.state, _ = iterate(self.problem, self.state)
 
 
 def settings(**values: object) -> Config:

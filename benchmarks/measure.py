@@ -18,6 +18,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ast_ray.core.precision import tf32_allowed
+
 
 def synchronize() -> None:
     """Wait for the GPU, where there is one."""
@@ -63,6 +65,7 @@ def spread(times: Sequence[float]) -> str:
     return f"{statistics.median(times):.4f} s ({min(times):.4f} to {max(times):.4f})"
 
 
+@tf32_allowed(False)
 def conv_rate(device: str = "cpu", *, width: int = 128, side: int = 16, batch: int = 64, rounds: int = 5) -> float:
     """Floating-point operations per second of one large 3x3 convolution (float32, forward): the better layout."""
     work = 2.0 * 9 * width * width * side * side * batch

@@ -17,7 +17,7 @@ from torch import Tensor
 from ast_ray.config.settings import ExpertConfig
 from ast_ray.core.engine.convnet_penalty import penalty_gradient
 from ast_ray.core.engine.convnet_step import Kept, Weights, gradient
-from ast_ray.core.engine.written import WrittenEngine, channels_last, chunk_rows, flattened, weights_of
+from ast_ray.core.engine.written import WrittenEngine, channels_last, flattened, one_hot, weights_of
 from ast_ray.core.flat_params import FlatSpec, call
 from ast_ray.core.networks import Network
 from ast_ray.core.precision import autocast
@@ -81,15 +81,15 @@ class WrittenExpertStep:
         weights = weights_of(engine.spec, theta, engine.precision)
         found, entropy, penalty = torch.zeros_like(theta), theta.new_zeros(()), theta.new_zeros(())
         for chunk in self._chunks(batch):
-            one_hot = (chunk.labels[:, None] == torch.arange(len(weights.offset), device=theta.device)).to(theta.dtype)
+            marked = one_hot(chunk.labels, weights)
             scale = batch.coefficient / count * chunk.counts[:, None]
             images = channels_last(chunk.augmented, engine.precision)
-            parts, kept = gradient(engine.passes, weights, images, one_hot, None, scale)
+            parts, kept = gradient(engine.passes, weights, images, marked, None, scale)
             found += flattened(engine.spec, parts)
             entropy += _entropy(weights, kept, chunk)
             if mu:
                 over = _Penalty(self.config, chunk.counts, count)
-                d_logits = one_hot if self.config.penalty_scalar == "true_class" else torch.ones_like(one_hot)
+                d_logits = marked if self.config.penalty_scalar == "true_class" else torch.ones_like(marked)
                 images = channels_last(chunk.images, engine.precision)
                 parts = penalty_gradient(engine.passes, weights, images, d_logits, over.direction)
                 found.add_(flattened(engine.spec, parts), alpha=mu)
@@ -98,19 +98,12 @@ class WrittenExpertStep:
 
     def _chunks(self, batch: ExpertBatch) -> Iterator[_Chunk]:
         """Chunks of the size that divides a full batch; the last one is filled up with images that do not count."""
-        rows = self._rows(batch.images)
+        rows = self.engine.rows(self.batch_size, batch.images)
         order = torch.arange(-(-len(batch.labels) // rows) * rows, device=batch.labels.device)
         counts = (order < len(batch.labels)).to(batch.images.dtype)
         order = order.clamp(max=len(batch.labels) - 1)
         for part, counted in zip(order.split(rows), counts.split(rows), strict=True):
             yield _Chunk(batch.images[part], batch.augmented[part], batch.labels[part], counted)
-
-    def _rows(self, images: Tensor) -> int:
-        _, _, height, width = images.shape
-        if not self.engine.limit:
-            return self.batch_size
-        row = self.engine.spec.shapes[0][0] * height * width * self.engine.item_size(images.dtype)
-        return chunk_rows(self.batch_size, row, self.engine.limit)
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ class WrittenEngine:
         nu = data.nu if isinstance(data.nu, Tensor) else torch.tensor(data.nu, dtype=theta.dtype, device=theta.device)
         scale = nu / len(data.labels)
         for images, labels, mask in self._chunks(data):
-            one_hot = (labels[:, None] == torch.arange(len(weights.offset), device=theta.device)).to(theta.dtype)
-            parts, chunk = gradient(self.passes, weights, channels_last(images, self.precision), one_hot, mask, scale)
+            x, marked = channels_last(images, self.precision), one_hot(labels, weights)
+            parts, chunk = gradient(self.passes, weights, x, marked, mask, scale)
             total += flattened(self.spec, parts)
             if keep:
                 kept.append(chunk)
@@ -75,14 +75,17 @@ class WrittenEngine:
             through.append(images.permute(0, 3, 1, 2).to(toward.dtype))
         return total, torch.cat(through).contiguous()
 
-    def item_size(self, dtype: torch.dtype) -> int:
-        """Bytes of one number of an activation, for images of ``dtype``."""
-        return (self.precision or dtype).itemsize
+    def rows(self, batch: int, images: Tensor) -> int:
+        """Images per chunk of a batch of so many images like these [B, C, H, W]."""
+        if not self.limit:
+            return batch
+        _, _, height, width = images.shape
+        item = (self.precision or images.dtype).itemsize
+        return chunk_rows(batch, self.spec.shapes[0][0] * height * width * item, self.limit)
 
     def _chunks(self, data: StepData) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        batch, _, height, width = data.images.shape
-        row = self.spec.shapes[0][0] * height * width * self.item_size(data.images.dtype)
-        rows = chunk_rows(batch, row, self.limit) if self.limit else batch
+        batch = len(data.images)
+        rows = self.rows(batch, data.images)
         for first in range(0, batch, rows):
             part = slice(first, first + rows)
             mask = None if data.feature_mask is None else data.feature_mask[part].to(data.images.dtype)
@@ -101,6 +104,12 @@ def weights_of(spec: FlatSpec, theta: Tensor, precision: torch.dtype | None = No
         linear=linear,
         offset=offset,
     )
+
+
+def one_hot(labels: Tensor, weights: Weights) -> Tensor:
+    """Labels [B] as [B, K], in the type of the head."""
+    offset = weights.offset
+    return (labels[:, None] == torch.arange(len(offset), device=offset.device)).to(offset.dtype)
 
 
 def flattened(spec: FlatSpec, parts: Parts) -> Tensor:
