@@ -1,13 +1,16 @@
 """Everything that trajectory matching is known to be sensitive to: `ast_core` and the schedule, rates and experts.
 
-Bounds span what published presets use over data sets (MTT, FTD, DATM and AST's own code), a little widened:
-N 10..80 student steps, M 2..3 expert epochs, T+ 2..40 start epochs, lr_img 10..1e4, lr_lr 1e-7..1e-4,
-alpha0 0.001..0.03; expert rate 0.003..0.03 with momentum 0, 0.5 or 0.9 and weight decay 0 or up to 1e-3; the three
-initialisations.
-T+ + M - 1 must not exceed the experts' epochs: draws that do are recorded as invalid and cost nothing.
+Bounds of the student and of the experts span what published presets use over data sets (MTT, FTD, DATM and AST's own
+code), a little widened: N 10..80 student steps, M 2..3 expert epochs, T+ 2..40 start epochs; expert rate 0.003..0.03
+with momentum 0, 0.5 or 0.9 and weight decay 0 or up to 1e-3; the three initialisations. A drawn T+ beyond what the
+experts' epochs allow is the largest that they allow.
 
-Rates interact (a larger alpha0 wants a smaller N), which random search and TPE handle and one-at-a-time sweeps do not:
-use at least a hundred trials, better with ``--searcher optuna``. Expert settings are limited to eight buffers.
+The outer steps are those of ``distill.outer = normalized``, which carry no scale of the cell: step_img 0.01..0.2
+standard deviations of the images per iteration, step_lr 0.02..0.1 of log(alpha). alpha_0 is not searched: it is chosen
+from how far the drawn experts move. The published rates (lr_img 10..1e4, lr_lr 1e-7..1e-4) fit one cell each: of random
+draws from those ranges most end within a few iterations with a negative alpha.
+
+Use at least a hundred trials, better with ``--searcher optuna``. Expert settings are limited to eight buffers.
 """
 
 from ray import tune
@@ -26,9 +29,8 @@ param_space = {
     "distill.syn_steps": tune.choice([10, 15, 20, 30, 50, 80]),
     "distill.expert_epochs": tune.choice([2, 3]),
     "distill.max_start_epoch": tune.choice([2, 5, 10, 20, 30, 40]),
-    "distill.lr_img": tune.loguniform(10.0, 1e4),
-    "distill.lr_lr": tune.loguniform(1e-7, 1e-4),
-    "distill.student_lr": tune.loguniform(1e-3, 0.03),
+    "distill.step_img": tune.loguniform(0.01, 0.2),
+    "distill.step_lr": tune.loguniform(0.02, 0.1),
     "distill.init": tune.choice(["representative", "random-real", "noise"]),
 }
 

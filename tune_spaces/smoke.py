@@ -1,8 +1,9 @@
 """A search in minutes: the digits preset on two cores, to see every part of `ast-ray tune` at work.
 
-Four buffers (lambda linear or constant; mu 0.03 or the preset's 0.1) are shared by all trials. rho and lr_img are
-searched around the preset's values over a decade each way, wide enough for bad trials that ASHA stops; vartheta and
-beta are the paper's. A trial has 120 of the preset's iterations; rungs at 30 and 60 keep half each time.
+Four buffers (lambda linear or constant; mu 0.03 or the preset's 0.1) are shared by all trials. rho is searched around
+the preset's value over a decade each way and step_img over a factor of five each way, wide enough for bad trials that
+ASHA stops; vartheta and beta are the paper's. A trial has 120 of the preset's iterations; rungs at 30 and 60 keep half
+each time.
 """
 
 from ray import tune
@@ -13,7 +14,7 @@ param_space = {
     "distill.rho": tune.loguniform(1e-3, 0.1),
     "distill.vartheta": tune.choice([4.0, 8.0, 16.0]),
     "distill.beta_strategy": tune.choice(["equal", "scaled", "final"]),
-    "distill.lr_img": tune.loguniform(1.0, 100.0),
+    "distill.step_img": tune.loguniform(0.01, 0.25),
 }
 
 settings = {

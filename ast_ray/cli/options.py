@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from ast_ray.config import Config, DataConfig, Setting, apply_overrides, check, load_yaml, problems_of, schema
+from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.presets import DATASETS, PRESETS, preset
 from ast_ray.config.schema import aliases
+from ast_ray.config.validation import unused_settings
 from ast_ray.errors import ConfigError, Problem, nearest
 
 _HIDDEN, _PREFIX = {"preset"}, "setting__"
@@ -82,11 +84,13 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
     try:
         base = _start(preset_name, config_file, options.pop("dataset_name", None), given)
         if config_file:
-            base = load_yaml(config_file, base)
+            before, base = base, load_yaml(config_file, base)
+            problems += _unused_in_file(before, base, given)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems, *unusable(given)]) from None
     try:
         config = check(apply_overrides(base, given))
+        problems += unused_settings(config, given)
     except ConfigError as error:
         problems += [*error.problems, *_beside(base, given, error)]
     if config is None or problems:
@@ -141,6 +145,14 @@ def unknown_options(words: Sequence[str], context: click.Context | None = None) 
             problems.append(Problem("", word, f"{word!r}: not expected here; settings are given as --name value"))
         expects_value = name.startswith("-") and not equals
     return problems
+
+
+def _unused_in_file(before: Config, after: Config, given: dict[str, Any]) -> list[Problem]:
+    """A problem for each setting that a file changes and its own outer optimizer does not use."""
+    if "distill.outer" in given:
+        return []
+    values, earlier = flatten(to_dict(after)), flatten(to_dict(before))
+    return unused_settings(after, [path for path, value in values.items() if value != earlier[path]])
 
 
 def unusable(given: dict[str, Any]) -> list[Problem]:

@@ -63,7 +63,7 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
         raise ConfigError(problems)
     base = Config() if resume else build_config(name, file, words)
     from ast_ray.distributed.tuning.spaces import load_space
-    from ast_ray.stages.search_setup import FREE, absolute, load_search
+    from ast_ray.stages.search_setup import FREE, absolute, load_search, with_shared_experts
 
     if resume:
         directory = SearchDirectory(Path(resume).expanduser().resolve())
@@ -76,7 +76,8 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
             raise ConfigError([Problem(key, given.get(key, "given"), reason) for key in shown])
         return check(apply_overrides(stored, given)), load_space(str(directory.space)), directory
     space = load_space(str(given.get("tune.space", base.tune.space)))
-    config = check(absolute(apply_overrides(_with_settings(base, space), given)))
+    start = with_shared_experts(_with_settings(base, space), space.param_space)
+    config = check(absolute(apply_overrides(start, given)))
     if out and is_address(out):
         raise ConfigError([Problem("out", redacted(out), "a search needs a folder, here or on a shared mount")])
     folder = Path(out) if out else Path("runs") / f"tune-{config.preset or 'custom'}-{space.name}"

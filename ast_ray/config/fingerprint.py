@@ -23,16 +23,21 @@ _NOT_CONTENT = {
 }
 
 
+OUTER_SETTINGS = {"sgd": ("step_img", "step_lr"), "normalized": ("lr_img", "lr_lr", "outer_momentum")}
+"""Settings that an outer optimizer does not use, by ``distill.outer``."""
+
+
 # Settings that came later: with these values they change nothing, and identities made before them stay what they were.
 _NOTHING_NEW: dict[str, dict[str, object]] = {
-    "distill": {"segments": 1, "engine": "eager", "precision": "float32"},
+    "distill": {"segments": 1, "engine": "eager", "precision": "float32", "outer": "sgd"},
     "expert": {"optimizer": "sgd", "expert_engine": "auto", "expert_precision": "float32"},
 }
 
 
 def _section(config: Config, name: str) -> dict[str, Any]:
     values, before = to_dict(config)[name], _NOTHING_NEW.get(name, {})
-    kept = {key: value for key, value in values.items() if key not in _NOT_CONTENT.get(name, ())}
+    left_out = _NOT_CONTENT.get(name, ()) + (OUTER_SETTINGS[config.distill.outer] if name == "distill" else ())
+    kept = {key: value for key, value in values.items() if key not in left_out}
     return {key: value for key, value in kept.items() if key not in before or before[key] != value}
 
 

@@ -87,7 +87,7 @@ class ExpertConfig:
 
     count: int = setting(50, "number of experts (paper: 50)", low=1)
     reachable_only: bool = setting(
-        False, "train and record no epoch that matching cannot reach: T+ - 1 + M of them in place of epochs"
+        True, "train and record no epoch that matching cannot reach: at most T+ - 1 + M of them; false = all epochs"
     )
     epochs: int = setting(50, "epochs per expert; E epochs record E+1 points (paper: 50)", symbol="E", low=1)
     lr: float = setting(0.003, "learning rate (authors' code; the paper does not say)", symbol="eta", above=0)
@@ -136,10 +136,27 @@ class DistillConfig:
     expert_epochs: int = setting(2, "expert epochs the student has to cover", symbol="M", low=1)
     max_start_epoch: int = setting(2, "start epochs are drawn from 0..T+ - 1", symbol="T+", low=1)
     batch_size: int = setting(0, "synthetic images per student step; 0 = the whole set", symbol="b", low=0)
-    lr_img: float = setting(100.0, "learning rate of the pixels", above=0)
-    lr_lr: float = setting(1e-5, "learning rate of the student's learning rate", low=0)
-    student_lr: float = setting(0.01, "initial student learning rate", symbol="alpha_0", above=0)
-    outer_momentum: float = setting(0.5, "SGD momentum of pixels and alpha (Sec. IV-D)", low=0, below=1)
+    outer: Literal["normalized", "sgd"] = setting(
+        "normalized",
+        "update of pixels and alpha: normalized = scale-free, the same settings for every dataset (step_img, step_lr); "
+        "sgd = as published, at rates that fit one cell of the tables (lr_img, lr_lr, outer_momentum)",
+    )
+    step_img: float = setting(
+        0.05,
+        "normalized: largest root mean square of a pixel update, in standard deviations of the real images",
+        above=0,
+        high=1,
+    )
+    step_lr: float = setting(0.05, "normalized: step of log(alpha) per unit of the loss's slope", low=0, high=1)
+    lr_img: float = setting(100.0, "sgd: learning rate of the pixels", above=0)
+    lr_lr: float = setting(1e-5, "sgd: learning rate of the student's learning rate", low=0)
+    outer_momentum: float = setting(0.5, "sgd: momentum of pixels and alpha (Sec. IV-D)", low=0, below=1)
+    student_lr: float = setting(
+        0.0,
+        "initial student learning rate; 0 = from how far the experts move, measured before the first iteration",
+        symbol="alpha_0",
+        low=0,
+    )
     init: Literal["representative", "random-real", "noise"] = setting(
         "representative", "starting images: nearest to K-means centroids (Sec. IV-C1), random real ones, or noise"
     )
@@ -267,7 +284,8 @@ class RunConfig:
 
     mtt_lr_lr: float = setting(
         0.0,
-        "distill.lr_lr of method mtt, whose experts move less, which makes alpha's gradient larger; 0 = distill.lr_lr",
+        "sgd: distill.lr_lr of method mtt, whose experts move less, which makes alpha's gradient larger; "
+        "0 = distill.lr_lr",
         low=0,
     )
     methods: tuple[Literal["ast", "mtt"], ...] = setting(

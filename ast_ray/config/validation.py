@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ast_ray.config.architectures import NORMS, architecture
+from ast_ray.config.fingerprint import OUTER_SETTINGS
 from ast_ray.config.location import is_address, parse_address, redacted
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
@@ -15,6 +18,30 @@ def problems_of(config: Config) -> list[Problem]:
     """Return everything wrong with a configuration that can be seen without the data."""
     single = [*_single(config), *_augmentations(config), *_networks(config)]
     return [*single, *_epochs(config), *_distill(config), *_compute(config), *_tune(config)]
+
+
+def unused_settings(config: Config, named: Iterable[str]) -> list[Problem]:
+    """Return a problem for each setting of ``named`` (full paths) that the settings' outer optimizer does not use."""
+    outer = config.distill.outer
+    problems = []
+    for path in named:
+        leaf = path.removeprefix("distill.")
+        if path.startswith("distill.") and leaf in OUTER_SETTINGS[outer]:
+            other = "sgd" if outer == "normalized" else "normalized"
+            instead = f"distill.outer = {other}, or set {' and '.join(_INSTEAD[leaf])}"
+            problems.append(
+                Problem(path, _value(config, path), f"not used with distill.outer = {outer}; use {instead}")
+            )
+    return problems
+
+
+_INSTEAD = {
+    "lr_img": ("distill.step_img",),
+    "lr_lr": ("distill.step_lr",),
+    "outer_momentum": ("distill.step_img", "distill.step_lr"),
+    "step_img": ("distill.lr_img",),
+    "step_lr": ("distill.lr_lr",),
+}
 
 
 def check(config: Config) -> Config:

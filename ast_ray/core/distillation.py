@@ -8,7 +8,7 @@ that is `stages.distill`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from ast_ray.core.hypergradient import Hypergradient, hypergradient
 from ast_ray.core.inner_loss import balance
 from ast_ray.core.matching import matching_points, targets_of
 from ast_ray.core.networks import Network
+from ast_ray.core.outer import OuterOptimizer, OuterState, SegmentGradient, initial_state, outer_optimizer
 from ast_ray.core.perturbation import perturb
 from ast_ray.core.rng import stream
 from ast_ray.core.unroll import Student, plan_steps
@@ -38,40 +39,71 @@ class Experts(Protocol):
         """theta_t, ..., theta_{t+length}: ``length + 1`` vectors [P], and nothing else of the trajectory."""
 
 
+SKIPS_IN_A_ROW = 10
+"""Iterations in a row without a usable segment that stop a distillation."""
+
+
 @dataclass(frozen=True)
 class DistillState:
-    """Everything that changes between iterations; a checkpoint is this and nothing more."""
+    """Everything that changes between iterations; a checkpoint is this and nothing more.
+
+    ``skipped`` counts the segments that were not used, ``skipped_in_a_row`` the iterations just past without an update.
+    """
 
     images: Tensor
     student_lr: Tensor
-    image_velocity: Tensor
-    lr_velocity: Tensor
+    outer: OuterState
     iteration: int = 0
     last_start_epoch: int = -1
+    skipped: int = 0
+    skipped_in_a_row: int = 0
 
     @classmethod
     def begin(cls, images: Tensor, student_lr: float) -> DistillState:
-        """The state before the first iteration, from initial images [S, C, H, W]."""
+        """Return the state before the first iteration, from initial images [S, C, H, W]."""
         alpha = torch.tensor(student_lr, dtype=images.dtype, device=images.device)
-        return cls(images.clone(), alpha, torch.zeros_like(images), torch.zeros_like(alpha))
+        return cls(images.clone(), alpha, initial_state(images, alpha))
+
+    @classmethod
+    def from_saved(cls, tensors: Mapping[str, Tensor], numbers: Mapping[str, int]) -> DistillState:
+        """Return the state that `tensors` and `numbers` describe; what an earlier version did not keep is 0."""
+        alpha = tensors["student_lr"]
+        scale = tensors.get("image_scale", torch.zeros_like(alpha))
+        outer = OuterState(tensors["image_velocity"], tensors["lr_velocity"], scale, numbers.get("updates", 0))
+        counts = {name: numbers.get(name, 0) for name in ("skipped", "skipped_in_a_row")}
+        where = {name: numbers[name] for name in ("iteration", "last_start_epoch")}
+        return cls(tensors["images"], alpha, outer, **where, **counts)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the state by name."""
+        return {
+            "images": self.images,
+            "student_lr": self.student_lr,
+            "image_velocity": self.outer.image_velocity,
+            "lr_velocity": self.outer.lr_velocity,
+            "image_scale": self.outer.image_scale,
+        }
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The counts of the state by name."""
+        names = ("iteration", "last_start_epoch", "skipped", "skipped_in_a_row")
+        return {**{name: getattr(self, name) for name in names}, "updates": self.outer.updates}
 
     def on(self, device: torch.device) -> DistillState:
-        """The same state with its tensors on a device."""
-        return replace(
-            self,
-            images=self.images.to(device),
-            student_lr=self.student_lr.to(device),
-            image_velocity=self.image_velocity.to(device),
-            lr_velocity=self.lr_velocity.to(device),
-        )
+        """Return the same state with its tensors on a device."""
+        return self.from_saved({name: tensor.to(device) for name, tensor in self.tensors.items()}, self.numbers)
 
 
 @dataclass(frozen=True)
 class IterationReport:
-    """What one iteration saw: losses relative to the expert's distance, draws and gradient norms.
+    """Losses relative to the expert's distance, draws and gradient norms of one iteration.
 
-    With several segments, losses, nu and gradients are those of the mean; ``expert_id`` and ``start_epoch`` are those
-    of the first one, and ``segments`` lists all of them (empty with one).
+    With several segments, losses, nu and gradients are those of the mean over the segments used, or over all where
+    none was; ``expert_id`` and ``start_epoch`` are those of the first one, and ``segments`` lists all of them (empty
+    with one). ``skipped`` counts the segments not used so far, this iteration's included; ``unusable`` says why this
+    iteration's first such segment was not used (empty: all were).
     """
 
     iteration: int
@@ -85,12 +117,26 @@ class IterationReport:
     image_gradient_norm: float
     lr_gradient: float
     segments: tuple[tuple[int, int], ...] = ()
+    skipped: int = 0
+    unusable: str = ""
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number of the report is finite."""
+        return all(math.isfinite(value) for value in (self.loss, self.image_gradient_norm, self.lr_gradient))
 
     def row(self) -> dict[str, Any]:
-        """The report as a row of metrics."""
+        """Return the report as a row of metrics; numbers that are not finite are null."""
         values = asdict(self)
-        if not self.segments:
-            del values["segments"]
+        for name in ("segments", "unusable"):
+            if not values[name]:
+                del values[name]
+        if not self.skipped:
+            del values["skipped"]
+        for name, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                values[name] = None
+        values["parts"] = [part if math.isfinite(part) else None for part in self.parts]
         return values
 
 
@@ -98,7 +144,8 @@ class IterationReport:
 class Problem:
     """What stays the same through all iterations: the network's layout, labels [S], experts, settings, seed, engine.
 
-    Without an engine the student's steps are autograd's.
+    Without an engine the student's steps are autograd's. ``image_std`` is the real images' standard deviation, the
+    unit of ``distill.step_img``.
     """
 
     network: Network
@@ -107,6 +154,12 @@ class Problem:
     config: DistillConfig
     seed: int
     engine: Engine | None = None
+    image_std: float = 1.0
+
+    @property
+    def outer(self) -> OuterOptimizer:
+        """The outer optimizer of the settings."""
+        return outer_optimizer(self.config, self.image_std)
 
 
 @dataclass(frozen=True)
@@ -153,10 +206,14 @@ def draw_segment(problem: Problem, state: DistillState, place: int) -> Draw:
     expert_id, start_epoch = draw_where(
         config, problem.seed, len(problem.experts), number, place, state.last_start_epoch
     )
-    nu = 1.0
-    if config.balanced_inner_loss:
-        nu = balance(start_epoch, config.max_start_epoch, vartheta=config.vartheta, log_base=config.log_base)
-    return Draw(number, place, expert_id, start_epoch, nu)
+    return Draw(number, place, expert_id, start_epoch, balance_of(config, start_epoch))
+
+
+def balance_of(config: DistillConfig, start_epoch: int) -> float:
+    """Return nu of a start epoch (Eq. 20); 1 where the inner loss is not balanced."""
+    if not config.balanced_inner_loss:
+        return 1.0
+    return balance(start_epoch, config.max_start_epoch, vartheta=config.vartheta, log_base=config.log_base)
 
 
 def match_segment(problem: Problem, state: DistillState, draw: Draw) -> Hypergradient:
@@ -203,69 +260,104 @@ def iterate(
 ) -> tuple[DistillState, IterationReport]:
     """Run one iteration of Algorithm 2: draw the segments, match them, average, update.
 
+    A segment whose loss or gradient is not finite, or whose gradient is far beyond its running scale, is not used. An
+    iteration without a usable segment leaves images and alpha as they are.
+
     Raises:
-        DivergenceError: loss or gradient not finite, or alpha not positive; the given state is still good.
+        DivergenceError: ``SKIPS_IN_A_ROW`` iterations without a usable segment, or an update that is not finite or
+            would make alpha negative; the given state is still good.
     """
     draws = [draw_segment(problem, state, place) for place in range(problem.config.segments)]
     results = match_all(problem, state, draws)
-    mean = average(results)
-    report = _report(problem.config, state, draws, mean)
+    reasons = [_unusable(problem, state, result) for result in results]
+    usable = [result for result, reason in zip(results, reasons, strict=True) if not reason]
+    mean = average(usable or results)
+    report = _report(problem.config, state, draws, mean, reasons)
+    if not usable:
+        return _skip(problem, state, results, report, draws[0]), report
+    try:
+        gradients = [SegmentGradient(one.images, one.alpha, total_weight(problem.config)) for one in usable]
+        outer, images, student_lr = problem.outer.update(
+            state.outer, state.images, state.student_lr, gradients, mean.images
+        )
+    except DivergenceError as error:
+        raise _divergence(report, str(error), "; ".join(error.__notes__)) from None
+    return replace(
+        state,
+        images=images,
+        student_lr=student_lr,
+        outer=outer,
+        iteration=report.iteration,
+        last_start_epoch=report.start_epoch,
+        skipped=report.skipped,
+        skipped_in_a_row=0,
+    ), report
+
+
+def _unusable(problem: Problem, state: DistillState, result: Hypergradient) -> str:
+    """Return why a segment is not used; empty when it is."""
     for name, value in (
-        ("matching loss", report.loss),
-        ("image gradient", report.image_gradient_norm),
-        ("alpha gradient", report.lr_gradient),
+        ("matching loss", result.loss),
+        ("image gradient", torch.linalg.vector_norm(result.images)),
+        ("alpha gradient", result.alpha),
     ):
-        if not math.isfinite(value):
-            place = _not_finite(results)
-            advice = "lower distill.student_lr, lr_img, lr_lr or syn_steps"
-            raise _divergence(report, f"{name} is {value}", advice, None if place is None else draws[place])
-    return _update(problem.config, state, mean, report), report
+        if not math.isfinite(float(value)):
+            return f"{name} is {float(value)}"
+    if problem.outer.is_outlier(state.outer, result.images, problem.config.segments):
+        return "image gradient is far beyond its running scale"
+    return ""
 
 
-def _not_finite(results: Sequence[Hypergradient]) -> int | None:
-    """The first segment with a value that is not finite; None when only their sum overflows."""
-    for place, result in enumerate(results):
-        if not all(bool(torch.isfinite(value).all()) for value in (result.loss, result.images, result.alpha)):
-            return place
-    return None
+def _skip(
+    problem: Problem, state: DistillState, results: Sequence[Hypergradient], report: IterationReport, draw: Draw
+) -> DistillState:
+    """Return the state after an iteration without an update.
+
+    Raises:
+        DivergenceError: too many in a row.
+    """
+    in_a_row = state.skipped_in_a_row + 1
+    if in_a_row >= SKIPS_IN_A_ROW:
+        advice = "lower distill.student_lr or distill.syn_steps"
+        raise _divergence(report, f"{report.unusable}, {in_a_row} iterations in a row without an update", advice, draw)
+    outer = state.outer
+    for result in results:
+        if bool(torch.isfinite(result.images).all()):
+            outer = problem.outer.absorb(outer, result.images)
+    return replace(
+        state,
+        outer=outer,
+        iteration=report.iteration,
+        last_start_epoch=report.start_epoch,
+        skipped=report.skipped,
+        skipped_in_a_row=in_a_row,
+    )
 
 
-def _report(config: DistillConfig, state: DistillState, draws: Sequence[Draw], mean: Hypergradient) -> IterationReport:
+def total_weight(config: DistillConfig) -> float:
+    """Return the sum of the weights beta: the loss of a student that covers nothing."""
+    return sum(point.beta for point in matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy))
+
+
+def _report(
+    config: DistillConfig, state: DistillState, draws: Sequence[Draw], mean: Hypergradient, reasons: Sequence[str]
+) -> IterationReport:
     loss, first = float(mean.loss), draws[0]
-    points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
+    skipped = [reason for reason in reasons if reason]
     return IterationReport(
         iteration=first.iteration,
         expert_id=first.expert_id,
         start_epoch=first.start_epoch,
         nu=sum(draw.nu for draw in draws) / len(draws),
         loss=loss,
-        relative_loss=loss / sum(point.beta for point in points),
+        relative_loss=loss / total_weight(config),
         parts=tuple(float(part) for part in mean.parts),
         student_lr=float(state.student_lr),
         image_gradient_norm=float(torch.linalg.vector_norm(mean.images)),
         lr_gradient=float(mean.alpha),
         segments=tuple((draw.expert_id, draw.start_epoch) for draw in draws) if len(draws) > 1 else (),
-    )
-
-
-def _update(config: DistillConfig, state: DistillState, mean: Hypergradient, report: IterationReport) -> DistillState:
-    """SGD with momentum on pixels and alpha; refuses a step that is not finite or makes alpha <= 0."""
-    image_velocity = config.outer_momentum * state.image_velocity + mean.images
-    lr_velocity = config.outer_momentum * state.lr_velocity + mean.alpha
-    student_lr = state.student_lr - config.lr_lr * lr_velocity
-    if not 0 < float(student_lr) < float("inf"):
-        raise _divergence(report, f"alpha would become {float(student_lr):.3g}", "lower distill.lr_lr")
-    images = state.images - config.lr_img * image_velocity
-    if not torch.isfinite(images).all():
-        raise _divergence(report, "pixels would stop being finite", "lower distill.lr_img")
-    return replace(
-        state,
-        images=images,
-        image_velocity=image_velocity,
-        student_lr=student_lr,
-        lr_velocity=lr_velocity,
-        iteration=report.iteration,
-        last_start_epoch=report.start_epoch,
+        skipped=state.skipped + len(skipped),
+        unusable=skipped[0] if skipped else "",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -21,6 +22,7 @@ from ast_ray.data.zca import cached_zca
 from ast_ray.errors import ConfigError, Problem
 
 LARGEST_ZCA = 3 * 64 * 64
+_STD_SAMPLE = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,14 @@ class RealData:
     def classes(self) -> int:
         """K."""
         return len(self.class_names)
+
+    @cached_property
+    def image_std(self) -> float:
+        """Standard deviation of the training images' values, over at most 2,048 evenly spaced images; 1 if it is 0."""
+        count = len(self.train_labels)
+        rows = torch.arange(min(count, _STD_SAMPLE)) * count // min(count, _STD_SAMPLE)
+        deviation = float(self.train_images[rows.to(self.train_labels.device)].double().std())
+        return deviation or 1.0
 
 
 def images_to_decode(config: DataConfig) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from ast_ray.config.fingerprint import fingerprint
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config
+from ast_ray.core.coverage import Coverage, probe
 from ast_ray.core.distillation import DistillState, IterationReport, Problem, iterate
 from ast_ray.core.flat_params import FlatSpec, load
 from ast_ray.core.initialization import initial_images
@@ -27,6 +28,7 @@ from ast_ray.stages.context import real_data, resolve_device, torch_threads
 from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.engines import open_engine
 from ast_ray.stages.follow import follow, start_of
+from ast_ray.stages.matching_advice import describe_coverage, describe_loss, describe_skip
 from ast_ray.stages.prefetch import Prefetching
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.stages.team import ALONE, Team
@@ -42,7 +44,7 @@ from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.snapshots import Snapshots, due
 from ast_ray.telemetry.tensorboard import DistillationBoard
 
-NEAR_ONE, WATCHED = 0.95, 100
+WATCHED = 100
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,15 @@ class Distillation:
         if note:
             sink.say(f"{job.method}: {note}")
         settings = replace(self.config.distill, gradient=self.choice.method)
-        self.problem = Problem(network, labels, self.experts, settings, self.config.seed, engine)
-        self.state = DistillState.begin(images, self.config.distill.student_lr)
+        seed, image_std = self.config.seed, self.data.image_std
+        self.problem = Problem(network, labels, self.experts, settings, seed, engine, image_std)
+        self.state: DistillState
+        self.coverage: Coverage
         self.best: Best | None = None
         self.recent: deque[float] = deque(maxlen=WATCHED)
         self.warned = False
         self.accuracies: tuple[float, ...] = ()
-        self._resume_or_begin()
+        self._resume_or_begin(images)
         self.snapshots = Snapshots(job.directory.snapshots, after=self.state.iteration)
         if self.state.iteration == 0:
             self.snapshots.take(0, self.current_set())
@@ -86,38 +90,29 @@ class Distillation:
     def _fingerprint(self) -> str:
         return fingerprint(self.job.identity)
 
-    def _resume_or_begin(self) -> None:
+    def _resume_or_begin(self, images: Tensor) -> None:
         found = read_checkpoint(self.job.directory.checkpoint, self._fingerprint)
         if found is None:
-            save_synthetic(self.job.directory.initial, self._set(self.state.images, self.config.distill.student_lr, 0))
+            self.coverage = probe(self.problem, images, self.config.distill.student_lr)
+            self.sink.say(f"{self.job.method}: {describe_coverage(self.coverage, self.config.distill)}")
+            self.state = DistillState.begin(images, self.coverage.student_lr)
+            save_synthetic(self.job.directory.initial, self.current_set())
             return
-        device = self.state.images.device
-        tensors = {name: tensor.to(device) for name, tensor in found.tensors.items()}
-        self.state = DistillState(
-            images=tensors["images"],
-            student_lr=tensors["student_lr"],
-            image_velocity=tensors["image_velocity"],
-            lr_velocity=tensors["lr_velocity"],
-            iteration=found.values["iteration"],
-            last_start_epoch=found.values["last_start_epoch"],
-        )
+        tensors = {name: tensor.to(images.device) for name, tensor in found.tensors.items()}
+        self.state = DistillState.from_saved(tensors, found.values)
+        saved = found.values.get("coverage")  # absent in checkpoints of earlier versions
+        self.coverage = Coverage(**saved) if saved else probe(self.problem, images, self.config.distill.student_lr)
         self.recent.extend(found.values["recent"])
         if found.values["best"] is not None:
             self.best = Best(images=tensors["best_images"], **found.values["best"])
 
     def checkpoint(self) -> None:
         """Write the whole state, atomically."""
-        state, best = self.state, self.best
-        tensors = {
-            "images": state.images,
-            "student_lr": state.student_lr,
-            "image_velocity": state.image_velocity,
-            "lr_velocity": state.lr_velocity,
-        }
+        tensors, best = self.state.tensors, self.best
         values: dict[str, Any] = {
-            "iteration": state.iteration,
-            "last_start_epoch": state.last_start_epoch,
+            **self.state.numbers,
             "recent": list(self.recent),
+            "coverage": asdict(self.coverage),
             "best": None,
         }
         if best is not None:
@@ -139,7 +134,10 @@ class Distillation:
             self.checkpoint()
             where = f"last good state: iteration {self.state.iteration}, {self.job.directory.checkpoint}"
             raise DivergenceError(f"{self.job.method}: {error}; {where}") from error
-        self.recent.append(report.relative_loss)
+        if report.finite:
+            self.recent.append(report.relative_loss)
+        if report.unusable and (message := describe_skip(report)):
+            self.sink.say(f"{self.job.method}: {message}")
         return report
 
     def validate(self) -> float:
@@ -156,22 +154,21 @@ class Distillation:
         return accuracy
 
     def warn_if_stuck(self) -> None:
-        """Say once when the student covers none of the expert's distance."""
+        """Say once when the student covers none of the expert's distance, or runs away."""
         message = None if self.warned else self.stuck()
         if message:
             self.warned = True
             self.sink.say(message)
 
     def stuck(self) -> str | None:
-        """What to look at when the student covers none of the expert's distance; None when it does."""
-        mean = sum(self.recent) / max(1, len(self.recent))
-        if len(self.recent) < min(WATCHED, self.config.distill.iterations) or mean < NEAR_ONE:
+        """Return what to change when the mean loss is near 1 or above it; None when the student covers something."""
+        if len(self.recent) < min(WATCHED, self.config.distill.iterations):
             return None
-        return (
-            f"{self.job.method}: the matching loss stays near 1 (mean {mean:.2f} over {len(self.recent)} iterations): "
-            "the student covers almost none of the expert's distance; look at distill.rho (smaller), "
-            "distill.student_lr and distill.syn_steps (larger), distill.lr_img, expert.lr"
+        mean = sum(self.recent) / len(self.recent)
+        message = describe_loss(
+            mean, len(self.recent), float(self.state.student_lr), self.coverage, self.config.distill
         )
+        return message and f"{self.job.method}: {message}"
 
     def _set(self, images: Tensor, student_lr: float, iteration: int) -> SyntheticSet:
         about = {"method": self.job.method, "iteration": iteration, "fingerprint": self._fingerprint}
@@ -189,7 +186,7 @@ class Distillation:
         chosen = self._set(best.images, best.student_lr, best.iteration)
         save_synthetic(directory.synthetic, chosen)
         save_grid(directory.picture, chosen)
-        mean = sum(self.recent) / len(self.recent)
+        mean = sum(self.recent) / max(1, len(self.recent))
         outcome = {
             "method": self.job.method,
             "fingerprint": self._fingerprint,
@@ -197,13 +194,20 @@ class Distillation:
             "best_iteration": best.iteration,
             "validation_accuracy": best.accuracy,
             "student_lr": best.student_lr,
-            "relative_loss": mean if math.isfinite(mean) else None,
+            "relative_loss": mean if self.recent else None,
+            "skipped": self.state.skipped,
+            "coverage": _finite(asdict(self.coverage)),
             "warning": self.stuck(),
             "engine": self.choice.engine,
             "gradient": self.choice.method,
         }
         write_json(directory.outcome, outcome)
         return outcome
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the values with null for those that JSON cannot hold."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def start_images(config: Config, data: RealData, buffer: Buffer, network: Network) -> tuple[Tensor, Tensor]:
@@ -280,7 +284,8 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
     validated = last or bool(settings.validate_every and number % settings.validate_every == 0)
     if number % settings.log_every == 0 or number == 1 or last:
         row = report.row()
-        board.iteration(report)
+        if report.finite:
+            board.iteration(report)
     if validated:
         accuracy = run.validate()
         row = {**report.row(), "validation_accuracy": accuracy, "validation_accuracies": run.accuracies}
@@ -296,7 +301,7 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
         metrics.publish()  # before the checkpoint: on resume, rows beyond it are dropped, missing ones stay missing
         board.publish()
         run.checkpoint()
-    note = f"loss {report.relative_loss:.3f}, alpha {report.student_lr:.4f}"
+    note = f"loss {report.relative_loss:.3f}, alpha {report.student_lr:.4g}"
     if run.best is not None:
         note += f", validation {run.best.accuracy:.1%}"
     run.sink.update(Update(run.job.key, number, settings.iterations, note))

@@ -65,8 +65,8 @@ def import_set(
     """Make a set of images and labels from files others wrote.
 
     Args:
-        config: its data say what the real images are and how they are prepared; ``distill.student_lr`` and
-            ``distill.augmentation`` how to train.
+        config: its data say what the real images are and how they are prepared; ``distill.student_lr`` (0 =
+            ``evaluate.real_lr``) and ``distill.augmentation`` how to train.
         labels: file of labels; None = in the file of images.
         space: values are in model space, or pixels (uint8, or 0..1); auto = by their type and range.
         mean: with ``std``, another normalisation the values are in, per channel: pixel = value * std + mean.
@@ -81,7 +81,8 @@ def import_set(
     settings = dataclasses.replace(
         config, distill=dataclasses.replace(config.distill, ipc=len(classes) // data.classes)
     )
-    imported = synthetic_set(settings, data, values.float(), classes, config.distill.student_lr, about)
+    student_lr = config.distill.student_lr or config.evaluate.real_lr
+    imported = synthetic_set(settings, data, values.float(), classes, student_lr, about)
     if mean:
         shape = (1, -1, 1, 1)
         pixels = values.float() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)

@@ -45,7 +45,7 @@ class Candidate:
 
 def full_config(base: Config, overrides: Mapping[str, Any]) -> Config:
     """The configuration a candidate is run with: the search's start with the overrides, at full length."""
-    return apply_overrides(base, settle(overrides))
+    return apply_overrides(base, settle(overrides, base))
 
 
 def final_stage(

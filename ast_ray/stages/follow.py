@@ -20,7 +20,7 @@ from ast_ray.stages.team import Team
 
 def start_of(problem: Problem, state: DistillState, classes: int, choice: Choice) -> dict[str, Any]:
     """What the others have to know to join in: labels, number of classes, engine and the state, tensors on the CPU."""
-    shared = {"labels": problem.labels.cpu(), "state": state.on(torch.device("cpu"))}
+    shared = {"labels": problem.labels.cpu(), "state": state.on(torch.device("cpu")), "image_std": problem.image_std}
     return {**shared, "classes": classes, "choice": choice}
 
 
@@ -42,7 +42,8 @@ def follow(job: DistillJob, team: Team) -> None:
         choice: Choice = start["choice"]  # the first member's, so that all round alike
         engine = build_engine(choice, network, config)
         settings = replace(config.distill, gradient=choice.method)
-        problem = Problem(network, start["labels"].to(device), experts, settings, config.seed, engine)
+        labels, image_std = start["labels"].to(device), start["image_std"]
+        problem = Problem(network, labels, experts, settings, config.seed, engine, image_std)
         while state.iteration < config.distill.iterations:
             if state.iteration + 1 < config.distill.iterations:
                 experts.look_ahead(state.iteration + 1, state.last_start_epoch)

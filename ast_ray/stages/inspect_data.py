@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,8 @@ def choose_config(data: DataConfig, ipc: int, *, named: str = "") -> Config:
         DataError, ConfigError: the source cannot be read or does not exist.
     """
     facts = DATASETS.get(named) or known_dataset(data) or source_facts(data)
+    if data.train_size:
+        facts = replace(facts, train=min(facts.train, data.train_size))
     return automatic(facts, ipc)
 
 

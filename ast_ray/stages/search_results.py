@@ -75,18 +75,18 @@ def best_records(records: Sequence[TrialRecord], objective: str, count: int) -> 
 def candidates(base: Config, records: Sequence[TrialRecord], count: int) -> list[Candidate]:
     """What goes to the final stage: the settings the search started from, and the best that differ from them."""
     objective = base.tune.objective
-    start = flatten(to_dict(base))
-    same = [record for record in records if _is_start(record, start)]
+    same = [record for record in records if _is_start(record, base)]
     estimate = same[0].objective(objective) if same and same[0].status in (FINISHED, STOPPED) else None
     found = [Candidate(PRESET, {}, estimate)]
-    others = [record for record in records if not _is_start(record, start)]
+    others = [record for record in records if not _is_start(record, base)]
     for rank, record in enumerate(best_records(others, objective, count), start=1):
         found.append(Candidate(f"best-{rank}", record.overrides, record.objective(objective)))
     return found
 
 
-def _is_start(record: TrialRecord, start: Mapping[str, object]) -> bool:
-    return all(start.get(name) == value for name, value in settle(record.overrides).items())
+def _is_start(record: TrialRecord, base: Config) -> bool:
+    start = flatten(to_dict(base))
+    return all(start.get(name) == value for name, value in settle(record.overrides, base).items())
 
 
 def write_best(base: Config, overrides: Mapping[str, Any], how: str, directory: SearchDirectory) -> None:

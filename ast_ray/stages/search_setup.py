@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,16 @@ def absolute(config: Config) -> Config:
     if not source.is_dir():
         return config
     return dataclasses.replace(config, data=dataclasses.replace(config.data, source=str(source.resolve())))
+
+
+def with_shared_experts(config: Config, space: Collection[str]) -> Config:
+    """Return the settings with every expert epoch trained where the space draws how far matching reaches.
+
+    Trials with other T+ or M then share experts; with the reachable epochs only, each would train its own.
+    """
+    if not {"distill.max_start_epoch", "distill.expert_epochs"} & set(space):
+        return config
+    return dataclasses.replace(config, expert=dataclasses.replace(config.expert, reachable_only=False))
 
 
 def open_search(

@@ -21,6 +21,7 @@ from ast_ray.config.validation import problems_of
 from ast_ray.errors import AstRayError, ConfigError, DivergenceError
 from ast_ray.stages.distill import distill_in_slices
 from ast_ray.stages.distill_job import DistillJob
+from ast_ray.stages.trial_probe import refusal
 from ast_ray.stages.trial_record import DIVERGED, FAILED, FINAL, FINISHED, INVALID, Rung, TrialRecord
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.checkpoint import read_checkpoint
@@ -28,6 +29,8 @@ from ast_ray.store.lock import exclusive
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.search_directory import SearchDirectory, TrialDirectory
+
+_START, _AHEAD, _EPOCHS = "distill.max_start_epoch", "distill.expert_epochs", "expert.epochs"
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,21 @@ class Provide(Protocol):
         """Return when every expert is there; add to the cost while at it."""
 
 
-def settle(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what cannot matter, so that equal work has one name: a constant lambda has no start and no length."""
+def settle(overrides: Mapping[str, Any], base: Config) -> dict[str, Any]:
+    """Leave out what cannot matter, so that equal work has one name.
+
+    A constant lambda has no start and no length. A drawn T+ beyond what the experts' epochs allow is the largest that
+    they allow, where there is one.
+    """
     values = dict(overrides)
     if values.get("expert.clip_schedule") == "constant":
         values.pop("expert.clip_start", None)
         values.pop("expert.clip_epochs", None)
+    drawn = values.get(_START)
+    if isinstance(drawn, int):
+        epochs, ahead = values.get(_EPOCHS, base.expert.epochs), values.get(_AHEAD, base.distill.expert_epochs)
+        if isinstance(epochs, int) and isinstance(ahead, int) and 1 <= epochs + 1 - ahead < drawn:
+            values[_START] = epochs + 1 - ahead
     return values
 
 
@@ -99,7 +111,7 @@ def plan_trial(base: Config, overrides: Mapping[str, Any], data_id: str, search:
         ConfigError: an unknown setting or a value of the wrong type (problems between settings show in `run_trial`).
     """
     budget, _, every = trial_budget(base)
-    config = apply_overrides(base, settle(overrides))
+    config = apply_overrides(base, settle(overrides, base))
     distill = dataclasses.replace(config.distill, iterations=budget, validate_every=every)
     config = trained(dataclasses.replace(config, distill=distill))
     identity = method_identity(config, data_id)
@@ -147,6 +159,10 @@ def _work(trial: Trial, record: TrialRecord, provide: Provide, sink: ProgressSin
         record.seconds += clock.lap()
 
     record.save()
+    if not record.rungs and trial.buffer.missing() and (reason := refusal(trial.config)):
+        record.end(INVALID, f"probed before its experts were trained: {reason}")
+        yield record.last()
+        return
     try:
         provide(trial, sink, cost)
     finally:

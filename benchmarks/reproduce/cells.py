@@ -17,6 +17,12 @@ from benchmarks.reproduce.studies import Study, Variant, study
 # Where the work runs and where images lie changes no result; the name of a preset neither.
 _NOT_CONTENT = ("compute.", "tune.", "run.", "data.root", "data.source", "data.download", "data.placement", "preset")
 _NOT_LOGGED = ("distill.checkpoint_every", "distill.log_every", "distill.gradient")
+# Defaults of the time the rows were made; a setting whose default has changed since is compared with these.
+_DEFAULTS_THEN: dict[str, object] = {
+    "distill.outer": "sgd",
+    "distill.student_lr": 0.01,
+    "expert.reachable_only": False,
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def within_reach(config: Config) -> Config:
 
 def _content(config: Config) -> dict[str, Any]:
     """Settings that differ from their defaults, so that a setting added later leaves old cells as they are."""
-    defaults = {path: item.default for path, item in schema().items()}
+    defaults = {path: item.default for path, item in schema().items()} | _DEFAULTS_THEN
     kept = {}
     for path, value in flatten(to_dict(config)).items():
         default = defaults[path]

@@ -34,13 +34,14 @@ def test_long_experts_compile_on_a_cpu_and_short_ones_do_not():
 
 def test_what_is_never_trained_does_not_count():
     short = {"distill__max_start_epoch": 2, "distill__expert_epochs": 2}
-    assert _chosen(_config(**short), images=2000) == "compiled"
-    assert _chosen(_config(**short, expert__reachable_only=True), images=2000) == "eager"
+    assert _chosen(_config(**short, expert__reachable_only=False), images=2000) == "compiled"
+    assert _chosen(_config(**short), images=2000) == "eager"
 
 
 def test_the_penalty_counts():
-    assert _chosen(_config(), images=400) == "compiled"
-    assert _chosen(_config(expert__penalty_weight=0.0), images=400) == "eager"
+    whole = {"expert__reachable_only": False}
+    assert _chosen(_config(**whole), images=400) == "compiled"
+    assert _chosen(_config(**whole, expert__penalty_weight=0.0), images=400) == "eager"
 
 
 def test_a_gpu_and_experts_together_stay_eager_until_asked():

@@ -25,6 +25,8 @@ SYNTHETIC = (*EXPERT, "distill.")
 PROTOCOL = ("passes", "batch_size", "momentum", "weight_decay", "lr", "lr_decay_pass", "lr_decay_factor")
 ELSEWHERE = ("data.source", "data.root", "data.download", "data.placement")
 HOW_NOT_WHAT = ("distill.checkpoint_every", "distill.log_every", "distill.gradient")
+SGD_ONLY = ("distill.lr_img", "distill.lr_lr", "distill.outer_momentum")
+NORMALIZED_ONLY = ("distill.step_img", "distill.step_lr")
 
 
 def _other(path: str) -> object:
@@ -43,20 +45,37 @@ def _other(path: str) -> object:
     return item.default + 1
 
 
-def _changed(path: str) -> Config:
-    changed = apply_overrides(Config(), {path: _other(path)})
-    assert changed != Config()
-    return changed
-
-
 @pytest.mark.parametrize("path", [path for path, item in schema().items() if len(item.choices) != 1])
 def test_every_setting_is_in_or_out_on_purpose(path):
     in_expert = path.startswith(EXPERT) and path not in (*ELSEWHERE, "expert.count")
     in_set = path.startswith(SYNTHETIC) and path not in (*ELSEWHERE, *HOW_NOT_WHAT)
     in_set = in_set or path in [f"evaluate.{name}" for name in PROTOCOL]  # a set is chosen by validation
+    base = apply_overrides(Config(), {"outer": "sgd" if path in SGD_ONLY else "normalized", "reachable_only": False})
+    other = True if path == "expert.reachable_only" else "sgd" if path == "distill.outer" else _other(path)
+    changed = apply_overrides(base, {path: other})
+    assert changed != base
     for identity, inside in ((expert_identity, in_expert), (method_identity, in_set)):
-        same = fingerprint(identity(_changed(path), "d")) == fingerprint(identity(Config(), "d"))
+        same = fingerprint(identity(changed, "d")) == fingerprint(identity(base, "d"))
         assert same != inside, identity.__name__
+
+
+@pytest.mark.parametrize(("outer", "unused"), [("normalized", SGD_ONLY), ("sgd", NORMALIZED_ONLY)])
+def test_settings_of_the_other_outer_optimizer_are_not_part_of_a_set(outer, unused):
+    base = apply_overrides(Config(), {"outer": outer})
+    changed = apply_overrides(base, {path: _other(path) for path in unused})
+    assert changed != base
+    assert method_identity(changed, "d") == method_identity(base, "d")
+    names = method_identity(base, "d")["distill"]
+    assert not names.keys() & {path.removeprefix("distill.") for path in unused}
+    assert ("outer" in names) == (outer == "normalized")
+
+
+def test_what_matching_reaches_decides_the_experts_unless_all_epochs_are_trained():
+    far = {"distill.max_start_epoch": 7}
+    for whole in (True, False):
+        base = apply_overrides(Config(), {"expert.reachable_only": not whole})
+        same = expert_identity(apply_overrides(base, far), "d") == expert_identity(base, "d")
+        assert same == whole
 
 
 def test_the_data_itself_is_part_of_both():
@@ -72,8 +91,8 @@ def test_fingerprint_is_the_hash_of_sorted_compact_json():
 
 def test_equal_configurations_have_equal_fingerprints():
     """A whole number in a field of real numbers is the same value, and must be the same text in the hash."""
-    whole = Config(distill=DistillConfig(lr_img=100), expert=ExpertConfig(penalty_weight=1))
-    real = Config(distill=DistillConfig(lr_img=100.0), expert=ExpertConfig(penalty_weight=1.0))
+    whole = Config(distill=DistillConfig(outer="sgd", lr_img=100), expert=ExpertConfig(penalty_weight=1))
+    real = Config(distill=DistillConfig(outer="sgd", lr_img=100.0), expert=ExpertConfig(penalty_weight=1.0))
     assert whole == real
     assert fingerprint(method_identity(whole, "d")) == fingerprint(method_identity(real, "d"))
     assert to_yaml(whole) == to_yaml(real)

@@ -50,7 +50,7 @@ def test_many_images_get_the_cell_of_the_most_similar_dataset():
     many = dataclasses.replace(MINE, train=50_000)
     for side, classes, cell in ((32, 10, "cifar10"), (32, 90, "cifar100"), (64, 10, "tiny"), (128, 10, "nette")):
         config = automatic(dataclasses.replace(many, image_size=side, classes=classes), 10)
-        assert config.distill.lr_img == preset(f"{cell}-ipc10").distill.lr_img
+        assert (config.distill.outer, config.distill.student_lr) == ("normalized", 0.0)
         assert config.distill.syn_steps == preset(f"{cell}-ipc10").distill.syn_steps
         assert (config.network.width, config.data.preprocess, config.data.statistics) == (128, "standard", "auto")
 
@@ -61,9 +61,30 @@ def test_known_datasets_get_their_own_cells():
     assert automatic(DATASETS["digits"], 1) == preset("digits")
     five = automatic(DATASETS["cifar100"], 5)
     assert five.preset == "cifar100-ipc5"
-    assert five.distill == dataclasses.replace(preset("cifar100-ipc10").distill, ipc=5)
+    published = preset("cifar100-ipc10").distill
+    assert published.outer == "sgd", "a published cell keeps its published update"
+    assert (five.distill.outer, five.distill.student_lr) == ("normalized", 0.0)
+    for name in ("syn_steps", "expert_epochs", "max_start_epoch", "batch_size", "rho", "augmentation"):
+        assert getattr(five.distill, name) == getattr(published, name)
     assert automatic(DATASETS["cifar100"], 1).distill.batch_size == 0
     assert automatic(DATASETS["digits"], 3).distill.ipc == 3
+
+
+def test_a_subset_of_a_known_dataset_gets_a_small_run():
+    few = dataclasses.replace(DATASETS["cifar10"], train=2000)
+    config = automatic(few, 1)
+    assert (config.preset, config.network.width, config.data.source) == ("cifar10-small-ipc1", 32, "cifar10")
+    assert (config.distill.outer, config.data.preprocess) == ("normalized", "standard")
+
+
+@pytest.mark.parametrize("train", [12, 45, 62, 240, 1000, 2560, 10_000])
+def test_matching_reaches_about_as_many_expert_steps_whatever_the_number_of_images(train: int):
+    config = automatic(dataclasses.replace(MINE, train=train), 1)
+    steps = -(-train // config.expert.batch_size)
+    reached = (config.distill.max_start_epoch - 1 + config.distill.expert_epochs) * steps
+    assert 60 <= reached <= 250
+    assert config.distill.syn_steps >= config.distill.expert_epochs
+    assert config.expert.epochs >= config.distill.max_start_epoch - 1 + config.distill.expert_epochs
 
 
 def test_operations_make_sense():

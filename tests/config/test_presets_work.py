@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ast_ray.config import Config, check
 from ast_ray.config.presets import PRESETS, facts_of_preset, preset
+from ast_ray.core.coverage import probe
 from ast_ray.core.distillation import DistillState, Problem, iterate
 from ast_ray.core.expert import train_expert
 from ast_ray.core.networks import build
@@ -71,7 +72,8 @@ def test_a_preset_trains_and_distils(name: str):
 
     start = torch.randn(facts.classes, *shape, generator=stream(0, "synthetic"))
     problem = Problem(network, torch.arange(facts.classes), OneExpert(weights), config.distill, 0)
-    state = DistillState.begin(start, config.distill.student_lr)
+    alpha = config.distill.student_lr or probe(problem, start).student_lr
+    state = DistillState.begin(start, alpha)
     for _ in range(2):
         state, report = iterate(problem, state)
         assert report.loss > 0

@@ -9,6 +9,7 @@ import pytest
 from ast_ray.config import Config, apply_overrides, check, fingerprint, from_dict, method_identity, problems_of, to_dict
 from ast_ray.config.presets import PRESETS, method_config, preset
 from ast_ray.config.presets.modifiers import as_mtt
+from ast_ray.config.reach import trained
 from ast_ray.core.networks.registry import automatic_depth
 from ast_ray.errors import ConfigError
 
@@ -148,7 +149,15 @@ def test_an_unknown_preset_is_answered_with_the_nearest():
 def test_as_mtt_switches_every_component_off_and_keeps_the_budget():
     everything = apply_overrides(
         Config(),
-        {"student_momentum": 0.9, "dropout": 0.2, "start_epoch_window": 5, "init_clusters": 1, "lr_img": 7, "rho": 0.3},
+        {
+            "student_momentum": 0.9,
+            "dropout": 0.2,
+            "start_epoch_window": 5,
+            "init_clusters": 1,
+            "lr_img": 7,
+            "rho": 0.3,
+            "reachable_only": False,
+        },
     )
     config = as_mtt(everything)
     assert (config.expert.lr, config.expert.momentum, config.expert.weight_decay) == (0.01, 0.0, 0.0)
@@ -167,5 +176,5 @@ def test_as_mtt_switches_every_component_off_and_keeps_the_budget():
     assert (config.expert.count, config.expert.epochs) == (everything.expert.count, everything.expert.epochs)
     for section in ("data", "network", "evaluate", "compute", "run", "seed"):
         assert getattr(config, section) == getattr(everything, section)
-    assert method_config(everything, "mtt") == config
+    assert method_config(everything, "mtt") == trained(config)
     assert method_config(everything, "ast") == everything

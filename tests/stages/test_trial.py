@@ -163,7 +163,7 @@ def test_search_settings_and_seeds_name_trials_as_they_should(base: Config, tmp_
 
 def test_a_constant_lambda_has_neither_start_nor_length(base: Config, tmp_path: Path, experts: Path) -> None:
     flat = {"expert.clip_schedule": "constant", "expert.clip_start": 0.3, "distill.rho": 0.1}
-    assert settle(flat) == {"expert.clip_schedule": "constant", "distill.rho": 0.1}
+    assert settle(flat, Config()) == {"expert.clip_schedule": "constant", "distill.rho": 0.1}
     one = plan_trial(base, flat, DATA, SearchDirectory(tmp_path))
     other = plan_trial(base, {**flat, "expert.clip_start": 0.7}, DATA, SearchDirectory(tmp_path))
     assert one.name == other.name

@@ -1,7 +1,8 @@
 """A sensible configuration for any images, from what they are and how many are wanted per class.
 
-A dataset of the published tables gets its nearest cell. Anything else up to 10,000 training images gets a small run
-that a processor finishes in minutes; larger sets get the cell of the most similar dataset.
+A cell of the published tables gets its published preset. Anything else gets settings of our own, whose outer steps and
+alpha_0 carry no scale of a dataset: up to 10,000 training images a small run that a processor finishes in minutes,
+beyond that the network, student and experts of the most similar published cell.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ SMALL_SIDE = 32
 SMALL_ITERATIONS = 300
 LARGEST_WHOLE_SET = 1000
 _SMALL_BATCH = 100
+# Expert steps wanted in the epochs a student has to cover (M), and in those matching starts from (T+ - 1).
+_COVERED_STEPS, _START_STEPS = 24, 64
+_STEPS_PER_EPOCH = 10
+_MOST_EPOCHS_COVERED = 8
 
 
 def automatic(facts: DatasetFacts, ipc: int) -> Config:
@@ -33,7 +38,7 @@ def automatic(facts: DatasetFacts, ipc: int) -> Config:
         base = digits()
         distill = dataclasses.replace(base.distill, ipc=ipc)
         return dataclasses.replace(base, preset="digits" if ipc == 1 else f"digits-ipc{ipc}", distill=distill)
-    if not facts.cells and facts.train <= SMALL_IMAGES:
+    if facts.train <= SMALL_IMAGES:
         return _small(facts, ipc)
     return _nearest_cell(facts, ipc)
 
@@ -73,30 +78,36 @@ def _nearest_cell(facts: DatasetFacts, ipc: int) -> Config:
     if not batch and total > LARGEST_WHOLE_SET:
         batch = LARGEST_WHOLE_SET // 2
     name = preset_name("ast", dataset, ipc) if facts.cells else _name(facts, ipc)
-    return dataclasses.replace(
-        base,
-        preset=name,
-        data=data,
-        network=network,
-        expert=expert,
-        distill=dataclasses.replace(distill, ipc=ipc, batch_size=batch),
+    scale_free = DistillConfig()
+    distill = dataclasses.replace(
+        distill,
+        ipc=ipc,
+        batch_size=batch,
+        outer=scale_free.outer,
+        lr_img=scale_free.lr_img,
+        lr_lr=scale_free.lr_lr,
+        student_lr=scale_free.student_lr,
     )
+    return dataclasses.replace(base, preset=name, data=data, network=network, expert=expert, distill=distill)
 
 
 def _small(facts: DatasetFacts, ipc: int) -> Config:
     """Our own values, from those of `digits` (8 px, grey) and `cifar10_cpu` (32 px, colour).
 
-    At most 32 px, width 32, 4 experts; smaller batches and more epochs the fewer images there are, so that an expert
-    takes at least about a hundred steps.
+    At most 32 px, width 32, 4 experts. The fewer images there are, the smaller the batches; where an epoch still has
+    few steps, the student covers more epochs and starts from more of them, so that the steps an expert takes are about
+    those of `cifar10_cpu`.
     """
     side = min(facts.image_size, SMALL_SIDE)
     coarse = side < 24 or facts.channels == 1
-    few = facts.train < 2000
-    epochs = 20 if few else 12
-    batch = 256 if not few else 64 if facts.train >= 500 else 16
+    batch = _batch_of(facts.train)
+    steps = -(-facts.train // batch)
+    ahead = min(_MOST_EPOCHS_COVERED, max(2, round(_COVERED_STEPS / steps)))
+    starts = max(5, round(_START_STEPS / steps))
+    epochs = max(12, starts - 1 + ahead)
     total = ipc * facts.classes
     return Config(
-        preset=_name(facts, ipc),
+        preset=f"{facts.name}-small-ipc{ipc}" if facts.cells else _name(facts, ipc),
         data=dataclasses.replace(facts.data, image_size=0 if side == facts.image_size else side),
         network=NetworkConfig(width=32, depth=depth_for(side)),
         expert=ExpertConfig(
@@ -112,15 +123,21 @@ def _small(facts: DatasetFacts, ipc: int) -> Config:
             ipc=ipc,
             iterations=SMALL_ITERATIONS,
             syn_steps=15,
-            expert_epochs=2,
-            max_start_epoch=5,
+            expert_epochs=ahead,
+            max_start_epoch=starts,
             batch_size=0 if total <= _SMALL_BATCH else _SMALL_BATCH,
-            lr_img=10.0 if coarse else 100.0,
-            lr_lr=1e-5,
-            student_lr=0.02 if coarse else 0.01,
             rho=0.01,
             augmentation=facts.augmentation,
             validate_every=100,
         ),
         evaluate=EvaluateConfig(full_epochs=20),
     )
+
+
+def _batch_of(images: int) -> int:
+    """Return the largest power of two that leaves about ten steps per epoch, between 8 and 256.
+
+    >>> [_batch_of(images) for images in (45, 200, 1000, 2560)]
+    [8, 16, 64, 256]
+    """
+    return min(256, max(8, 1 << max(0, (images // _STEPS_PER_EPOCH).bit_length() - 1)))

@@ -45,6 +45,7 @@ def _config(method: Method, dataset: str, ipc: int) -> Config:
             expert_epochs=row.expert_epochs,
             max_start_epoch=row.max_start_epoch,
             batch_size=row.batch_size,
+            outer="sgd",
             lr_img=row.lr_img,
             lr_lr=row.lr_lr,
             student_lr=row.student_lr,

@@ -19,7 +19,7 @@ from ray.tune.search.searcher import Searcher
 from ast_ray.config.settings import Config
 from ast_ray.core.rng import stream_seed
 from ast_ray.distributed.tuning.draws import Draws
-from ast_ray.distributed.tuning.population import Clamp, members, mutations
+from ast_ray.distributed.tuning.population import MUTABLE, Clamp, members, mutations
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.stages.trial import trial_budget
 from ast_ray.stages.trial_record import FINAL, TrialRecord, read_records
@@ -38,7 +38,8 @@ def check_algorithms(config: Config, draws: Draws) -> None:
         reason = "Optuna is not installed; pip install 'ast-ray[optuna]'"
         raise ConfigError([Problem("tune.searcher", "optuna", reason)])
     if config.tune.scheduler == "pbt" and not mutations(draws.space):
-        reason = "the space has none of the settings it can perturb: distill.lr_img, lr_lr, student_lr, rho, vartheta"
+        names = ", ".join(path.removeprefix("distill.") for path in MUTABLE)
+        reason = f"the space has none of the settings it can perturb: {names}"
         raise ConfigError([Problem("tune.scheduler", "pbt", reason)])
 
 

@@ -91,6 +91,6 @@ def _combinations(space: Mapping[str, Any], config: Config, preset: Mapping[str,
         if len(found) == config.tune.buffers:
             break
         values = draw(part, seed=stream_seed(config.seed, "tune", "experts", number))
-        if all(settle(values) != settle(other) for other in found):
+        if all(settle(values, config) != settle(other, config) for other in found):
             found.append(values)
     return found

@@ -29,6 +29,8 @@ from ast_ray.telemetry.search_directory import SearchDirectory
 
 # Settings that a running distillation can take up at any iteration.
 MUTABLE = (
+    "distill.step_img",
+    "distill.step_lr",
     "distill.lr_img",
     "distill.lr_lr",
     "distill.student_lr",

@@ -15,7 +15,7 @@ import tune_spaces
 from ast_ray.config.loading import apply_overrides
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
-from ast_ray.config.validation import problems_of
+from ast_ray.config.validation import problems_of, unused_settings
 from ast_ray.distributed.tuning.domains import draw, problem_of
 from ast_ray.errors import ConfigError, Problem, nearest
 from ast_ray.stages.trial import settle
@@ -112,6 +112,8 @@ def check_space(space: Space, config: Config) -> dict[str, Any]:
             problems.append(Problem(path, _short(domain), "is in the space twice"))
         else:
             checked[path] = domain
+    if "distill.outer" not in checked:
+        problems += unused_settings(config, checked)
     if not problems:
         problems = _never_valid(checked, config)
     if problems:
@@ -149,7 +151,7 @@ def _never_valid(space: Mapping[str, Any], config: Config) -> list[Problem]:
     """Draw a few configurations; when none is valid, tell what is wrong with the first."""
     first: list[Problem] = []
     for number in range(_TRIES):
-        values = settle(draw(space, seed=number))
+        values = settle(draw(space, seed=number), config)
         found = problems_of(apply_overrides(config, values))
         if not found:
             return []
