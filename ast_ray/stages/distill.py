@@ -179,8 +179,15 @@ class Distillation:
         return self._set(self.state.images, float(self.state.student_lr), self.state.iteration)
 
     def publish(self) -> dict[str, Any]:
-        """Write best and last set, the picture, and the outcome, the last of all."""
+        """Write best and last set, the picture, and the outcome, the last of all.
+
+        Raises:
+            DivergenceError: no iteration had a usable segment, so nothing was distilled.
+        """
         assert self.best is not None
+        if not self.state.outer.updates:
+            reason = f"none of {self.state.iteration} iterations had a usable segment (loss or gradient not finite)"
+            raise DivergenceError(f"{self.job.method}: {reason}; lower distill.student_lr or distill.syn_steps")
         directory, best = self.job.directory, self.best
         save_synthetic(directory.last, self.current_set())
         chosen = self._set(best.images, best.student_lr, best.iteration)

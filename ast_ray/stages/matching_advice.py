@@ -39,10 +39,11 @@ def describe_loss(mean: float, count: int, student_lr: float, coverage: Coverage
         out_of_reach = student_lr * _OUT_OF_REACH < coverage.suggested_lr
         advice = _advise_alpha(coverage) if out_of_reach else _advise_distance(coverage)
         return f"{over}: near 1, so the student covers almost none of the expert's way; {advice}"
-    return (
-        f"{over}: above 1, so the student runs past the expert and ends farther away than it began; lower "
-        f"distill.student_lr (suggested: {coverage.suggested_lr:.2g}) or distill.syn_steps, {_advise_pixels(config)}"
-    )
+    advice = f"lower distill.student_lr (suggested: {coverage.suggested_lr:.2g}) or distill.syn_steps"
+    if coverage.perturbed > _DROWNED:
+        advice = _advise_distance(coverage)
+    away = "above 1, so the student runs past the expert and ends farther away than it began"
+    return f"{over}: {away}; {advice}, {_advise_pixels(config)}"
 
 
 def describe_skip(report: IterationReport) -> str | None:

@@ -2,8 +2,8 @@
 
 Expert 0 takes some steps on small batches; their direction, drawn out to whole epochs, stands in for the recorded
 segment. The estimate is rough, so only what is hopeless by a wide margin is refused: experts that diverge at once,
-a perturbation that drowns the match (Eq. 23), and a published update (``distill.outer = sgd``) whose first step would
-make alpha negative.
+a perturbation that drowns the match (Eq. 23), and a published update (``distill.outer = sgd``) whose first step is
+larger than alpha itself.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ def _outlook(config: Config, data: RealData, experts: _DrawnOut) -> str:
     state = DistillState.begin(images, coverage.student_lr)
     gradient = float(match_segment(problem, state, draw_segment(problem, state, 0)).alpha)
     change = settings.lr_lr * gradient * config.distill.syn_steps / steps
-    if change < coverage.student_lr:
+    if abs(change) < coverage.student_lr:  # a leap upwards comes back below zero in the next iteration
         return ""
-    most = settings.lr_lr * coverage.student_lr / change
+    most = settings.lr_lr * coverage.student_lr / abs(change)
     return (
         f"distill.lr_lr = {settings.lr_lr:.2g}: alpha = {coverage.student_lr:.2g} would become about "
         f"{coverage.student_lr - change:.2g} in one iteration; at most about {most / 10:.1g} can work, "

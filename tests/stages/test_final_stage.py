@@ -68,7 +68,7 @@ def test_the_winner_is_chosen_by_validation_not_by_the_test_set() -> None:
 def test_a_configuration_that_diverges_does_not_end_the_stage(tiny: Callable[..., Config], tmp_path: Path) -> None:
     config = tiny(tune__final_seeds=1)
     data, sink = real_data(config.data, torch.device("cpu")), Recorder()
-    bad = Candidate("best-1", {"distill.lr_lr": 1e6}, 0.5)
+    bad = Candidate("best-1", {"distill.outer": "sgd", "distill.lr_lr": 1e6}, 0.5)
     rows = final_stage(config, data, [CANDIDATES[0], bad], SearchDirectory(tmp_path), SerialExecutor(sink), sink)
     assert [row["status"] for row in rows] == ["finished", "diverged"]
     assert rows[1]["test_mean"] is None

@@ -111,7 +111,7 @@ def test_a_stopped_trial_stays_stopped(base: Config, tmp_path: Path, experts: Pa
 
 
 def test_a_diverging_trial_is_recorded_and_counts_as_zero(base: Config, tmp_path: Path, experts: Path) -> None:
-    item = trial(base, tmp_path, experts, distill__lr_lr=1e6)
+    item = trial(base, tmp_path, experts, distill__outer="sgd", distill__lr_lr=1e6)
     last = run(item)[-1]
     assert (last.status, last.validation_accuracy) == ("diverged", 0.0)
     record = TrialRecord.read(item.directory)
@@ -121,7 +121,7 @@ def test_a_diverging_trial_is_recorded_and_counts_as_zero(base: Config, tmp_path
 
 
 def test_an_invalid_combination_is_recorded_before_any_expert(base: Config, tmp_path: Path, experts: Path) -> None:
-    item = trial(base, tmp_path, experts, distill__max_start_epoch=9)
+    item = trial(base, tmp_path, experts, distill__expert_epochs=9)
     (last,) = run_trial(item, must_not_train, Recorder())
     assert last.status == "invalid"
     record = TrialRecord.read(item.directory)
