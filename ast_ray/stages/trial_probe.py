@@ -62,7 +62,7 @@ def refusal(config: Config) -> str:
 
 def _drawn_out(config: Config, data: RealData) -> _DrawnOut:
     """Take the expert's first steps and draw them out to an epoch per unit."""
-    batch = min(config.expert.batch_size, BATCH, len(data.train_labels))
+    batch = min(config.expert.batch_size, BATCH, max(1, len(data.train_labels) // STEPS))
     steps = min(STEPS, len(data.train_labels) // batch)
     rows = torch.arange(steps * batch) * len(data.train_labels) // (steps * batch)  # spread over the classes
     rows = rows.to(data.train_labels.device)

@@ -21,7 +21,7 @@ def test_ordinary_settings_pass(tiny: Callable[..., Config]):
 
 def test_a_published_rate_that_ends_in_one_iteration_is_refused_with_one_that_may_work(tiny: Callable[..., Config]):
     reason = refusal(tiny(distill__outer="sgd", distill__student_lr=0.01, distill__lr_lr=10.0))
-    assert reason.startswith("distill.lr_lr = 10: alpha = 0.01 would become about -")
+    assert reason.startswith("distill.lr_lr = 10: alpha = 0.01 would become about ")
     assert "distill.outer = normalized" in reason
     assert refusal(tiny(distill__student_lr=0.01)) == "", "the normalized update cannot make alpha negative"
 
