@@ -101,7 +101,7 @@ def measured(name: str, arm: str, seed: int, work: Path, cifar10: str) -> dict[s
     cell, folder = CELLS[name], work / f"{name}-{arm}-{seed}".replace(", ", "-").replace(" ", "-")
     began = time.monotonic()
     line = [*command(cell, arm, seed, work, cifar10), "--out", str(folder)]
-    done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
     row: dict[str, Any] = {"cell": name, "outer": arm, "seed": seed, "accuracy": None}
     if done.returncode == 0:
         (found,) = (item for item in json.loads(done.stdout)["rows"] if item["set"] == cell.method)

@@ -21,7 +21,15 @@ from ast_ray.distributed.tuning.spaces import Space
 from ast_ray.errors import ConfigError, Problem, TaskError
 from ast_ray.stages.context import real_data
 from ast_ray.stages.final_stage import final_stage, winner
-from ast_ray.stages.search_results import best_records, candidates, summary, trial_rows, write_best, write_trials
+from ast_ray.stages.search_results import (
+    best_records,
+    candidates,
+    describe_endings,
+    summary,
+    trial_rows,
+    write_best,
+    write_trials,
+)
 from ast_ray.stages.search_setup import open_search
 from ast_ray.stages.trial_record import FINISHED, STOPPED, TrialRecord, read_records
 from ast_ray.store.atomic import write_json
@@ -85,7 +93,7 @@ def report_search(config: Config, directory: SearchDirectory, searched: Sequence
     rows = trial_rows(records, objective)
     write_trials(directory, rows)
     if not usable:
-        raise TaskError(f"none of {len(records)} trials got anywhere; first reason: {_first_reason(records)}")
+        raise TaskError(f"no trial got anywhere: {describe_endings(records)}; first reason: {_first_reason(records)}")
     names = sorted({name for record in records for name in record.overrides})
     compared = [row for row in rows if row["status"] in (FINISHED, STOPPED)]
     found = importance(compared, names, "objective", seed=stream_seed(config.seed, "tune", "importance"))

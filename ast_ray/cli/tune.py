@@ -110,6 +110,7 @@ def _show(console: Console, results: dict[str, Any]) -> None:
     lines = [
         f"{search['trials']} trials ({statuses}), {search['iterations']['done']} iterations "
         f"of {search['iterations']['without_stopping']} without stopping",
+        search["endings"],
         f"seconds of work: trials {seconds['trials']:.0f}; experts apart {seconds['experts']:.0f} "
         f"({search['experts_trained']} experts, {search['buffers']} buffers), waiting {seconds['waiting']:.0f}",
     ]

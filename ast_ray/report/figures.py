@@ -66,7 +66,7 @@ def distillation_figures(run: RunRecord, key: str) -> list[Figure]:
     loss, alpha, accuracy = [], [], []
     for place, method in enumerate(methods):
         number, rows = colour(method.name, place), method.metrics
-        raw = [(row["iteration"], row["relative_loss"]) for row in rows]
+        raw = [(row["iteration"], row["relative_loss"]) for row in rows if row["relative_loss"] is not None]
         smooth = running_mean([value for _, value in raw])
         loss.append(Series(method.title, number, _thin(raw), faint=True))
         strong = [(at, mean) for (at, _), mean in zip(raw, smooth, strict=True)]

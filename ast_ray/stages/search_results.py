@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from ast_ray.store.atomic import atomic_path, write_text
 from ast_ray.telemetry.search_directory import SearchDirectory
 
 PRESET = "preset"
+_REASONS, _REASON_LENGTH = 4, 160
 
 
 def trial_rows(records: Sequence[TrialRecord], objective: str) -> list[dict[str, Any]]:
@@ -95,6 +98,25 @@ def write_best(base: Config, overrides: Mapping[str, Any], how: str, directory: 
     write_text(directory.best, f"# {how}\n{text}")
 
 
+def describe_endings(records: Sequence[TrialRecord]) -> str:
+    """Return one line: how many trials ended normally, and how many did not, by reason, the most frequent first."""
+    ended = [record for record in records if record.status in FINAL]
+    broken = [record for record in ended if record.status in BROKEN]
+    line = f"{len(ended) - len(broken)} of {len(ended)} trials ended normally"
+    if not broken:
+        return line
+    counts = Counter(f"{record.status}: {_kind_of(record.reason)}" for record in broken)
+    shown = [f"{count} {reason}" for reason, count in counts.most_common(_REASONS)]
+    left = sum(counts.values()) - sum(count for _, count in counts.most_common(_REASONS))
+    return f"{line}; " + "; ".join([*shown, *([f"{left} others"] if left else [])])
+
+
+def _kind_of(reason: str) -> str:
+    """Return a reason without its numbers, so that trials that ended alike are counted together."""
+    first = reason.splitlines()[0] if reason else "no reason given"
+    return re.sub(r"-?\d[\d.]*(e[-+]?\d+)?", "..", first)[:_REASON_LENGTH]
+
+
 def summary(base: Config, directory: SearchDirectory) -> dict[str, Any]:
     """Counts by status, cost (experts apart), and the best trial."""
     records = read_records(directory.trials)
@@ -105,6 +127,7 @@ def summary(base: Config, directory: SearchDirectory) -> dict[str, Any]:
     return {
         "trials": len(records),
         "statuses": {status: count for status, count in counts.items() if count},
+        "endings": describe_endings(records),
         "stopped_early": counts[STOPPED] / len(records) if records else 0.0,
         "broken": [
             {"trial": record.fingerprint, "status": record.status, "reason": record.reason}

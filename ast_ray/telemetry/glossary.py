@@ -80,12 +80,22 @@ METRICS: tuple[Metric, ...] = (
         "Not spread over the whole range: too few iterations, or a window that keeps it in one place.",
     ),
     Metric(
+        "match/skipped",
+        "Segments not used",
+        "number since the first iteration",
+        _ITERATION,
+        "Segments whose loss or gradient was not finite, or whose gradient was far beyond its running scale; they are "
+        "left out of the update.",
+        "Rising steadily: the student's steps overflow; ten iterations in a row without a usable segment stop the run.",
+    ),
+    Metric(
         "student/lr_alpha",
         "Student learning rate alpha",
         "1",
         _ITERATION,
         "The learned step size; it is published with the set and is what a fresh network trains with.",
-        "Falling towards 0 or doubling again and again: lower distill.lr_lr; a non-positive alpha stops the run.",
+        "Falling towards 0 or doubling again and again: lower distill.step_lr (sgd: lr_lr, where a non-positive "
+        "alpha stops the run).",
     ),
     Metric(
         "student/nu",
@@ -101,7 +111,7 @@ METRICS: tuple[Metric, ...] = (
         "norm over the whole set",
         _ITERATION,
         "Length of the matching loss's gradient with respect to all synthetic pixels.",
-        "0: nothing moves; sudden jumps by a factor of 10 or more: distill.lr_img is too high.",
+        "0: nothing moves; sudden jumps by a factor of 10 or more: distill.step_img (sgd: lr_img) is too high.",
     ),
     Metric(
         "gradient/alpha",
@@ -109,7 +119,7 @@ METRICS: tuple[Metric, ...] = (
         "loss per unit of alpha",
         _ITERATION,
         "Negative means that a larger step would match better.",
-        "One sign throughout: alpha has not arrived; its start value or distill.lr_lr is far off.",
+        "One sign throughout: alpha has not arrived; its start value or distill.step_lr (sgd: lr_lr) is far off.",
     ),
     Metric(
         "synthetic/images",
@@ -117,7 +127,7 @@ METRICS: tuple[Metric, ...] = (
         "pixels",
         _ITERATION,
         "A grid of the synthetic set, a row per class, up to 10 images per class.",
-        "Saturated noise: distill.lr_img is too high. Unchanged: it is too low.",
+        "Saturated noise: distill.step_img (sgd: lr_img) is too high. Unchanged: it is too low.",
     ),
     Metric(
         "synthetic/pixels",

@@ -80,6 +80,7 @@ class DistillationBoard:
             "match/loss": report.loss,
             "match/relative_loss": report.relative_loss,
             "match/start_epoch": report.start_epoch,
+            "match/skipped": report.skipped,
             "student/lr_alpha": report.student_lr,
             "student/nu": report.nu,
             "gradient/images_norm": report.image_gradient_norm,

@@ -7,7 +7,15 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from ast_ray.config import Config, load_yaml
-from ast_ray.stages.search_results import best_records, candidates, summary, trial_rows, write_best, write_trials
+from ast_ray.stages.search_results import (
+    best_records,
+    candidates,
+    describe_endings,
+    summary,
+    trial_rows,
+    write_best,
+    write_trials,
+)
 from ast_ray.stages.trial_record import Rung, TrialRecord
 from ast_ray.telemetry.search_directory import SearchDirectory
 
@@ -96,3 +104,18 @@ def test_the_summary_counts_how_trials_ended_and_tells_experts_apart(
     assert found["seconds"] == {"trials": 50.0, "experts": 4.0, "waiting": 0}
     assert found["best"]["trial"] == "2"
     assert [item["status"] for item in found["broken"]] == ["diverged"]
+
+
+def test_endings_count_trials_by_reason_without_their_numbers(tmp_path: Path) -> None:
+    records = five(tmp_path)
+    assert describe_endings(records[:3]) == "3 of 3 trials ended normally"
+    reasons = ["alpha would become -0.3", "alpha would become -1e-05", "expert 0 diverged in epoch 2", ""]
+    for number, reason in enumerate(reasons):
+        broken = record(tmp_path, f"b{number}", "diverged", [], {})
+        broken.reason = reason
+        records.append(broken)
+    line = describe_endings(records)
+    assert line.startswith("3 of 8 trials ended normally; 2 diverged: ")
+    assert "2 diverged: alpha would become ..;" in line
+    assert "1 diverged: expert .. diverged in epoch .." in line
+    assert "2 diverged: no reason given" in line
