@@ -16,6 +16,18 @@ class AstRayError(Exception):
     exit_code = 1
 
 
+_LONGEST = 120
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, shortened where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        return f"a huge {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}... ({len(text)} characters)"
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with a configuration: which setting, which value, why and what would do."""
@@ -25,7 +37,7 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.setting} = {self.value!r}: {self.reason}" if self.setting else self.reason
+        return f"{self.setting} = {shown(self.value)}: {self.reason}" if self.setting else self.reason
 
 
 class ConfigError(AstRayError):

@@ -9,9 +9,12 @@ from typing import Any
 
 import yaml
 
+from ast_ray.config.files import MISSING, file_problem, local_path, reason
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, nearest
+
+_LONGEST, _DEEPEST = 300, 8
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -94,13 +97,41 @@ def load_yaml(path: str | Path, base: Config | None = None) -> Config:
     Raises:
         ConfigError: the file is missing, is not YAML, or holds unknown or unusable settings.
     """
-    file = Path(path)
+    return from_dict(read_yaml(path), base)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read nested sections of values from a file.
+
+    Raises:
+        ConfigError: the file is missing, is not a regular file, is not YAML, or holds no sections of values.
+    """
+
+    def refused(reason: str) -> ConfigError:
+        return ConfigError([Problem("config", str(path), reason)])
+
+    file = local_path(path, "config")
+    problem = file_problem(file)
+    if problem == MISSING:
+        raise refused("cannot be read: No such file or directory")
+    if problem:
+        raise refused(problem)
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values: object = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError([Problem("config", str(path), f"cannot be read: {error.strerror}")]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem("config", str(path), f"is not YAML: {' '.join(str(error).split())}")]) from None
-    if not isinstance(values, Mapping):
-        raise ConfigError([Problem("config", str(path), "holds no settings (expected section: {name: value})")])
-    return from_dict(values, base)
+        raise refused(f"cannot be read: {reason(error)}") from None
+    except RecursionError:
+        raise refused("nested too deeply") from None
+    except Exception as error:  # PyYAML's constructors raise whatever their conversions do
+        raise refused(f"is not YAML: {' '.join(str(error).split())[:_LONGEST]}") from None
+    if not isinstance(values, dict) or not _named(values):
+        raise refused("holds no settings (expected section: {name: value})")
+    return values
+
+
+def _named(values: object, depth: int = 0) -> bool:
+    """Whether every key in nested mappings is text; a mapping that holds itself is too deep."""
+    if not isinstance(values, dict):
+        return True
+    inside = depth < _DEEPEST and all(isinstance(key, str) for key in values)
+    return inside and all(_named(value, depth + 1) for value in values.values())

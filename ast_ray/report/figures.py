@@ -6,12 +6,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from ast_ray.report.reading import MethodRecord, RunRecord
 from ast_ray.report.svg import Axis, Series, chart
+from ast_ray.store.records.features import Features
 
 COLOURS = {"ast": 0, "mtt": 1}
 WINDOW = 9
@@ -177,16 +177,16 @@ def _path(accuracy: Series, moved: Series) -> list[tuple[float, float]]:
 _KINDS = (("real", "real images", 2), ("random", "random start", 4), ("representative", "representative start", 1))
 
 
-def feature_figures(features: dict[str, Any] | None, key: str) -> list[Figure]:
+def feature_figures(features: Features | None, key: str) -> list[Figure]:
     """Features of single classes on their two principal axes (Fig. 10)."""
     figures = []
-    for place, item in enumerate((features or {}).get("classes", [])):
+    for place, item in enumerate(features["classes"] if features else ()):
         first, second = item["explained"]
         series = [
             Series(
                 text,
                 number,
-                [tuple(point) for point in item["points"][kind]],
+                [(x, y) for x, y in item["points"][kind]],
                 line=False,
                 marked=True,
                 faint=kind == "real",
@@ -195,8 +195,8 @@ def feature_figures(features: dict[str, Any] | None, key: str) -> list[Figure]:
             for kind, text, number in (*_KINDS, ("distilled", "distilled", 0))
             if kind in item["points"]
         ]
-        x, y = Axis(f"first axis ({first:.0%} of variance)"), Axis(f"second axis ({second:.0%})")
+        along, up = Axis(f"first axis ({first:.0%} of variance)"), Axis(f"second axis ({second:.0%})")
         counts = ", ".join(f"{len(one.points)} {one.name}" for one in series)
-        drawing = chart(f"{key}-features-{place}", f"Features of class {item['name']}", counts, series, x, y)
+        drawing = chart(f"{key}-features-{place}", f"Features of class {item['name']}", counts, series, along, up)
         figures.append(Figure(f"Class {item['name']}", drawing, f"{counts}."))
     return figures

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ast_ray.errors import StoreError
+from ast_ray.store.containers.pictures import read_picture
 
 ACROSS = 5
 MOMENTS = 12
@@ -41,11 +42,9 @@ def read_sheet(path: Path, image_shape: Sequence[int]) -> np.ndarray:
         StoreError: not a picture, or not made of images of that shape.
     """
     _, height, width = image_shape
-    try:
-        with Image.open(path) as picture:
-            whole = np.asarray(picture)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: not a readable picture ({error}); delete it") from error
+    whole = read_picture(path, hint="delete it")
+    if whole.dtype != np.uint8:
+        raise StoreError(f"{path}: pixels are {whole.dtype}, expected uint8; delete it")
     if whole.ndim == 2:
         whole = whole[:, :, None]
     down, left_down = divmod(whole.shape[0], height)

@@ -143,7 +143,7 @@ def _command(entry: Mapping[str, Any]) -> dict[str, str]:
 def _environment(run: RunRecord) -> list[tuple[str, str]]:
     """What the last command ran on, as names and values."""
     commands = run.manifest.get("commands", [])
-    found = dict(commands[-1].get("environment", {})) if commands else {}
+    found: dict[str, Any] = dict(commands[-1].get("environment", {})) if commands else {}
     versions = found.pop("versions", {})
     rows = [(name, "none" if value is None else str(value)) for name, value in found.items()]
     return [*rows, *[(name, str(value)) for name, value in versions.items()]]

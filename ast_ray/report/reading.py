@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ast_ray.config import Config, expert_identity, fingerprint, load_yaml
+from ast_ray.config import Config, expert_identity, fingerprint
 from ast_ray.config.loading import flatten
 from ast_ray.config.presets import method_config
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
+from ast_ray.store.records.features import Features, read_features
+from ast_ray.store.records.manifest import NO_COMMANDS, Manifest, read_manifest
+from ast_ray.store.records.marker import read_marker
+from ast_ray.store.records.outcome import Outcome, read_outcome
+from ast_ray.store.records.results import ResultRow, read_results
+from ast_ray.store.records.settings import read_settings
 from ast_ray.store.trajectory import read_metrics as read_expert
-from ast_ray.telemetry.metrics import read_metrics
-from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
+from ast_ray.telemetry.metrics import MetricRow, read_metrics
+from ast_ray.telemetry.run_directory import RunDirectory, moments
 
 TITLES = {
     "ast": "AST",
@@ -35,8 +40,8 @@ class MethodRecord:
 
     name: str
     config: Config
-    metrics: list[dict[str, Any]]
-    outcome: dict[str, Any] | None
+    metrics: list[MetricRow]
+    outcome: Outcome | None
     snapshots: dict[int, Path]
     experts: list[dict[str, list[float]]]
 
@@ -71,10 +76,10 @@ class RunRecord:
     name: str
     config: Config
     settings: str
-    manifest: dict[str, Any]
-    rows: list[dict[str, Any]]
+    manifest: Manifest
+    rows: list[ResultRow]
     methods: list[MethodRecord]
-    features: dict[str, Any] | None
+    features: Features | None
 
     @property
     def finished(self) -> bool:
@@ -92,8 +97,7 @@ def read_run(path: Path) -> RunRecord:
     mirror.pull(path, without=("experts", "tensorboard"))
     if not directory.config.exists():
         raise StoreError(f"{mirror.shown(path)}: not a run directory (no {directory.config.name} in it)")
-    config = load_yaml(directory.config)
-    manifest = _json(directory.manifest) or {}
+    config, manifest = read_settings(directory.config), read_manifest(directory.manifest) or NO_COMMANDS
     return RunRecord(
         path=path,
         name=path.resolve().name,
@@ -102,30 +106,19 @@ def read_run(path: Path) -> RunRecord:
         manifest=manifest,
         rows=_rows(directory),
         methods=[_method(directory, config, name, manifest) for name in config.run.methods],
-        features=_json(directory.features),
+        features=read_features(directory.features),
     )
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(found, dict):
-        raise StoreError(f"{path}: expected a JSON object")
-    return found
-
-
-def _rows(directory: RunDirectory) -> list[dict[str, Any]]:
+def _rows(directory: RunDirectory) -> list[ResultRow]:
     """The run's own table, then tables that ``ast-ray evaluate`` left inside the directory.
 
     One row per set, network and protocol: the one of more networks; at the same number, scores are joined.
     """
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    found: dict[tuple[str, str, str], ResultRow] = {}
     for file in (directory.results, *sorted(directory.path.glob("**/evaluation/results.json"))):
-        for row in (_json(file) or {}).get("rows", []):
+        table = read_results(file)
+        for row in table["rows"] if table else ():
             key = (row["set"], row["network"], row["protocol"])
             known = found.get(key)
             if known is None or row["n"] > known["n"]:
@@ -141,15 +134,10 @@ def _method(directory: RunDirectory, config: Config, name: str, manifest: Mappin
         name=name,
         config=settings,
         metrics=read_metrics(place.metrics),
-        outcome=_json(place.outcome),
-        snapshots=_snapshots(place),
+        outcome=read_outcome(place.outcome),
+        snapshots=moments(place.snapshots),
         experts=_experts(directory, settings, str(manifest.get("data_id", ""))),
     )
-
-
-def _snapshots(place: MethodDirectory) -> dict[int, Path]:
-    files = sorted(place.snapshots.glob("iteration-*.png"))
-    return {int(file.stem.rpartition("-")[2]): file for file in files}
 
 
 def _experts(directory: RunDirectory, settings: Config, data_id: str) -> list[dict[str, list[float]]]:
@@ -168,7 +156,8 @@ def _of_another_version(store: Path, identity: Mapping[str, Any]) -> Path | None
     wanted, agreeing = flatten(identity), []
     for file in mirror.listed(store, "*/buffer.json"):
         mirror.fetch(file)
-        found = flatten((_json(file) or {}).get("identity", {}))
+        marker = read_marker(file)
+        found = flatten(marker["identity"]) if marker else {}
         if found and all(wanted[name] == found[name] for name in wanted.keys() & found.keys()):
             agreeing.append(file.parent)
     return agreeing[0] if len(agreeing) == 1 else None

@@ -148,7 +148,7 @@ def ablation(runs: Sequence[RunRecord]) -> dict[str, Any]:
 def _line(run: RunRecord, method: MethodRecord) -> dict[str, Any]:
     wanted = (method.name, run.config.network.name, "strict")
     row = next((row for row in run.rows if (row["set"], row["network"], row["protocol"]) == wanted), None)
-    outcome = method.outcome or {}
+    outcome: Mapping[str, Any] = method.outcome or {}
     avg_var, loss = method.avg_var, outcome.get("relative_loss")
     return {
         "method": method.title,

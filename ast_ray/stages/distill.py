@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -37,6 +36,7 @@ from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ast_ray.store.records.outcome import read_outcome, whole_outcome
 from ast_ray.store.synthetic import save_synthetic
 from ast_ray.telemetry.images import save_grid
 from ast_ray.telemetry.metrics import MetricsLog
@@ -249,8 +249,7 @@ def distill(job: DistillJob, sink: ProgressSink, team: Team = ALONE) -> dict[str
         return {}
     for _ in distill_in_slices(job, sink, team=team):
         pass
-    outcome: dict[str, Any] = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
-    return outcome
+    return dict(read_outcome(job.directory.outcome) or {})
 
 
 def distill_in_slices(
@@ -318,8 +317,5 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
 def finished(job: DistillJob) -> bool:
     """Whether this very distillation has published its outcome."""
     mirror.fetch(job.directory.outcome)
-    try:
-        outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    return isinstance(outcome, dict) and outcome.get("fingerprint") == fingerprint(job.identity)
+    outcome = whole_outcome(job.directory.outcome)
+    return outcome is not None and outcome["fingerprint"] == fingerprint(job.identity)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from ast_ray.stages.validation import train_and_peek, train_and_score
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
+from ast_ray.store.records.evaluation import whole_row
 from ast_ray.telemetry.progress import ProgressSink
 
 PROTOCOL = "strict"
@@ -108,11 +108,8 @@ def row_settings(config: Config) -> dict[str, Any]:
 
 def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
     """Return the row when it was already evaluated under the same token; a damaged one counts as absent."""
-    try:
-        row = json.loads(Path(job.row).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return row if isinstance(row, dict) and row.get("token") == job.token else None
+    row = whole_row(Path(job.row))
+    return dict(row) if row is not None and row["token"] == job.token else None
 
 
 def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:

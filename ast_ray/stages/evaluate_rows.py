@@ -7,7 +7,6 @@ gathered into ``rows.parquet``.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ast_ray.errors import ConfigError, Problem
 from ast_ray.stages.evaluate import PROTOCOL, network_config, row_settings
 from ast_ray.stages.evaluate_data import NEEDS_EXPERT
 from ast_ray.store.atomic import atomic_path
+from ast_ray.store.records.evaluation import whole_row
 
 SCHEMA = pa.schema(
     [
@@ -117,19 +117,13 @@ def check_architectures(config: Config, data: RealData) -> None:
 
 
 def publish_rows(folder: Path) -> Path:
-    """Gather the journal of a folder into ``rows.parquet``, sorted by set, network, protocol and seed."""
-    rows = [row for path in sorted(folder.glob("*.json")) if (row := _journal_row(path)) is not None]
+    """Gather the journal of a folder into ``rows.parquet``, sorted by set, network, protocol and seed.
+
+    Damaged rows are left out.
+    """
+    rows = [row for path in sorted(folder.glob("*.json")) if (row := whole_row(path)) is not None]
     rows.sort(key=lambda row: (row["set"], row["network"], row["protocol"], row["seed"]))
     target = folder / "rows.parquet"
     with atomic_path(target) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
     return target
-
-
-def _journal_row(path: Path) -> dict[str, Any] | None:
-    """One row; None for a damaged file, which is evaluated again, and for the results table."""
-    try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and {"token", "accuracy"} <= row.keys() else None

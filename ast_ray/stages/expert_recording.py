@@ -51,7 +51,7 @@ class Recording:
         progress = buffer.progress(expert_id)
         with TrajectoryWriter.create(buffer.path(expert_id), parameters, metadata, storage=storage) as writer:
             recording = cls(writer, buffer, progress, seconds)
-            recording._replay(progress.parts())
+            recording._replay(progress.parts(parameters))
             yield recording
             buffer.require()
         progress.remove()

@@ -8,7 +8,6 @@ set gives the number that is reported, and how far the search's own estimate was
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.pipeline import Plan, evaluated, evaluation_jobs, expert_jobs
 from ast_ray.stages.trial import settle
 from ast_ray.store.atomic import write_text
+from ast_ray.store.records.outcome import whole_outcome
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.run_directory import RunDirectory
 from ast_ray.telemetry.search_directory import SearchDirectory
@@ -135,8 +135,8 @@ def _row(
     validation, accuracies, per_seed = [], [], []
     for seed in seeds:
         job = plans[candidate.name, seed].distill_job(_METHOD)
-        if finished(job):
-            outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
+        outcome = whole_outcome(job.directory.outcome) if finished(job) else None
+        if outcome is not None:
             validation.append(outcome["validation_accuracy"])
         rows = [row for item in jobs[candidate.name, seed] if (row := finished_row(item)) is not None]
         scores = [row["accuracy"] for row in rows]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ast_ray.config.loading import load_yaml
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
+from ast_ray.store.records.outcome import read_outcome
+from ast_ray.store.records.results import read_results
+from ast_ray.store.records.settings import read_settings
 from ast_ray.store.trajectory import read_metadata
 from ast_ray.store.trajectory import read_metrics as read_expert
 from ast_ray.telemetry.metrics import read_metrics
@@ -27,10 +28,7 @@ def describe_run(path: Path) -> dict[str, Any]:
     mirror.pull(path, without=("experts", "tensorboard"))
     if not directory.config.exists():
         raise StoreError(f"{mirror.shown(path)}: not a run directory (no {directory.config.name} in it)")
-    config = load_yaml(directory.config)
-    results: dict[str, Any] = {"rows": []}
-    if directory.results.exists():
-        results = json.loads(directory.results.read_text(encoding="utf-8"))
+    config, results = read_settings(directory.config), read_results(directory.results)
     experts = mirror.listed(directory.experts, "*/expert-*.parquet")
     return {
         "run": mirror.shown(path),
@@ -40,8 +38,8 @@ def describe_run(path: Path) -> dict[str, Any]:
         "config": mirror.shown(directory.config),
         "buffers": [_buffer(folder, list(files)) for folder, files in groupby(experts, lambda file: file.parent)],
         "methods": {method: _method(directory, method, config.distill.iterations) for method in config.run.methods},
-        "rows": results["rows"],
-        "finished": directory.results.exists(),
+        "rows": results["rows"] if results else [],
+        "finished": results is not None,
     }
 
 
@@ -61,8 +59,8 @@ def _buffer(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
 
 def _method(directory: RunDirectory, method: str, iterations: int) -> str:
     place = directory.method(method)
-    if place.outcome.exists():
-        outcome = json.loads(place.outcome.read_text(encoding="utf-8"))
+    outcome = read_outcome(place.outcome)
+    if outcome is not None:
         return (
             f"finished, {outcome['iterations']} iterations, best validation accuracy "
             f"{outcome['validation_accuracy']:.1%} at {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +30,8 @@ from ast_ray.stages.team import ALONE, Team
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
+from ast_ray.store.records.outcome import read_outcome
+from ast_ray.store.records.results import whole_results
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.run_directory import EvaluationDirectory, RunDirectory
 from ast_ray.telemetry.tensorboard import log_evaluation, log_overview
@@ -251,17 +252,11 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
         "experts": {method: mean_expert(rows) for method, rows in experts.items()},
         "rows": table,
     }
-    if _earlier_rows(plan.directory) != table:
+    earlier = whole_results(plan.directory.results)
+    if earlier is None or list(earlier["rows"]) != table:
         log_evaluation(plan.directory.tensorboard / "evaluation", table)
     write_json(plan.directory.results, results)
     return results
-
-
-def _earlier_rows(directory: RunDirectory) -> object:
-    try:
-        return json.loads(directory.results.read_text(encoding="utf-8")).get("rows")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:
@@ -270,6 +265,7 @@ def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:
     for method in methods:
         directory = plan.directory.method(method)
         mirror.fetch(directory.outcome)
-        outcome = json.loads(directory.outcome.read_text(encoding="utf-8"))
-        outcomes[method] = {**outcome, "path": mirror.shown(directory.synthetic)}
+        outcome = read_outcome(directory.outcome)
+        if outcome is not None:
+            outcomes[method] = {**outcome, "path": mirror.shown(directory.synthetic)}
     return outcomes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from ast_ray.errors import StoreError
 from ast_ray.stages.context import torch_threads
 from ast_ray.stages.pipeline import Plan
 from ast_ray.store.atomic import write_json
+from ast_ray.store.records.features import whole_features
 from ast_ray.store.synthetic import load_synthetic
 
 FORMAT = 1
@@ -50,11 +50,8 @@ def write_features(plan: Plan, method: str) -> None:
 
 
 def _already(plan: Plan, wanted: dict[str, Any]) -> bool:
-    try:
-        found = json.loads(plan.directory.features.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and all(found.get(name) == value for name, value in wanted.items())
+    found = whole_features(plan.directory.features)
+    return found is not None and all(found.get(name) == value for name, value in wanted.items())
 
 
 def _expert(plan: Plan, method: str) -> Network:

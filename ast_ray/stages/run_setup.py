@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ast_ray.config.fingerprint import differences
 from ast_ray.config.loading import to_dict, to_yaml
@@ -21,6 +18,8 @@ from ast_ray.stages.preflight import check_against_data, check_folder, expert_by
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json, write_text
 from ast_ray.store.leftovers import remove_leftovers
+from ast_ray.store.records.manifest import earlier_commands
+from ast_ray.store.records.settings import read_values
 from ast_ray.telemetry.provenance import environment
 from ast_ray.telemetry.run_directory import RunDirectory
 
@@ -28,9 +27,9 @@ from ast_ray.telemetry.run_directory import RunDirectory
 def _content(values: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide what a run computes."""
     kept = {name: value for name, value in values.items() if name not in ("compute", "preset", "tune")}
-    kept["data"] = {
-        name: value for name, value in values.get("data", {}).items() if name not in ("root", "download", "placement")
-    }
+    data = values.get("data", {})
+    if isinstance(data, dict):
+        kept["data"] = {name: value for name, value in data.items() if name not in ("root", "download", "placement")}
     return kept
 
 
@@ -87,28 +86,13 @@ def record_run(plan: Plan, command: Sequence[str]) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"command": list(command), "time": now, "environment": environment()}
     manifest = {"data_id": data.data_id, "classes": list(data.class_names), "image_shape": list(data.image_shape)}
-    write_json(directory.manifest, {**manifest, "commands": [*_earlier(directory), entry]})
-
-
-def _earlier(directory: RunDirectory) -> list[Any]:
-    try:
-        found = json.loads(directory.manifest.read_text(encoding="utf-8"))
-        return list(found["commands"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    write_json(directory.manifest, {**manifest, "commands": [*earlier_commands(directory.manifest), entry]})
 
 
 def _refuse_other_settings(config: Config, directory: RunDirectory) -> None:
-    try:
-        found = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
-        other = _content(found)
-    except (FileNotFoundError, NotADirectoryError):
+    if not directory.config.exists():
         return
-    except (OSError, yaml.YAMLError, AttributeError) as error:
-        raise StoreError(
-            f"{mirror.shown(directory.config)}: cannot be read ({error}); move it away or choose another --out"
-        ) from error
-    changed = differences(_content(to_dict(config)), other)
+    changed = differences(_content(to_dict(config)), _content(read_values(directory.config)))
     if changed:
         listed = "\n  ".join(changed)
         told = "holds a run with other settings; choose another --out, or use these"

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ast_ray.config.fingerprint import differences
-from ast_ray.config.loading import load_yaml, to_dict, to_yaml
+from ast_ray.config.loading import to_dict, to_yaml
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem, StoreError
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
 from ast_ray.store.atomic import write_json, write_text
 from ast_ray.store.leftovers import remove_leftovers
+from ast_ray.store.records.manifest import earlier_commands
+from ast_ray.store.records.settings import read_settings
 from ast_ray.telemetry.provenance import environment
 from ast_ray.telemetry.search_directory import SearchDirectory
 
@@ -58,14 +59,8 @@ def open_search(
     write_text(directory.space, space_source)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"command": list(command), "time": now, "environment": environment()}
-    write_json(directory.manifest, {"data_id": data.data_id, "commands": [*_earlier(directory), entry]})
-
-
-def _earlier(directory: SearchDirectory) -> list[Any]:
-    try:
-        return list(json.loads(directory.manifest.read_text(encoding="utf-8"))["commands"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    commands = [*earlier_commands(directory.manifest), entry]
+    write_json(directory.manifest, {"data_id": data.data_id, "commands": commands})
 
 
 def _content(config: Config) -> dict[str, Any]:
@@ -82,7 +77,7 @@ def _refuse_other(config: Config, directory: SearchDirectory, space_source: str)
         if any(directory.path.glob("distill")):
             raise StoreError(f"{directory.path}: holds a run, not a search; choose another --out")
         return
-    changed = differences(_content(config), _content(load_yaml(directory.config)))
+    changed = differences(_content(config), _content(read_settings(directory.config)))
     if directory.space.exists() and directory.space.read_text(encoding="utf-8") != space_source:
         changed.append(f"the space differs from {directory.space}")
     if changed:
@@ -101,4 +96,4 @@ def load_search(directory: SearchDirectory) -> Config:
     if not directory.config.exists() or not directory.space.exists():
         reason = "no search in this folder (expected config.yaml and space.py)"
         raise ConfigError([Problem("--resume", str(directory.path), reason)])
-    return load_yaml(directory.config)
+    return read_settings(directory.config)

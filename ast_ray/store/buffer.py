@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +17,15 @@ from ast_ray.errors import ResourceError, StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.expert_progress import ExpertProgress
+from ast_ray.store.records.marker import read_marker
 from ast_ray.store.trajectory import read_metadata, read_metrics, read_segment
 
 
 @lru_cache(maxsize=2**16)
-def _owner(path: Path, _modified: int, _size: int) -> tuple[str, int]:
+def _owner(path: Path, _modified: int, _size: int) -> tuple[str | None, int | None]:
     """Whose file it is; read once per process, since a search asks for every expert of a buffer twice a second."""
     metadata = read_metadata(path)
-    return metadata["fingerprint"], metadata["expert_id"]
+    return metadata.get("fingerprint"), metadata.get("expert_id")
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,8 @@ class Buffer:
         marker = self.marker
         if not mirror.fetch(marker):
             return
-        try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
-            other = dict(found["identity"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{mirror.shown(marker)}: not a buffer description ({error})") from error
+        found = read_marker(marker)
+        other = found["identity"] if found else {}
         if fingerprint(other) != self.fingerprint:
             changed = "\n  ".join(differences(self.identity, other))
             told = "the experts in this folder were trained with other settings"

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path
+from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.opening import parsing
+from ast_ray.store.containers.tensors import Shape, read_tensors, require_tensors
+from ast_ray.store.typed import checked
+
+_TOLD, _HINT = "damaged checkpoint", "delete it to start over"
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +30,18 @@ class Checkpoint:
     fingerprint: str
     tensors: Mapping[str, Tensor]
     values: Mapping[str, Any]
+    path: Path | None = None
+
+    def require(self, tensors: Mapping[str, tuple[torch.dtype, Shape]], values: type) -> None:
+        """Check tensors by type and shape, and the values against a `TypedDict`.
+
+        Raises:
+            StoreError: something is missing or of another kind, by name.
+        """
+        path = self.path or Path("checkpoint")
+        require_tensors(path, self.tensors, tensors, hint=_HINT)
+        with parsing(path, StoreError, hint=_HINT, told=_TOLD):
+            checked(dict(self.values), values)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -42,14 +60,11 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     """
     if not mirror.fetch(path):
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise StoreError(f"{mirror.shown(path)}: damaged checkpoint ({error}); delete it to start over") from error
+    tensors, header = read_tensors(path, hint=_HINT, told=_TOLD)
     if header.get("fingerprint") != fingerprint:
         raise StoreError(
             f"{mirror.shown(path)}: checkpoint of run {header.get('fingerprint', 'unknown')}, this run is {fingerprint}"
         )
-    return Checkpoint(fingerprint, tensors, json.loads(header["values"]))
+    with parsing(path, StoreError, hint=_HINT, told=_TOLD):
+        values = checked(parsed(header["values"]), dict[str, Any], "values")
+    return Checkpoint(fingerprint, tensors, values, path)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -20,8 +21,15 @@ from ast_ray.errors import ResourceError, StoreError
 from ast_ray.store import mirror
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ast_ray.store.trajectory import METRICS
+from ast_ray.store.typed import Count
 
 PARTS = "epochs-*.safetensors"
+
+
+class _First(TypedDict):
+    """The values of a part."""
+
+    first: Count
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +65,17 @@ class ExpertProgress:
         path = self.folder / f"epochs-{part.first:05d}-{part.last:05d}.safetensors"
         write_checkpoint(path, Checkpoint(self.identity, tensors, {"first": part.first}))
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, parameters: int | None = None) -> Iterator[Part]:
         """Yield epochs 0, 1, ... as far as they are there, each epoch once; unreadable parts count as missing.
+
+        So do parts of experts with another number of ``parameters``, where it is given.
 
         Two writers of the same expert (a worker given up too early) leave parts that overlap; their epochs are the
         same bytes, so each part gives what is not known yet.
         """
         known = 0
         for path in mirror.listed(self.folder, PARTS):
-            part = self._read(path)
+            part = self._read(path, parameters)
             if part is None or part.last < known:
                 continue
             if part.first > known:
@@ -74,15 +84,24 @@ class ExpertProgress:
             yield Part(known, part.theta[new:], part.statistics[new:], part.velocity)
             known = part.last + 1
 
-    def _read(self, path: Path) -> Part | None:
+    def _read(self, path: Path, parameters: int | None) -> Part | None:
         try:
             found = read_checkpoint(path, self.identity)
+            if found is None:
+                return None
+            theta = found.tensors.get("theta", torch.empty(0, 0))
+            epochs = max(1, len(theta)) if theta.ndim else 1
+            parameters = parameters or (theta.shape[-1] if theta.ndim else 1)
+            wanted = {
+                "theta": (torch.float32, (epochs, parameters)),
+                "velocity": (torch.float32, (parameters,)),
+                "statistics": (torch.float64, (epochs, len(METRICS))),
+            }
+            found.require(wanted, _First)
         except StoreError:
             return None
-        if found is None:
-            return None
         rows = [dict(zip(METRICS, row, strict=True)) for row in found.tensors["statistics"].tolist()]
-        return Part(found.values["first"], found.tensors["theta"], rows, found.tensors["velocity"])
+        return Part(found.values["first"], theta, rows, found.tensors["velocity"])
 
     def remove(self) -> None:
         """Delete the parts: the trajectory is published. What cannot be deleted now goes when the buffer is opened."""

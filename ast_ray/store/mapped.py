@@ -48,20 +48,21 @@ class Mapped:
         size = self.parameters * (4 if column == "theta" else 2)
         end = self._ends.get((column, epoch))
         if end is None:
+            read = self._read(column, epoch)  # first: pyarrow ends the process at a chunk it could not read
             chunk = self._metadata.row_group(epoch).column(self._columns[column])
             end = chunk.data_page_offset + chunk.total_compressed_size
-            self._check(column, epoch, self._bytes[end - size : end])
+            if read is None or not np.array_equal(np.frombuffer(read, np.uint8), self._bytes[max(end - size, 0) : end]):
+                raise pa.ArrowInvalid(f"epoch {epoch} is not where the footer says")
             self._ends[column, epoch] = end
         values: np.ndarray = self._bytes[end - size : end]
         return values
 
-    def _check(self, column: str, epoch: int, values: np.ndarray) -> None:
+    def _read(self, column: str, epoch: int) -> Any:
+        """Return the buffer of an epoch's values through Parquet, its checksum verified; None for none."""
         with pq.ParquetFile(
             self._path, metadata=self._metadata, memory_map=True, page_checksum_verification=True
         ) as file:
-            read = file.read_row_group(epoch, columns=[column]).column(column)[0].as_buffer()
-        if read is None or not np.array_equal(np.frombuffer(read, "<u2"), values.view("<u2")):
-            raise pa.ArrowInvalid(f"epoch {epoch} is not where the footer says")
+            return file.read_row_group(epoch, columns=[column]).column(column)[0].as_buffer()
 
 
 def to_bf16(values: np.ndarray) -> np.ndarray:

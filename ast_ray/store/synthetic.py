@@ -5,20 +5,58 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ast_ray.config.validation import DSA_OPERATIONS
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.core.whitening import Whitening
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path, write_json
+from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.opening import parsing
+from ast_ray.store.containers.tensors import Shape, read_tensors, require_tensors
+from ast_ray.store.records.manifest import Side
+from ast_ray.store.records.results import ResultRow
+from ast_ray.store.typed import Bounds, Number, checked
 
 FORMAT = "ast-ray synthetic set 1"
+
+
+class _Settings(TypedDict, total=False):
+    """Sections of the settings a set was distilled with that are looked into."""
+
+    data: dict[str, Any]
+    evaluate: dict[str, Any]
+
+
+class Provenance(TypedDict, total=False):
+    """Where a set came from; what else is known stands beside it."""
+
+    config: _Settings
+    method: str
+    reported: list[ResultRow]
+
+
+class Description(TypedDict):
+    """A set without its tensors."""
+
+    format: str
+    student_lr: Annotated[float, Bounds(0, 3e38)]
+    class_names: list[str]
+    augmentation: str
+    siamese: bool
+    preprocess: Literal["standard", "zca"]
+    mean: list[Number]
+    std: list[Number]
+    provenance: Provenance
+    image_shape: NotRequired[list[Side]]
+
+
 _WHITENING = ("whitening_mean", "whitening_vectors", "whitening_scale")
 
 
@@ -66,19 +104,12 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
     if file_path.is_dir() or (mirror.address_of(file_path) and file_path.suffix != ".safetensors"):
         file_path = file_path / "synthetic.safetensors"
     mirror.fetch(file_path)
+    tensors, header = read_tensors(file_path, missing="no synthetic set here")
     try:
-        with safe_open(file_path, framework="pt") as file:
-            header = (file.metadata() or {}).get("description", "{}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise StoreError(f"{path}: no synthetic set here") from None
-    except (SafetensorError, OSError) as error:
-        raise StoreError(f"{path}: damaged ({error})") from error
-    try:
-        description = json.loads(header)
+        description = parsed(header.get("description", "{}"))
     except ValueError:
         description = None
-    return unpack(path, tensors, description)
+    return unpack(file_path, tensors, description)
 
 
 def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object) -> SyntheticSet:
@@ -89,22 +120,58 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object)
     """
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
-    needed = ("images", "labels", *(_WHITENING if description["preprocess"] == "zca" else ()))
-    missing = [name for name in needed if name not in tensors]
-    if missing:
-        raise StoreError(f"{path}: a synthetic set without {', '.join(missing)}")
-    whitening = None
-    if "whitening_mean" in tensors:
-        whitening = Whitening(*(tensors[name] for name in _WHITENING))
+    place = Path(path)
+    with parsing(place, StoreError):
+        told = checked(description, Description)
+    _check_tensors(place, tensors, told)
+    whitening = Whitening(*(tensors[name] for name in _WHITENING)) if told["preprocess"] == "zca" else None
     return SyntheticSet(
         images=tensors["images"],
-        labels=tensors["labels"].to(torch.int64),
-        student_lr=description["student_lr"],
-        class_names=tuple(description["class_names"]),
-        augmentation=description["augmentation"],
-        siamese=description["siamese"],
-        mean=tuple(description["mean"]),
-        std=tuple(description["std"]),
+        labels=tensors["labels"],
+        student_lr=told["student_lr"],
+        class_names=tuple(told["class_names"]),
+        augmentation=told["augmentation"],
+        siamese=told["siamese"],
+        mean=tuple(told["mean"]),
+        std=tuple(told["std"]),
         whitening=whitening,
-        provenance=description["provenance"],
+        provenance=dict(told["provenance"]),
     )
+
+
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor], told: Description) -> None:
+    """Check that images, labels and whitening are there and fit each other and the description.
+
+    Raises:
+        StoreError: what does not, by name.
+    """
+    images = tensors.get("images")
+    sides = images.shape if images is not None and images.ndim == 4 else (None,) * 4
+    wanted: dict[str, tuple[torch.dtype, Shape]] = {
+        "images": (torch.float32, tuple(sides)),
+        "labels": (torch.int64, tuple(sides[:1])),
+    }
+    require_tensors(path, tensors, wanted)
+    assert images is not None
+    if told["preprocess"] == "zca":
+        size = images[0].numel() if len(images) else 0
+        shapes: tuple[Shape, ...] = ((size,), (size, size), (size,))
+        require_tensors(
+            path, tensors, {name: (torch.float32, shape) for name, shape in zip(_WHITENING, shapes, strict=True)}
+        )
+    problem = _misfit(images, tensors["labels"], told)
+    if problem:
+        raise StoreError(f"{path}: damaged ({problem})")
+
+
+def _misfit(images: Tensor, labels: Tensor, told: Description) -> str:
+    """What of a description contradicts the tensors; empty when nothing does."""
+    classes, channels = len(told["class_names"]), images.shape[1]
+    if not images.numel():
+        return f"images are {list(images.shape)}"
+    if not classes or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        return f"labels {int(labels.min())} to {int(labels.max())} for {classes} classes"
+    if told["preprocess"] == "standard" and not len(told["mean"]) == len(told["std"]) == channels:
+        return f"{len(told['mean'])} means and {len(told['std'])} deviations for {channels} channels"
+    unknown = [name for name in told["augmentation"].split("_") if name not in (*DSA_OPERATIONS, "none")]
+    return f"unknown operation {unknown[0]!r} in its augmentation" if unknown else ""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +21,34 @@ import pyarrow.parquet as pq
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror, remote
 from ast_ray.store.atomic import atomic_path
+from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.opening import parsing
+from ast_ray.store.containers.parquet_files import open_parquet, require_columns
 from ast_ray.store.mapped import Mapped, from_bf16, to_bf16
+from ast_ray.store.typed import Count, checked
 
 _STATISTICS = "ast_ray_statistics"
 _KEPT = 64  # mapped files; a mapping costs address space, not memory
 _open_files: dict[Path, tuple[tuple[int, ...], Mapped]] = {}
 Storage = Literal["float32", "bf16"]
 METRICS = ("train_loss", "penalty", "validation_accuracy", "move")
+_HINT = "delete it and it is trained again"
+
+
+class _Metadata(TypedDict):
+    """What the schema's metadata holds: P, and the expert's identity where it belongs to a buffer."""
+
+    parameters: Count
+    fingerprint: NotRequired[str]
+    expert_id: NotRequired[Count]
+
+
+def _fields(parameters: int, storage: Storage) -> list[pa.Field]:
+    """The columns of a file."""
+    fields = [pa.field("epoch", pa.int32()), pa.field("theta", pa.binary(4 * parameters))]
+    if storage == "bf16":
+        fields.append(pa.field("delta", pa.binary(2 * parameters)))
+    return [*fields, *(pa.field(name, pa.float64()) for name in METRICS)]
 
 
 class TrajectoryWriter:
@@ -44,12 +65,8 @@ class TrajectoryWriter:
         cls, path: Path, parameters: int, metadata: Mapping[str, Any], *, storage: Storage = "float32"
     ) -> Iterator[TrajectoryWriter]:
         """Open a writer; the file appears under its name only when the block ends without an error."""
-        fields = [("epoch", pa.int32()), ("theta", pa.binary(4 * parameters))]
-        if storage == "bf16":
-            fields.append(("delta", pa.binary(2 * parameters)))
-        fields += [(name, pa.float64()) for name in METRICS]
         encoded = {"ast_ray": json.dumps({**metadata, "parameters": parameters}, sort_keys=True)}
-        schema = pa.schema(fields, metadata=encoded)
+        schema = pa.schema(_fields(parameters, storage), metadata=encoded)
         with (
             atomic_path(path) as temporary,
             pq.ParquetWriter(
@@ -87,17 +104,28 @@ class TrajectoryWriter:
         return delta.tobytes()
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def _open(path: Path) -> AbstractContextManager[pq.ParquetFile]:
+    """Open a trajectory; one that lies at its address only is read there, without the weights."""
     address = None if path.exists() else mirror.address_of(path)
-    try:
-        if address is not None:  # the few numbers wanted are read at the address, without the weights
-            return pq.ParquetFile(remote.open_ranges(address), page_checksum_verification=True, pre_buffer=True)
-        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise StoreError(f"{mirror.shown(path)}: no such expert") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        told = f"not a complete Parquet file ({str(error).splitlines()[0]}); delete it and it is trained again"
-        raise StoreError(f"{mirror.shown(path)}: {told}") from error
+    source = None
+    if address is not None:
+        try:
+            source = remote.open_ranges(address)
+        except FileNotFoundError:
+            raise StoreError(f"{mirror.shown(path)}: no such expert") from None
+    return open_parquet(path, hint=_HINT, missing="no such expert", source=source)
+
+
+def _metadata(path: Path, file: pq.ParquetFile) -> dict[str, Any]:
+    """Metadata of an open file, its columns checked: nothing else of a footer may be looked at before."""
+    found = (file.schema_arrow.metadata or {}).get(b"ast_ray")
+    if found is None:
+        raise StoreError(f"{mirror.shown(path)}: a Parquet file, but not a trajectory of ast-ray")
+    values = checked(parsed(found), _Metadata)
+    require_columns(file, _fields(values["parameters"], "bf16" if "delta" in file.schema_arrow.names else "float32"))
+    if not file.num_row_groups:
+        raise ValueError("it holds no epoch")
+    return {**values, "epochs": file.num_row_groups - 1}
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -107,24 +135,27 @@ def read_metadata(path: Path) -> dict[str, Any]:
         StoreError: missing, truncated, or not a trajectory of this package.
     """
     with _open(path) as file:
-        found = (file.schema_arrow.metadata or {}).get(b"ast_ray")
-        if found is None:
-            raise StoreError(f"{mirror.shown(path)}: a Parquet file, but not a trajectory of ast-ray")
-        values: dict[str, Any] = json.loads(found)
-        return {**values, "epochs": file.num_row_groups - 1}
+        return _metadata(path, file)
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
-    """Return the per-epoch columns without touching the weights: from the footer, which repeats them; NaN = none."""
+    """Return the per-epoch columns without touching the weights: from the footer, which repeats them; NaN = none.
+
+    Raises:
+        StoreError: missing, damaged, or not a trajectory of this package.
+    """
     with _open(path) as file:
+        epochs = _metadata(path, file)["epochs"]
         repeated = (file.metadata.metadata or {}).get(_STATISTICS.encode())
         if repeated is not None:
-            found: dict[str, list[float | None]] = json.loads(repeated)
-            return {
-                name: [float("nan") if value is None else value for value in values] for name, values in found.items()
-            }
-        table = file.read(columns=["epoch", *METRICS])
-    return {name: table.column(name).to_pylist() for name in table.column_names}
+            found = checked(parsed(repeated), dict[str, list[float | None]], "statistics")
+        else:
+            table = file.read(columns=["epoch", *METRICS])
+            found = {name: table.column(name).to_pylist() for name in table.column_names}
+        for name in ("epoch", *METRICS):
+            if len(found.get(name, ())) != epochs + 1:
+                raise ValueError(f"{len(found.get(name, ()))} values of {name} for {epochs + 1} epochs")
+    return {name: [float("nan") if value is None else value for value in values] for name, values in found.items()}
 
 
 def read_segment(path: Path, epochs: Sequence[int]) -> list[np.ndarray]:
@@ -140,12 +171,8 @@ def read_segment(path: Path, epochs: Sequence[int]) -> list[np.ndarray]:
     if beyond:
         told = f"epoch {beyond[0]} was asked for, epochs 0..{mapped.last} are recorded"
         raise StoreError(f"{mirror.shown(path)}: {told}")
-    try:
+    with parsing(path, StoreError, hint=_HINT):
         return mapped.read(epochs)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(
-            f"{mirror.shown(path)}: damaged ({str(error).splitlines()[0]}); delete it and it is trained again"
-        ) from error
 
 
 def _mapped(path: Path) -> Mapped:
@@ -157,6 +184,7 @@ def _mapped(path: Path) -> Mapped:
     known = _open_files.pop(path, None)
     if known is None or found is None or known[0] != (found.st_ino, found.st_mtime_ns, found.st_size):
         with _open(path) as file:
+            _metadata(path, file)
             signature = (found.st_ino, found.st_mtime_ns, found.st_size) if found else ()
             known = (signature, Mapped(path, file.metadata))
     _open_files[path] = known

@@ -6,22 +6,65 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_text
+from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.opening import parsing, require_file
+from ast_ray.store.typed import Count, Share, checked
+
+_HINT = "delete the file and go on without its curves"
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines up to one that cannot be read, such as a half-written last one."""
-    if not path.exists():
+class MetricRow(TypedDict):
+    """One logged iteration; other numbers stand beside these."""
+
+    iteration: Count
+    relative_loss: float
+    student_lr: float
+    validation_accuracy: NotRequired[Share]
+    validation_accuracies: NotRequired[list[Share]]
+
+
+class _Row(TypedDict):
+    iteration: Count
+
+
+def read_metrics(path: Path) -> list[MetricRow]:
+    """Return all rows, in order; a half-written last line, of a writer that was killed, is left out.
+
+    Raises:
+        StoreError: a damaged line, by number, or rows out of order.
+    """
+    if not path.exists() and not path.is_symlink():
         return []
-    rows = []
+    require_file(path, StoreError)
+    lines = path.read_bytes().split(b"\n")
+    rows: list[MetricRow] = []
+    for number, line in enumerate(lines[:-1], 1):
+        with parsing(path, StoreError, told=f"damaged in line {number}", hint=_HINT):
+            row = checked(parsed(line, strict=False), MetricRow)
+            if rows and row["iteration"] <= rows[-1]["iteration"]:
+                raise ValueError(f"iteration {row['iteration']} after {rows[-1]['iteration']}")
+            rows.append(row)
+    return rows
+
+
+def _whole_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows up to one that cannot be read or is out of order."""
+    rows: list[dict[str, Any]] = []
+    if not path.is_file():
+        return rows
     for line in path.read_bytes().splitlines():
         try:
-            rows.append(json.loads(line))
+            row = dict(checked(parsed(line, strict=False), _Row))
         except ValueError:
             break
+        if rows and row["iteration"] <= rows[-1]["iteration"]:
+            break
+        rows.append(row)
     return rows
 
 
@@ -31,7 +74,7 @@ class MetricsLog:
     def __init__(self, path: Path, *, after: int) -> None:
         """Open the file, dropping rows later than iteration ``after``."""
         mirror.fetch(path)
-        kept = [row for row in read_metrics(path) if row["iteration"] <= after]
+        kept = [row for row in _whole_rows(path) if row["iteration"] <= after]
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._path = path
         self._file = path.open("a", encoding="utf-8")

@@ -5,6 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ast_ray.store import mirror
+
+_DIGITS = 16
+
+
+def moments(snapshots: Path) -> dict[int, Path]:
+    """Snapshots in a folder by iteration, fetched or not; files of other names are none."""
+    found = {}
+    for path in mirror.listed(snapshots, "iteration-*.png"):
+        number = path.stem.removeprefix("iteration-")
+        if number.isascii() and number.isdigit() and len(number) < _DIGITS:
+            found[int(number)] = path
+    return found
+
 
 @dataclass(frozen=True)
 class MethodDirectory:

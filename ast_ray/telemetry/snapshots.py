@@ -10,6 +10,7 @@ from PIL import Image
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path
+from ast_ray.telemetry.run_directory import moments
 
 COLUMNS = 10
 MOMENTS = 20
@@ -37,8 +38,8 @@ class Snapshots:
     def __init__(self, folder: Path, *, after: int) -> None:
         """Go on in ``folder``, dropping what is later than iteration ``after``."""
         self._folder = folder
-        for path in mirror.listed(folder, "iteration-*.png"):
-            if int(path.stem.rpartition("-")[2]) > after:
+        for iteration, path in moments(folder).items():
+            if iteration > after:
                 mirror.remove(path)
 
     def take(self, iteration: int, synthetic: SyntheticSet) -> None:

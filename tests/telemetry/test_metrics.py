@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from ast_ray.errors import StoreError
 from ast_ray.telemetry.metrics import MetricsLog, read_metrics
+
+ROW = {"relative_loss": 0.5, "student_lr": 0.01}
 
 
 def iterations(path: Path) -> list[int]:
@@ -11,7 +17,7 @@ def iterations(path: Path) -> list[int]:
 
 def test_rows_come_back_as_written(tmp_path: Path) -> None:
     path = tmp_path / "distill" / "metrics.jsonl"
-    rows = [{"iteration": 1, "loss": 0.1 + 0.2, "parts": [1.0, 2.0]}, {"iteration": 2, "loss": 1e-300}]
+    rows = [{**ROW, "iteration": 1, "loss": 0.1 + 0.2, "parts": [1.0, 2.0]}, {**ROW, "iteration": 2, "loss": 1e-300}]
     with MetricsLog(path, after=0) as log:
         for row in rows:
             log.append(row)
@@ -23,20 +29,21 @@ def test_a_resume_cuts_back_to_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with MetricsLog(path, after=0) as log:
         for number in range(1, 6):
-            log.append({"iteration": number, "try": 1})
+            log.append({**ROW, "iteration": number, "try": 1})
     with MetricsLog(path, after=3) as log:
         assert iterations(path) == [1, 2, 3]
-        log.append({"iteration": 4, "try": 2})
+        log.append({**ROW, "iteration": 4, "try": 2})
     assert iterations(path) == [1, 2, 3, 4]
     assert read_metrics(path)[3]["try"] == 2
 
 
 def test_a_half_written_line_is_left_out_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"iteration": 1}\n{"iteration": 2}\n{"iterat')
+    lines = [json.dumps({**ROW, "iteration": number}) for number in (1, 2, 3)]
+    path.write_text("\n".join(lines)[:-9])
     assert iterations(path) == [1, 2]
     with MetricsLog(path, after=2) as log:
-        log.append({"iteration": 3})
+        log.append({**ROW, "iteration": 3})
     assert iterations(path) == [1, 2, 3]
     assert path.read_text().count("\n") == 3
 
@@ -51,3 +58,35 @@ def test_a_fresh_start_forgets_an_older_file(tmp_path: Path) -> None:
 
 def test_no_file_no_rows(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "told"),
+    [
+        (b"{", "line 2"),
+        (b"[]", "line 2.*expected an object"),
+        (b'{"iteration": 2, "student_lr": 0.01}', "line 2.*relative_loss is missing"),
+        (b'{"iteration": -2, "relative_loss": 1, "student_lr": 0.01}', "line 2.*iteration = -2"),
+        (b'{"iteration": 1, "relative_loss": 1, "student_lr": 0.01}', "line 2.*iteration 1 after 1"),
+        (b"\xff", "line 2"),
+    ],
+)
+def test_a_damaged_line_is_named_and_a_resume_goes_on_before_it(tmp_path: Path, spoilt: bytes, told: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, after=0) as log:
+        for number in (1, 2, 3):
+            log.append({**ROW, "iteration": number})
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], spoilt, lines[2], b""]))
+    with pytest.raises(StoreError, match=rf"metrics\.jsonl: damaged in {told}"):
+        read_metrics(path)
+    with MetricsLog(path, after=1):
+        pass
+    assert iterations(path) == [1]
+
+
+def test_infinite_numbers_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, after=0) as log:
+        log.append({**ROW, "iteration": 1, "image_gradient_norm": float("inf")})
+    assert read_metrics(path)[0]["image_gradient_norm"] == float("inf")

@@ -14,6 +14,9 @@ import torch
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
 from ast_ray.store.atomic import atomic_path
+from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.numpy_files import read_npz as read_arrays_of
+from ast_ray.store.containers.opening import parsing
 from ast_ray.store.export.foreign import read_arrays
 from ast_ray.store.synthetic import pack, unpack
 
@@ -39,15 +42,13 @@ def read_npz(path: Path) -> SyntheticSet:
     Raises:
         StoreError: damaged, or not written by `write_npz`.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            description = json.loads(str(archive["description"]))
-            plain = ("pixels", "class_names", "student_lr", "description")
-            tensors = {name: torch.from_numpy(archive[name]) for name in archive.files if name not in plain}
-    except KeyError:
-        raise StoreError(f"{path}: arrays without a description; bring them in with `ast-ray import`") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path}: damaged, or more than plain arrays ({error})") from error
+    arrays = read_arrays_of(path)
+    if "description" not in arrays:
+        raise StoreError(f"{path}: arrays without a description; bring them in with `ast-ray import`")
+    plain = ("pixels", "class_names", "student_lr", "description")
+    with parsing(path, StoreError):
+        description = parsed(str(arrays["description"]))
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in plain}
     return unpack(path, tensors, description)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ast_ray.errors import StoreError, nearest
+from ast_ray.store.containers.numpy_files import read_npy, read_npz
+from ast_ray.store.containers.opening import FOREIGN, parsing
+from ast_ray.store.containers.tensors import read_tensors
+from ast_ray.store.containers.torch_files import read_pt
 
 SUFFIXES = (".pt", ".pth", ".npz", ".npy", ".safetensors")
 _IMAGE_NAMES = ("images", "image", "data", "x", "images_train", "images_best")
@@ -32,33 +31,19 @@ def read_arrays(path: Path) -> dict[str, Any]:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise StoreError(f"{path}: cannot read {suffix or 'a file without suffix'}{nearest(suffix, SUFFIXES)}")
-    try:
-        if suffix in (".pt", ".pth"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # about pickle's dialect; what it cannot read is refused
-                found = torch.load(path, map_location="cpu", weights_only=True)
-        elif suffix == ".safetensors":
-            found = load_file(path)
-        else:
-            loaded = np.load(path, allow_pickle=False)
-            found = torch.from_numpy(loaded) if isinstance(loaded, np.ndarray) else _arrays(loaded)
-    except FileNotFoundError:
-        raise StoreError(f"{path}: no such file") from None
-    except pickle.UnpicklingError as error:
-        raise StoreError(f"{path}: holds more than tensors and plain values, refused ({_first(error)})") from error
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path}: damaged, or not what its name says ({_first(error)})") from error
-    return found if isinstance(found, dict) else {"": found}
+    if suffix in (".pt", ".pth"):
+        found = read_pt(path)
+        return found if isinstance(found, dict) else {"": found}
+    if suffix == ".safetensors":
+        return dict(read_tensors(path)[0])
+    arrays = read_npz(path) if suffix == ".npz" else {"": read_npy(path)}
+    return {name: _tensor(path, array) for name, array in arrays.items() if array.dtype.kind in "biufc"}
 
 
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _arrays(archive: Any) -> dict[str, Tensor]:
-    with archive:
-        loaded = {name: archive[name] for name in archive.files}
-    return {name: torch.from_numpy(array) for name, array in loaded.items() if array.dtype.kind in "biuf"}
+def _tensor(path: Path, array: np.ndarray) -> Tensor:
+    """An array of numbers as a tensor: in this machine's byte order, and of a type torch has."""
+    with parsing(path, StoreError, told=FOREIGN):
+        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape))
 
 
 def read_images(path: Path) -> Tensor:
@@ -89,10 +74,31 @@ def read_labels(path: Path) -> Tensor:
     return labels.to(torch.int64)
 
 
+def _plain(path: Path, tensor: Tensor, what: str) -> Tensor:
+    """The tensor, if it holds numbers one after the other and nothing else.
+
+    Raises:
+        StoreError: sparse, quantized, nested or without values, empty, or a single number.
+    """
+    problem = ""
+    if tensor.is_nested or tensor.layout != torch.strided:
+        problem = "not a dense tensor"
+    elif tensor.is_quantized:
+        problem = "quantized"
+    elif tensor.device.type != "cpu":
+        problem = f"a tensor without values (device {tensor.device})"
+    elif not tensor.ndim or not tensor.numel():
+        problem = f"empty or a single number, of shape {tuple(tensor.shape)}"
+    if problem:
+        raise StoreError(f"{path}: {what} are {problem}; expected a plain tensor of numbers")
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
 def _pick(path: Path, found: dict[str, Any], names: tuple[str, ...], what: str) -> Tensor:
     for name in ("", *names):
         value = found.get(name)
         if isinstance(value, Tensor):
-            return value.detach()
-    held = ", ".join(f"{name} {tuple(value.shape)}" for name, value in found.items() if isinstance(value, Tensor))
+            return _plain(path, value, what)
+    tensors = ((name, value) for name, value in found.items() if isinstance(value, Tensor))
+    held = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors)
     raise StoreError(f"{path}: no {what} in it (looked for {', '.join(names)}; it holds {held or 'no tensor'})")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +20,26 @@ from PIL import Image
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
 from ast_ray.store.atomic import atomic_path, write_text
+from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.parquet_files import open_parquet, require_columns
 from ast_ray.store.export.card import dataset_card
 from ast_ray.store.export.parts import PREPROCESSING, eight_bit, preprocessing_tensors, read_tensors, write_tensors
+from ast_ray.store.records.manifest import Side
 from ast_ray.store.synthetic import pack, unpack
+from ast_ray.store.typed import checked
 
 SHARD = Path("data") / "train-00000-of-00001.parquet"
+_FIELDS = (
+    pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+    pa.field("label", pa.int64()),
+    pa.field("model_space", pa.list_(pa.float32())),
+)
+
+
+class _Shape(TypedDict):
+    """The part of a description that says how to cut the values into images."""
+
+    image_shape: list[Side]
 
 
 def write_hugging_face(synthetic: SyntheticSet, folder: Path) -> None:
@@ -65,12 +80,7 @@ def _schema(synthetic: SyntheticSet, description: dict[str, Any]) -> pa.Schema:
         "huggingface": json.dumps({"info": {"features": features}}),
         "ast_ray": json.dumps(description),
     }
-    fields = [
-        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        ("label", pa.int64()),
-        ("model_space", pa.list_(pa.float32())),
-    ]
-    return pa.schema(fields, metadata=metadata)
+    return pa.schema(_FIELDS, metadata=metadata)
 
 
 def read_hugging_face(path: Path) -> SyntheticSet:
@@ -79,22 +89,19 @@ def read_hugging_face(path: Path) -> SyntheticSet:
     Raises:
         StoreError: missing, damaged, or another dataset's.
     """
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise StoreError(f"{path}: no synthetic set here") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{path}: damaged ({str(error).splitlines()[0]})") from error
-    found = (table.schema.metadata or {}).get(b"ast_ray")
-    if found is None or "model_space" not in table.column_names:
-        raise StoreError(f"{path}: a Parquet file, but not a synthetic set of ast-ray")
-    description = json.loads(found)
-    shape = (table.num_rows, *description["image_shape"])
-    flat = table.column("model_space").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    tensors = {
-        "images": torch.from_numpy(flat.copy()).view(shape),
-        "labels": torch.tensor(table.column("label").to_pylist()),
-    }
+    with open_parquet(path, missing="no synthetic set here") as file:
+        found = (file.schema_arrow.metadata or {}).get(b"ast_ray")
+        if found is None or "model_space" not in file.schema_arrow.names:
+            raise StoreError(f"{path}: a Parquet file, but not a synthetic set of ast-ray")
+        require_columns(file, _FIELDS)
+        description = parsed(found)
+        sides = checked(description, _Shape)["image_shape"]
+        table = file.read()
+        flat = table.column("model_space").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        tensors = {
+            "images": torch.from_numpy(flat.copy()).view(table.num_rows, *sides),
+            "labels": torch.tensor(table.column("label").to_pylist(), dtype=torch.int64),
+        }
     for folder in (path.parent, path.parent.parent):
         tensors |= read_tensors(folder / PREPROCESSING)
     return unpack(path, tensors, description)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path, write_json
+from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.opening import parsing, require_file
+from ast_ray.store.containers.tensors import read_tensors as tensors_of
+from ast_ray.store.typed import checked
 
 DESCRIPTION = "dataset.json"
 PREPROCESSING = "preprocessing.safetensors"
 MODEL_SPACE = "model-space.safetensors"
 FORMAT = "ast-ray export 1"
+
+
+class _Description(TypedDict):
+    """What ``dataset.json`` holds beside the set's own description, which `unpack` checks."""
+
+    container: str
 
 
 def write_description(folder: Path, container: str, description: Mapping[str, Any]) -> None:
@@ -38,11 +46,13 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     path = folder / DESCRIPTION
     if not mirror.fetch(path):
         return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read ({error})") from error
-    return found if isinstance(found, dict) and found.get("export") == FORMAT else None
+    require_file(path, StoreError)
+    with parsing(path, StoreError):
+        found = parsed(path.read_bytes())
+        if not isinstance(found, dict) or found.get("export") != FORMAT:
+            return None
+        checked(found, _Description)
+        return found
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -60,10 +70,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not mirror.fetch(path):
         return {}
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise StoreError(f"{path}: damaged ({error})") from error
+    return tensors_of(path)[0]
 
 
 def preprocessing_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

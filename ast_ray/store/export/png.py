@@ -9,15 +9,18 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
+from ast_ray.store.containers.opening import parsing
+from ast_ray.store.containers.pictures import read_picture
 from ast_ray.store.export.parts import (
+    DESCRIPTION,
     MODEL_SPACE,
     PREPROCESSING,
     eight_bit,
@@ -25,7 +28,15 @@ from ast_ray.store.export.parts import (
     read_tensors,
     write_tensors,
 )
+from ast_ray.store.records.manifest import Side
 from ast_ray.store.synthetic import pack, unpack
+from ast_ray.store.typed import checked
+
+
+class _Shape(TypedDict):
+    """The part of a description that says what the pictures are."""
+
+    image_shape: list[Side]
 
 
 def class_folder(label: int, name: str, classes: int) -> str:
@@ -56,7 +67,9 @@ def read_png(folder: Path, description: dict[str, Any]) -> SyntheticSet:
     exact = read_tensors(folder / MODEL_SPACE)
     if exact:
         return unpack(folder, {**exact, **preprocessing}, description)
-    pixels, labels = _decode(folder, tuple(description["image_shape"]))
+    with parsing(folder / DESCRIPTION, StoreError):
+        sides = checked(description, _Shape)["image_shape"]
+    pixels, labels = _decode(folder, tuple(sides))
     rough = unpack(folder, {"images": pixels, "labels": labels, **preprocessing}, description)
     provenance = {**rough.provenance, "pixels": "read from 8-bit PNG files: values outside [0, 1] are lost"}
     return dataclasses.replace(rough, images=rough.to_model_space(pixels), provenance=provenance)
@@ -66,13 +79,10 @@ def _decode(folder: Path, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.T
     files = sorted(folder.glob("images/*/*.png"), key=lambda path: path.name)
     if not files:
         raise StoreError(f"{folder}: neither {MODEL_SPACE} nor PNG files in images/")
-    images = []
+    images, labels = [], []
     for path in files:
-        try:
-            with Image.open(path) as image:
-                array = np.asarray(image.convert("L" if shape[0] == 1 else "RGB"), dtype=np.float32) / 255
-        except (UnidentifiedImageError, OSError) as error:
-            raise StoreError(f"{path}: cannot be decoded ({error})") from error
-        images.append(torch.from_numpy(array.copy()).view(*array.shape[:2], shape[0]).permute(2, 0, 1))
-    labels = torch.tensor([int(path.parent.name.partition("-")[0]) for path in files])
-    return torch.stack(images).contiguous(), labels
+        with parsing(path, StoreError, told="cannot be decoded"):
+            array = np.asarray(read_picture(path, "L" if shape[0] == 1 else "RGB"), dtype=np.float32) / 255
+            images.append(torch.from_numpy(array.copy()).view(*shape[1:], shape[0]).permute(2, 0, 1))
+            labels.append(int(path.parent.name.partition("-")[0]))
+    return torch.stack(images).contiguous(), torch.tensor(labels)
