@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from ast_ray.cli.display import Display
 from ast_ray.cli.errors import reported
+from ast_ray.cli.streams import say_json
 from ast_ray.config import DataConfig
 from ast_ray.config.loading import apply_overrides, to_dict
 from ast_ray.config.presets.datasets import DATASETS
@@ -78,7 +78,7 @@ def inspect(source: str, ipc: int, png: str | None, as_json: bool, **given: Any)
 
             found = inspect_source(settings, ipc, picture, progress=progress)
         if as_json:
-            click.echo(json.dumps(_as_json(found)))
+            say_json(_as_json(found))
             return
         _show(Console(), found)
 
@@ -150,7 +150,7 @@ def list_cached(as_json: bool, root: str | None) -> None:
         settings = _settings(None, {"root": root})
         found = list_cache(settings)
         if as_json:
-            click.echo(json.dumps([{**vars(item), "path": str(item.path)} for item in found]))
+            say_json([{**vars(item), "path": str(item.path)} for item in found])
             return
         table = Table(title=str(cache_folder(settings)))
         for name in ("name", "source", "images", "size", "bytes", "written"):
@@ -178,6 +178,6 @@ def clear(names: tuple[str, ...], as_json: bool, root: str | None) -> None:
             raise ConfigError([Problem("name", ", ".join(names), "nothing in the cache is called that; see data list")])
         total = sum(item.size_bytes for item in gone)
         if as_json:
-            click.echo(json.dumps({"deleted": [str(item.path) for item in gone], "bytes": total}))
+            say_json({"deleted": [str(item.path) for item in gone], "bytes": total})
             return
         click.echo(f"deleted {len(gone)} files, {size_text(total)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
+from ast_ray.cli.streams import say_json
 from ast_ray.config import Config, apply_overrides, check, from_dict
 from ast_ray.errors import ConfigError
 from ast_ray.store import mirror
@@ -55,7 +55,7 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
             table = evaluate_sets(jobs, executor, display)
         write_json(directory.results, {"rows": table})
         if as_json:
-            click.echo(json.dumps({"rows": table, "folder": mirror.shown(directory.path)}))
+            say_json({"rows": table, "folder": mirror.shown(directory.path)})
             return
         console = Console()
         console.print(results_table(table))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from ast_ray.cli.errors import reported
 from ast_ray.cli.options import build_config, setting_options
+from ast_ray.cli.streams import say_json
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.store import mirror
 
@@ -41,7 +41,7 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
             raise ConfigError([Problem("format", formats, f"name at least one of {', '.join(FORMATS)}")])
         written = export_sets(set_paths(sets), names, mirror.view(out).expanduser().resolve() if out else None)
         if as_json:
-            click.echo(json.dumps({"written": written}))
+            say_json({"written": written})
             return
         for item in written:
             click.echo(f"{item['set']} as {item['format']}: {item['path']}")
@@ -104,7 +104,7 @@ def import_images(
         save_synthetic(target, imported)
         taken = imported.provenance["space"]
         if as_json:
-            click.echo(json.dumps({"set": str(target), "images": len(imported), "space": taken}))
+            say_json({"set": str(target), "images": len(imported), "space": taken})
             return
         click.echo(f"{len(imported)} images, read as {taken}, trained with rate {imported.student_lr:g}: {target}")
         click.echo(f"evaluate them with: ast-ray evaluate {target}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ from rich.console import Console
 
 from ast_ray.cli.display import results_table
 from ast_ray.cli.errors import reported
+from ast_ray.cli.streams import say_json
 from ast_ray.store import mirror
 
 
@@ -24,7 +24,7 @@ def info(run: str, as_json: bool) -> None:
     with reported(Console(stderr=True), as_json=as_json, resume=str):
         found = describe_run(mirror.view(run))
         if as_json:
-            click.echo(json.dumps(found))
+            say_json(found)
             return
         _show(console, found)
 

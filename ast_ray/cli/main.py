@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from ast_ray import __version__
 from ast_ray.cli.data import data
+from ast_ray.cli.errors import INTERRUPTED, OURS_NOT, fail
 from ast_ray.cli.evaluate import evaluate
 from ast_ray.cli.export import export, import_images
 from ast_ray.cli.info import info
 from ast_ray.cli.presets import presets
 from ast_ray.cli.report import report
 from ast_ray.cli.run import distill, experts, run
+from ast_ray.cli.streams import say_json
 from ast_ray.cli.submit import submit
 from ast_ray.cli.tensorboard import tensorboard
 from ast_ray.cli.tune import tune
@@ -29,11 +30,15 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             if as_json:
-                click.echo(json.dumps({"error": {"type": "UsageError", "message": error.format_message()}}))
+                say_json({"error": {"type": "UsageError", "message": error.format_message()}})
+            raise
+        except OURS_NOT:
             raise
         except KeyboardInterrupt:
             click.echo("interrupted before any work; the same command starts again", err=True)
-            ctx.exit(130)
+            ctx.exit(INTERRUPTED)
+        except Exception as error:  # outside of what `reported` watches over
+            fail(error, as_json=as_json)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from ast_ray.cli.data import size_text
 from ast_ray.cli.errors import reported
+from ast_ray.cli.streams import say_json
 from ast_ray.config import ComputeConfig, Config, to_dict, to_yaml
 from ast_ray.config.presets import PRESETS, cost, facts_of_preset, paper_accuracy, preset
 
@@ -33,7 +33,7 @@ def list_presets(timed: bool, as_json: bool) -> None:
     hardware = _measured() if timed else None
     rows = {name: _row(function, hardware) for name, function in PRESETS.items()}
     if as_json:
-        click.echo(json.dumps(rows))
+        say_json(rows)
         return
     title = f"{len(rows)} presets; memory: an estimate"
     if hardware is not None:
@@ -95,7 +95,7 @@ def show_preset(name: str, as_json: bool) -> None:
     with reported(Console(stderr=True), as_json=as_json, resume=str):
         config = preset(name)
         if as_json:
-            click.echo(json.dumps(to_dict(config)))
+            say_json(to_dict(config))
             return
         for line in (inspect.getdoc(PRESETS[name]) or "").splitlines():
             click.echo(f"# {line}".rstrip())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 from rich.console import Console
 
 from ast_ray.cli.errors import reported
+from ast_ray.cli.streams import say_json
 from ast_ray.errors import AstRayError
 from ast_ray.report.page import render
 from ast_ray.report.reading import RunRecord, read_run
@@ -39,7 +39,7 @@ def report(runs: tuple[str, ...], out: str | None, features: bool, as_json: bool
         write_text(target, page)
         size = len(page.encode())
         if as_json:
-            click.echo(json.dumps({"report": mirror.shown(target.resolve()), "bytes": size}))
+            say_json({"report": mirror.shown(target.resolve()), "bytes": size})
         else:
             click.echo(f"report: {mirror.shown(target)} ({size / 2**20:.1f} MiB)")
 

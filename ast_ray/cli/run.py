@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from ast_ray.cli.display import results_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, setting_options
+from ast_ray.cli.streams import say_json
 from ast_ray.config.location import is_address
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.store import mirror
@@ -53,7 +53,7 @@ def _work(
         with open_session(config, out, messages, quiet=as_json, buffer=buffer) as session:
             results = {**work(session), "run": mirror.shown(session.plan.directory.path)}
         if as_json:
-            click.echo(json.dumps(results))
+            say_json(results)
         else:
             show(Console(), results)
 

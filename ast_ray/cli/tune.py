@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
 from ast_ray.cli.search_display import final_table, short_settings
+from ast_ray.cli.streams import say_json
 from ast_ray.config import Config, apply_overrides, check
 from ast_ray.config.location import is_address, redacted
 from ast_ray.errors import ConfigError, Problem
@@ -50,7 +50,7 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
 
         results = run_search(config, space, directory, command_line(), messages, quiet=as_json)
         if as_json:
-            click.echo(json.dumps(results))
+            say_json(results)
         else:
             _show(Console(), results)
 
@@ -98,7 +98,7 @@ def _list(as_json: bool) -> None:
     spaces = [load_space(name) for name in space_names()]
     if as_json:
         rows = [{"name": item.name, "doc": item.doc, "settings": sorted(item.param_space)} for item in spaces]
-        click.echo(json.dumps({"spaces": rows}))
+        say_json({"spaces": rows})
         return
     for item in spaces:
         click.echo(f"{item.name}: {item.doc.splitlines()[0] if item.doc else ''}")

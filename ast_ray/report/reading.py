@@ -102,7 +102,7 @@ def read_run(path: Path) -> RunRecord:
         path=path,
         name=path.resolve().name,
         config=config,
-        settings=directory.config.read_text(encoding="utf-8"),
+        settings=directory.config.read_text(encoding="utf-8").rstrip(),
         manifest=manifest,
         rows=_rows(directory),
         methods=[_method(directory, config, name, manifest) for name in config.run.methods],
@@ -130,11 +130,16 @@ def _rows(directory: RunDirectory) -> list[ResultRow]:
 
 def _method(directory: RunDirectory, config: Config, name: str, manifest: Mapping[str, Any]) -> MethodRecord:
     place, settings = directory.method(name), method_config(config, name)
+    metrics, outcome = read_metrics(place.metrics), read_outcome(place.outcome)
+    if outcome is not None and (not metrics or metrics[-1]["iteration"] != outcome["iterations"]):
+        reached = metrics[-1]["iteration"] if metrics else 0
+        told = f"ends at iteration {reached}, {place.outcome.name} says {outcome['iterations']}; one of them is damaged"
+        raise StoreError(f"{mirror.shown(place.metrics)}: {told}")
     return MethodRecord(
         name=name,
         config=settings,
-        metrics=read_metrics(place.metrics),
-        outcome=read_outcome(place.outcome),
+        metrics=metrics,
+        outcome=outcome,
         snapshots=moments(place.snapshots),
         experts=_experts(directory, settings, str(manifest.get("data_id", ""))),
     )

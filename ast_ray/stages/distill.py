@@ -24,6 +24,7 @@ from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.distill_checkpoint import require_whole
 from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.engines import open_engine
 from ast_ray.stages.follow import follow, start_of
@@ -98,6 +99,7 @@ class Distillation:
             self.state = DistillState.begin(images, self.coverage.student_lr)
             save_synthetic(self.job.directory.initial, self.current_set())
             return
+        require_whole(found, images)
         tensors = {name: tensor.to(images.device) for name, tensor in found.tensors.items()}
         self.state = DistillState.from_saved(tensors, found.values)
         saved = found.values.get("coverage")  # absent in checkpoints of earlier versions
@@ -265,9 +267,11 @@ def distill_in_slices(
         run = Distillation(job, sink, team)
         begun = run.state.iteration
         with (
-            MetricsLog(job.directory.metrics, after=begun) as metrics,
+            MetricsLog(job.directory.metrics, after=begun, every=settings.log_every) as metrics,
             DistillationBoard(Path(job.tensorboard), after=begun) as board,
         ):
+            if metrics.lost:
+                sink.say(f"{job.method}: {job.directory.metrics} was damaged; curves up to iteration {begun} have gaps")
             while run.state.iteration < settings.iterations:
                 report = run.step()
                 validated = _record(run, report, metrics, board)

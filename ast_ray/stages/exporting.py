@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from ast_ray.store import mirror
 from ast_ray.store.export import export_set, load_set
 from ast_ray.store.export.foreign import read_images, read_labels
 from ast_ray.store.export.writing import check_formats
+from ast_ray.store.records.results import read_results
 
 Space = Literal["auto", "model", "pixels"]
 
@@ -48,8 +48,8 @@ def reported_rows(path: Path, name: str) -> list[dict[str, Any]]:
     results = path.parents[2] / "results.json" if len(path.parents) > 2 else path
     if path.name != "synthetic.safetensors" or not mirror.fetch(results):
         return []
-    rows = json.loads(results.read_text(encoding="utf-8")).get("rows", [])
-    return [row for row in rows if row["set"] == name]
+    table = read_results(results)
+    return [dict(row) for row in (table["rows"] if table else ()) if row["set"] == name]
 
 
 def import_set(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, TypedDict
 
 from ast_ray.config.fingerprint import fingerprint
+from ast_ray.errors import StoreError
 from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.trial import ExpertCost, Trial
+from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.opening import parsing, require_file
+from ast_ray.store.typed import Count, Number, checked
 from ast_ray.telemetry.progress import ProgressSink
 from ast_ray.telemetry.search_directory import SearchDirectory
 
@@ -40,8 +44,26 @@ def _log(search: SearchDirectory, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def expert_costs(search: SearchDirectory) -> list[dict[str, Any]]:
-    """One row per expert trained in this search."""
+class ExpertRow(TypedDict):
+    """An expert trained in a search: its buffer, its number, the trial that trained it, the seconds it took."""
+
+    buffer: str
+    expert: Count
+    trial: str
+    seconds: Number
+
+
+def expert_costs(search: SearchDirectory) -> list[ExpertRow]:
+    """Return one row per expert trained in this search; a half-written last line is left out.
+
+    Raises:
+        StoreError: a damaged line.
+    """
     if not search.expert_log.exists():
         return []
-    return [json.loads(line) for line in search.expert_log.read_text(encoding="utf-8").splitlines() if line]
+    require_file(search.expert_log, StoreError)
+    rows = []
+    for number, line in enumerate(search.expert_log.read_bytes().split(b"\n")[:-1], 1):
+        with parsing(search.expert_log, StoreError, told=f"damaged in line {number}", hint="delete the line"):
+            rows.append(checked(parsed(line), ExpertRow))
+    return rows

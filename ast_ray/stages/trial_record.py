@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
-from ast_ray.errors import StoreError
 from ast_ray.store.atomic import write_json
+from ast_ray.store.containers.documents import read_document
+from ast_ray.store.typed import Count, Number, Share
 from ast_ray.telemetry.search_directory import TrialDirectory
 
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
 DIVERGED, FAILED, INVALID = "diverged", "failed", "invalid"
 FINAL = (FINISHED, STOPPED, DIVERGED, FAILED, INVALID)
 BROKEN = (DIVERGED, FAILED, INVALID)
+
+
+class _Rung(TypedDict):
+    iteration: Count
+    validation_accuracy: Share
+    best_validation_accuracy: Share
+    relative_loss: Number
+    student_lr: Number
+    status: str
+
+
+class _Record(TypedDict):
+    """The file ``trial.json``; what it need not say is empty or 0."""
+
+    fingerprint: str
+    experts: str
+    overrides: dict[str, Any]
+    rungs: list[_Rung]
+    status: NotRequired[Literal["running", "finished", "stopped", "diverged", "failed", "invalid"]]
+    reason: NotRequired[str]
+    trace: NotRequired[str]
+    begun: NotRequired[str]
+    ended: NotRequired[str]
+    seconds: NotRequired[Number]
+    expert_seconds: NotRequired[Number]
+    waited_seconds: NotRequired[Number]
 
 
 @dataclass(frozen=True)
@@ -64,14 +90,13 @@ class TrialRecord:
         Raises:
             StoreError: the file is damaged.
         """
-        try:
-            values = json.loads(directory.record.read_text(encoding="utf-8"))
-            rungs = [Rung(**rung) for rung in values.pop("rungs")]
-            return cls(directory, rungs=rungs, **values)
-        except FileNotFoundError:
+        found = read_document(directory.record, _Record, hint="delete it and the trial goes on")
+        if found is None:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{directory.record}: damaged ({error}); delete it and the trial goes on") from error
+        known = {item.name for item in fields(cls)} - {"directory", "rungs"}
+        values: dict[str, Any] = {name: value for name, value in found.items() if name in known}
+        rungs = [Rung(**{item.name: rung[item.name] for item in fields(Rung)}) for rung in found["rungs"]]  # type: ignore[literal-required]
+        return cls(directory, rungs=rungs, **values)
 
     def save(self) -> None:
         """Write the file."""

@@ -66,5 +66,5 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
             f"{mirror.shown(path)}: checkpoint of run {header.get('fingerprint', 'unknown')}, this run is {fingerprint}"
         )
     with parsing(path, StoreError, hint=_HINT, told=_TOLD):
-        values = checked(parsed(header["values"]), dict[str, Any], "values")
+        values = checked(parsed(header["values"], strict=False), dict[str, Any], "values")
     return Checkpoint(fingerprint, tensors, values, path)

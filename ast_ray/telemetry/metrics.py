@@ -41,15 +41,26 @@ def read_metrics(path: Path) -> list[MetricRow]:
     if not path.exists() and not path.is_symlink():
         return []
     require_file(path, StoreError)
-    lines = path.read_bytes().split(b"\n")
+    *lines, last = path.read_bytes().split(b"\n")
+    if last and not _unfinished(last):
+        lines.append(last)
     rows: list[MetricRow] = []
-    for number, line in enumerate(lines[:-1], 1):
+    for number, line in enumerate(lines, 1):
         with parsing(path, StoreError, told=f"damaged in line {number}", hint=_HINT):
             row = checked(parsed(line, strict=False), MetricRow)
             if rows and row["iteration"] <= rows[-1]["iteration"]:
                 raise ValueError(f"iteration {row['iteration']} after {rows[-1]['iteration']}")
             rows.append(row)
     return rows
+
+
+def _unfinished(line: bytes) -> bool:
+    """Whether a last line is the beginning of a row, which a killed writer leaves."""
+    try:
+        parsed(line, strict=False)
+    except ValueError:
+        return line.startswith(b"{")
+    return False
 
 
 def _whole_rows(path: Path) -> list[dict[str, Any]]:
@@ -71,10 +82,14 @@ def _whole_rows(path: Path) -> list[dict[str, Any]]:
 class MetricsLog:
     """An append-only file of rows that each carry ``iteration``."""
 
-    def __init__(self, path: Path, *, after: int) -> None:
-        """Open the file, dropping rows later than iteration ``after``."""
+    def __init__(self, path: Path, *, after: int, every: int = 0) -> None:
+        """Open the file, dropping rows later than iteration ``after``.
+
+        ``lost`` says whether rows are missing before that, where at least every ``every``-th iteration has one.
+        """
         mirror.fetch(path)
         kept = [row for row in _whole_rows(path) if row["iteration"] <= after]
+        self.lost = bool(every and after) and (not kept or kept[-1]["iteration"] <= after - every)
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._path = path
         self._file = path.open("a", encoding="utf-8")

@@ -211,7 +211,7 @@ def test_a_set_of_other_images(call: Call, words: Words, reference: Plan, tmp_pa
     from ast_ray.store.synthetic import load_synthetic, save_synthetic
 
     ours = load_synthetic(reference.directory.method("ast").synthetic)
-    other = dataclasses.replace(ours, images=torch.zeros(10, 3, 8, 8))
+    other = dataclasses.replace(ours, images=torch.zeros(10, 3, 8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
     named = dataclasses.replace(ours, class_names=tuple("abcdefghij"))
     for name, foreign, text in (
         ("shape", other, "images are (3, 8, 8)"),

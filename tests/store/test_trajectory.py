@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +219,53 @@ def test_what_is_read_may_be_written(tmp_path: Path) -> None:
     path = write(tmp_path / "e.parquet", thetas())
     read_segment(path, (1,))[0][:] = 0
     assert read_segment(path, (1,))[0].tobytes() == thetas()[1].tobytes()
+
+
+_FOOTERS = """
+import random, sys
+from pathlib import Path
+from ast_ray.errors import StoreError
+from ast_ray.store.trajectory import read_metadata, read_metrics, read_segment
+
+whole, path = Path(sys.argv[1]).read_bytes(), Path(sys.argv[1])
+footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+generator, refused, read = random.Random(0), 0, 0
+# The 34th byte says that a column is never empty, which its chunks contradict: pyarrow ends the process there.
+places = [(footer + 34, 20), *((generator.randrange(footer, len(whole)), generator.randrange(256)) for _ in range(600))]
+for place, value in places:
+    path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+    try:
+        epochs = read_metadata(path)["epochs"]
+        read_metrics(path), read_segment(path, range(epochs + 1))
+        read += 1
+    except StoreError as error:
+        refused += "delete it" in str(error) or "not a trajectory" in str(error) or "recorded" in str(error)
+print(refused, read)
+"""
+
+
+def test_a_damaged_footer_is_an_error_and_ends_no_process(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.parquet", thetas())
+    done = subprocess.run([sys.executable, "-c", _FOOTERS, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    refused, read = map(int, done.stdout.split())
+    assert refused + read == 601
+    assert refused > 200
+
+
+def test_columns_of_another_kind_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.parquet"
+    schema = pa.schema([("epoch", pa.int64()), ("theta", pa.binary(8))], metadata={"ast_ray": '{"parameters": 2}'})
+    pq.write_table(pa.table({"epoch": [0], "theta": [bytes(8)]}, schema=schema), path)
+    for reader in (read_metadata, read_metrics, lambda file: read_segment(file, (0,))):
+        with pytest.raises(StoreError, match="its columns are epoch int64"):
+            reader(path)
+
+
+@pytest.mark.parametrize("metadata", ["{", "[]", '{"parameters": -1}', '{"parameters": 2, "expert_id": "x"}'])
+def test_metadata_that_cannot_be(tmp_path: Path, metadata: str) -> None:
+    path = tmp_path / "e.parquet"
+    schema = pa.schema([("epoch", pa.int32())], metadata={"ast_ray": metadata})
+    pq.write_table(pa.table({"epoch": [0]}, schema=schema), path)
+    with pytest.raises(StoreError, match=r"damaged .*delete it"):
+        read_metadata(path)

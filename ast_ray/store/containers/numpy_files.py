@@ -25,9 +25,9 @@ def read_npz(path: Path, *, error: type[AstRayError] = StoreError) -> dict[str, 
         _require_memory(path)
         with np.load(path, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
-        for name, array in found.items():
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"{name} is no array")
+        other = [name for name, array in found.items() if not isinstance(array, np.ndarray)]
+        if other or not found:
+            raise ValueError(f"{other[0]} is no array" if other else "it holds no array")
         return found
 
 
@@ -47,8 +47,8 @@ def read_npy(path: Path, *, error: type[AstRayError] = StoreError) -> np.ndarray
         error: missing, damaged, no array, or one of Python objects.
     """
     require_file(path, error)
-    with parsing(path, error, told=FOREIGN):
-        found = np.load(path, allow_pickle=False)
+    with parsing(path, error, told=FOREIGN), path.open("rb") as file:  # numpy leaves a file that it opens itself open
+        found = np.load(file, allow_pickle=False)
         if not isinstance(found, np.ndarray):
             raise ValueError("an archive, not a single array")
         return found

@@ -1,0 +1,61 @@
+"""Ways to damage a file, each with a name: what a fuzz does to every file that a command may read."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+FLIPS = 20
+_JSON = {
+    "null": b"null",
+    "true": b"true",
+    "number": b"7",
+    "text": b'"text"',
+    "list": b'[{"iteration": null}]',
+    "object": b'{"rows": [null], "commands": {}, "identity": [], "classes": 3}',
+}
+
+
+class Damage(NamedTuple):
+    """A name, and what is done to a path that holds a file."""
+
+    name: str
+    apply: Callable[[Path], object]
+
+    @property
+    def subtle(self) -> bool:
+        """Whether a single bit is wrong, which only a checksum would be sure to notice."""
+        return self.name.startswith("bit")
+
+    @property
+    def cut(self) -> bool:
+        """Whether the end of the file is missing."""
+        return self.name in ("half of it", "all but the last byte", "empty")
+
+
+def damages(content: bytes, *, flips: int = FLIPS) -> Iterator[Damage]:
+    """Truncated, emptied, replaced by each JSON type, one bit flipped at many places, a folder in its place, gone."""
+    yield Damage("half of it", lambda path: path.write_bytes(content[: len(content) // 2]))
+    yield Damage("all but the last byte", lambda path: path.write_bytes(content[:-1]))
+    yield Damage("empty", lambda path: path.write_bytes(b""))
+    for name, value in _JSON.items():
+        yield Damage(f"JSON {name}", lambda path, value=value: path.write_bytes(value))
+    generator = random.Random(len(content))
+    for _ in range(flips):
+        at, bit = generator.randrange(len(content)), 1 << generator.randrange(8)
+        flipped = content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :]
+        yield Damage(f"bit {bit} of byte {at}", lambda path, flipped=flipped: path.write_bytes(flipped))
+    yield Damage("a folder", _folder)
+    yield Damage("missing", lambda path: path.unlink())
+
+
+def coarse(content: bytes) -> Iterator[Damage]:
+    """The few that show whether a file is looked at."""
+    yield from (damage for damage in damages(content, flips=0) if damage.name in ("empty", "a folder"))
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
