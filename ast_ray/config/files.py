@@ -7,10 +7,8 @@ import os
 import stat
 from pathlib import Path
 
-from ast_ray.errors import ConfigError, Problem
-
 MISSING = "no such file"
-_LONGEST_NAME, _LONGEST_PATH, _LONGEST_REASON = 255, 4095, 200  # bytes, as on Linux and macOS; characters
+_LONGEST_REASON = 200
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -48,23 +46,3 @@ def reason(error: BaseException) -> str:
     named = not text or isinstance(error, LookupError | AttributeError | TypeError | AssertionError)
     shown = f"{type(error).__name__}: {text}" if named else text
     return shown.rstrip(": ")[:_LONGEST_REASON]
-
-
-def local_path(text: str | Path, setting: str) -> Path:
-    """The path a text names on this machine, with ``~`` replaced.
-
-    Raises:
-        ConfigError: a home that is not known, a null character, or a name longer than a file system takes.
-    """
-    problem = ""
-    path = Path(text)
-    if "\0" in str(text):
-        problem = "a path holds no null character"
-    elif any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts) or len(os.fsencode(path)) > _LONGEST_PATH:
-        problem = f"too long: a name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH}"
-    else:
-        try:
-            return path.expanduser()
-        except RuntimeError:
-            problem = f"there is no user {path.parts[0].removeprefix('~')!r} on this machine"
-    raise ConfigError([Problem(setting, str(text), problem)])

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ast_ray.config.files import MISSING, file_problem, local_path, reason
+from ast_ray.config.files import MISSING, file_problem, reason
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, nearest
@@ -110,7 +110,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     def refused(reason: str) -> ConfigError:
         return ConfigError([Problem("config", str(path), reason)])
 
-    file = local_path(path, "config")
+    file = Path(path)
     problem = file_problem(file)
     if problem == MISSING:
         raise refused("cannot be read: No such file or directory")

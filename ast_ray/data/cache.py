@@ -58,16 +58,16 @@ def read_cached(path: Path) -> tuple[DecodedDataset, str] | None:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in TENSORS}
-    except (SafetensorError, OSError):
+        facts = json.loads(metadata["facts"])
+        dataset = DecodedDataset(
+            **tensors,
+            class_names=tuple(facts["class_names"]),
+            notes=tuple(facts["notes"]),
+            warnings=tuple(facts["warnings"]),
+        )
+        return dataset, str(metadata["content_id"])
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError):
         return None
-    facts = json.loads(metadata["facts"])
-    dataset = DecodedDataset(
-        **tensors,
-        class_names=tuple(facts["class_names"]),
-        notes=tuple(facts["notes"]),
-        warnings=tuple(facts["warnings"]),
-    )
-    return dataset, metadata["content_id"]
 
 
 def list_cache(config: DataConfig) -> list[CachedFile]:

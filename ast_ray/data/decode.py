@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -23,9 +24,13 @@ _UNREADABLE = (
     SyntaxError,
     TypeError,
     EOFError,
-    IndexError,
-    KeyError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+    RuntimeError,
     struct.error,
+    zlib.error,
     Image.DecompressionBombError,
 )
 

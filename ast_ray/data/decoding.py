@@ -12,7 +12,7 @@ from ast_ray.data.cache import cache_path, read_cached
 from ast_ray.data.cache_writer import CacheWriter
 from ast_ray.data.decode import DecodeJob, Probe, ProbeJob, Target, decode_chunk, derived_target, probe_chunk
 from ast_ray.data.mapping import Mapper, Progress, no_progress, threads
-from ast_ray.data.sources.base import DecodedDataset, Listing, Source, check_names, checked
+from ast_ray.data.sources.base import DecodedDataset, Listing, Source, check_labels, check_names, checked
 from ast_ray.data.sources.chunks import Chunk, Failure
 from ast_ray.data.splits import held_out
 from ast_ray.errors import DataError, ResourceError
@@ -52,6 +52,7 @@ def open_listing(source: Source, config: DataConfig) -> Listing:
     """
     listing = source.listing()
     check_names(source.name, listing.class_names)
+    check_labels(source.name, listing)
     if not listing.train:
         raise DataError(f"{source.name}: the train split holds no images")
     if listing.failures and not config.skip_corrupt:

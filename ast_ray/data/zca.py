@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ast_ray.core.whitening import Whitening
-from ast_ray.errors import ResourceError
+from ast_ray.errors import ResourceError, StoreError
 from ast_ray.store.atomic import atomic_path
+from ast_ray.store.containers.tensors import Shape, read_tensors, require_tensors
 
 ZCA_EPS = 0.1
 _BATCH, _PARTS = 4096, ("mean", "vectors", "scale")
@@ -47,11 +48,14 @@ def _mean(images: Tensor) -> Tensor:
 def cached_zca(images: Tensor, content_id: str, folder: Path, *, device: torch.device | str = "cpu") -> Whitening:
     """Read the fit of these images from ``folder``, or fit and keep it there (if the folder can be written)."""
     path = folder / f"{content_id}-eps{ZCA_EPS:g}-zca.safetensors"
-    try:
-        with safe_open(path, framework="pt") as file:
-            return Whitening(*(file.get_tensor(name) for name in _PARTS))
-    except (OSError, SafetensorError):
-        pass
+    size = images[0].numel()
+    with suppress(StoreError):
+        tensors, _ = read_tensors(path)
+        shapes: tuple[Shape, ...] = ((size,), (size, size), (size,))
+        require_tensors(
+            path, tensors, {name: (torch.float32, shape) for name, shape in zip(_PARTS, shapes, strict=True)}
+        )
+        return Whitening(*(tensors[name] for name in _PARTS))
     before = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)  # once per cache: every process reads the same fit, whoever made it
     try:

@@ -98,7 +98,7 @@ def test_failures_are_collected_with_their_names(tmp_path: Path, make_picture):
     assert result.pixels[1, :, 0, 0].tolist() == [1, 2, 3]
     assert [failure.name for failure in result.failures] == ["b.png", "c.png", "d.png", "missing.png"]
     assert result.failures[0].reason == "not an image"
-    assert "No such file" in result.failures[3].reason
+    assert "no such file" in result.failures[3].reason
 
 
 def test_arrays_go_the_same_way():

@@ -5,15 +5,15 @@ Images are [n, H, W], [n, H, W, C] or [n, C, H, W]: uint8, or floats in [0, 1]. 
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from ast_ray.data.sources.base import Listing, Source
+from ast_ray.data.sources.base import Listing, Source, numbered
 from ast_ray.data.sources.chunks import pixel_chunks
 from ast_ray.data.sources.files import content_key
 from ast_ray.errors import DataError
+from ast_ray.store.containers.numpy_files import read_npz
 
 
 def npz_file(path: Path) -> Source:
@@ -24,16 +24,13 @@ def npz_file(path: Path) -> Source:
     """
 
     def listing() -> Listing:
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{path}: cannot be read as an .npz of plain arrays ({error})") from error
+        arrays = read_npz(path, error=DataError)
         if "x_train" in arrays:
             train, test = _pair(path, arrays, "x_train", "y_train"), _pair(path, arrays, "x_test", "y_test")
         else:
             train, test = _pair(path, arrays, "x", "y"), (np.empty(0, np.uint8), [])
-        names = tuple(str(item) for item in arrays.get("class_names", range(max(*train[1], *test[1]) + 1)))
+        labels = [*train[1], *test[1]]
+        names = _names(path, arrays["class_names"]) if "class_names" in arrays else numbered(str(path), labels)
         return Listing(pixel_chunks(*train), pixel_chunks(*test), names)
 
     return Source(str(path), content_key([path], path.parent), listing)
@@ -46,11 +43,23 @@ def _pair(path: Path, arrays: dict[str, np.ndarray], x: str, y: str) -> tuple[np
         raise DataError(
             f"{path}: no array {missing[0]!r} (it holds {held}; expected x and y, or x_train, y_train, ...)"
         )
-    pixels, labels = arrays[x], arrays[y].squeeze()
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pixels) or not len(labels):
+    pixels, labels = arrays[x], arrays[y]
+    if pixels.ndim not in (3, 4) or not pixels.size or pixels.dtype.kind not in "uif":
+        raise DataError(f"{path}: {x} is {pixels.dtype} of shape {pixels.shape}, expected [n, H, W] or [n, H, W, C]")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pixels):
         reason = f"{labels.dtype} of shape {labels.shape} for {len(pixels)} images"
         raise DataError(f"{path}: {y} must hold one integer label per image of {x}, not {reason}")
     return _bytes(path, x, _channels_last(path, x, pixels)), [int(label) for label in labels]
+
+
+def _names(path: Path, names: np.ndarray) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind not in "USiu":
+        raise DataError(f"{path}: class_names is {names.dtype} of shape {names.shape}, expected one name per class")
+    if names.dtype.kind == "S":
+        names = np.char.decode(names, "utf-8", "replace")
+    return tuple(str(item) for item in names)
 
 
 def _channels_last(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ A source lists chunks of images without decoding them; `data.decode` decodes a c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,8 +100,36 @@ def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:
     return dataset
 
 
+def numbered(name: str, labels: Sequence[int]) -> tuple[str, ...]:
+    """Names of classes that have none: their numbers.
+
+    Raises:
+        DataError: labels that do not run from 0 to K - 1. One far beyond would make as many classes without images.
+    """
+    low, high = min(labels), max(labels)
+    if low < 0 or high >= len(labels):
+        reason = f"every class from 0 on has images; {len(labels)} images cannot have label {high if low >= 0 else low}"
+        raise DataError(f"{name}: labels run from {low} to {high}: {reason}")
+    return tuple(str(label) for label in range(high + 1))
+
+
+def check_labels(name: str, listing: Listing) -> None:
+    """Raise `DataError` for labels that no class has, before anything is decoded."""
+    classes = len(listing.class_names)
+    for split, chunks in (("train", listing.train), ("test", listing.test)):
+        rows = enumerate(label for chunk in chunks for label in chunk.labels)
+        wrong = [(row, label) for row, label in rows if not 0 <= label < classes]
+        if wrong:
+            row, label = wrong[0]
+            reason = f"{len(wrong)} {split} labels out of range 0..{classes - 1}"
+            raise DataError(f"{name}: {reason}; first: image {row} has label {label}")
+
+
 def check_names(name: str, class_names: tuple[str, ...]) -> None:
     """Raise `DataError` for class names that are the same but for case and surrounding space."""
+    foreign = [item for item in class_names if not _is_text(item)]
+    if foreign:
+        raise DataError(f"{name}: the class {os.fsencode(foreign[0])!r} has a name that is not UTF-8; rename it")
     first: dict[str, str] = {}
     clashes = []
     for item in class_names:
@@ -111,3 +140,12 @@ def check_names(name: str, class_names: tuple[str, ...]) -> None:
         raise DataError(
             f"{name}: {len(clashes)} duplicate classes: {', '.join(clashes[:5])}; merge or rename one of each pair"
         )
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name has no bytes that are no UTF-8 (which Python keeps as surrogates)."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

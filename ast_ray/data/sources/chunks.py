@@ -10,7 +10,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from ast_ray.config.files import file_problem, reason
+from ast_ray.errors import DataError
+from ast_ray.store.containers.parquet_files import open_parquet
 
 CHUNK = 512
 T = TypeVar("T")
@@ -53,10 +56,15 @@ class ImageFiles:
     def read(self) -> Iterator[tuple[str, bytes | np.ndarray | Failure]]:
         """See `Chunk.read`."""
         for name in self.paths:
+            path = Path(self.root) / name
+            problem = file_problem(path)  # a pipe would block its reader
+            if problem:
+                yield name, Failure(name, problem)
+                continue
             try:
-                yield name, (Path(self.root) / name).read_bytes()
+                yield name, path.read_bytes()
             except OSError as error:
-                yield name, Failure(name, error.strerror or str(error))
+                yield name, Failure(name, reason(error))
 
 
 @dataclass(frozen=True)
@@ -78,11 +86,11 @@ class ParquetRows:
         stem = Path(self.path).name
         names = [f"{stem}: row group {self.row_group}, row {row}" for row in self.rows]
         try:
-            with pq.ParquetFile(self.path, memory_map=True) as file:
+            with open_parquet(Path(self.path), error=DataError) as file:
                 column = file.read_row_group(self.row_group, columns=[self.column]).column(0)
-        except (pa.ArrowInvalid, OSError) as error:
+        except DataError as error:
             for name in names:
-                yield name, Failure(name, str(error).splitlines()[0])
+                yield name, Failure(name, str(error).removeprefix(f"{self.path}: "))
             return
         chosen = column.take(pa.array(self.rows)).combine_chunks()
         blobs, paths = chosen.field("bytes"), _paths(chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ast_ray.config.files import file_problem
 from ast_ray.data.sources.base import Listing, Source
 from ast_ray.data.sources.chunks import Failure, file_chunks
 from ast_ray.data.sources.files import SUFFIXES, content_key, image_names, subfolders
@@ -31,6 +32,7 @@ def image_folder(folder: Path) -> Source:
             _same_classes(folder, names, subfolders(folder / test))
         filled = {name.partition("/")[0] for name in files[train] if "/" in name}
         failures = [Failure(name, "a class folder without images") for name in names if name not in filled]
+        failures += [Failure(path.name, told) for path in (folder / train).iterdir() if (told := _broken(path))]
         kept = [name for name in names if name in filled]
         loose = [name for split in files.values() for name in split if "/" not in name]
         notes = (f"{len(loose)} images lie outside the class folders and were left out: {loose[0]}",) if loose else ()
@@ -45,6 +47,12 @@ def image_folder(folder: Path) -> Source:
         return Listing(chunks[train], held, tuple(kept), tuple(failures), notes)
 
     return Source(str(folder), content_key(every, folder), listing)
+
+
+def _broken(path: Path) -> str:
+    """What is wrong with a link that may have been a class; empty for anything else."""
+    leads_nowhere = path.is_symlink() and path.suffix.lower() not in SUFFIXES and not path.exists()
+    return file_problem(path) if leads_nowhere else ""
 
 
 def _splits(folder: Path) -> tuple[str, str | None]:

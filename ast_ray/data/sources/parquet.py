@@ -7,18 +7,30 @@ is training data. A column ``image`` (or ``img``) is a struct of encoded ``bytes
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypedDict
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ast_ray.data.sources.base import Listing, Source
+from ast_ray.data.sources.base import Listing, Source, numbered
 from ast_ray.data.sources.chunks import CHUNK, Failure, ParquetRows
 from ast_ray.data.sources.files import content_key
 from ast_ray.errors import DataError
+from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.parquet_files import open_parquet
+from ast_ray.store.typed import checked
+
+
+class _Info(TypedDict, total=False):
+    features: dict[str, Any]
+
+
+class _HuggingFace(TypedDict, total=False):
+    """The part of the schema's metadata that may name the classes."""
+
+    info: _Info
+
 
 _TEST_PREFIXES = ("test", "validation", "val")
 _IMAGE, _LABEL = ("image", "img"), ("label", "fine_label")
@@ -48,7 +60,8 @@ def parquet_source(path: Path) -> Source:
             raise DataError(f"{path}: labels are numbers in some shards and names in others")
         numbers = {text: number for number, text in enumerate(names or texts)} if texts else {}
         if not names:
-            names = tuple(texts or (str(label) for label in range(max(int(v) for v in values if v is not None) + 1)))
+            rows = [label for shard in shards.values() for group in shard.groups for label in group]
+            names = tuple(texts) or numbered(str(path), [int(label) for label in rows if label is not None])
         failures = [failure for shard in shards.values() for failure in shard.failures(numbers)]
         chunks = [tuple(chunk for file in split for chunk in shards[file].chunks(numbers)) for split in (train, test)]
         return Listing(chunks[0], chunks[1], names, tuple(failures))
@@ -100,17 +113,15 @@ class _Shard:
 
 
 def _open(path: Path) -> _Shard:
-    try:
-        with pq.ParquetFile(path, memory_map=True) as file:
-            schema = file.schema_arrow
-            image, label = _columns(path, schema)
-            groups = [file.read_row_group(group, columns=[label]) for group in range(file.num_row_groups)]
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a complete Parquet file ({str(error).splitlines()[0]})") from error
+    with open_parquet(path, error=DataError) as file:
+        schema = file.schema_arrow
+        image, label = _columns(path, schema)
+        groups = [file.read_row_group(group, columns=[label]) for group in range(file.num_row_groups)]
+        named = _class_names(schema, label)
     labels = tuple(tuple(group.column(0).to_pylist()) for group in groups)
     if not any(labels):
         raise DataError(f"{path}: holds no rows")
-    return _Shard(path, image, labels, _class_names(schema, label))
+    return _Shard(path, image, labels, named)
 
 
 def _columns(path: Path, schema: pa.Schema) -> tuple[str, str]:
@@ -131,10 +142,11 @@ def _columns(path: Path, schema: pa.Schema) -> tuple[str, str]:
 
 def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
     metadata = schema.metadata or {}
-    names: Sequence[str] = ()
     if b"class_names" in metadata:
-        names = json.loads(metadata[b"class_names"])
-    elif b"huggingface" in metadata:
-        features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
-        names = features.get(label, {}).get("names") or ()
-    return tuple(names)
+        return tuple(checked(parsed(metadata[b"class_names"]), list[str], "class_names"))
+    if b"huggingface" not in metadata:
+        return ()
+    features = checked(parsed(metadata[b"huggingface"]), _HuggingFace).get("info", {}).get("features", {})
+    feature = features.get(label)
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return tuple(checked(names, list[str], f"features.{label}.names")) if names else ()

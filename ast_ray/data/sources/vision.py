@@ -29,7 +29,7 @@ def _split(name: str, root: Path, *, train: bool, download: bool) -> tuple[np.nd
     """Pixels uint8 [n, H, W] or [n, H, W, C], labels, class names."""
     try:
         data = _open(name, root, train=train, download=download)
-    except (RuntimeError, OSError) as error:
+    except Exception as error:  # torchvision's readers raise whatever they meet in a damaged file
         raise DataError(
             f"{name}: torchvision could not provide it under {root}: {error}; "
             "give a folder of images or Parquet shards as data.source, or set data.download"

@@ -87,11 +87,16 @@ def _plain(path: Path, tensor: Tensor, what: str) -> Tensor:
         problem = "quantized"
     elif tensor.device.type != "cpu":
         problem = f"a tensor without values (device {tensor.device})"
+    elif tensor.is_complex() or tensor.dtype == torch.bool:
+        problem = f"{str(tensor.dtype).removeprefix('torch.')}, not numbers"
     elif not tensor.ndim or not tensor.numel():
         problem = f"empty or a single number, of shape {tuple(tensor.shape)}"
     if problem:
         raise StoreError(f"{path}: {what} are {problem}; expected a plain tensor of numbers")
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
+    tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
+    if tensor.is_floating_point():
+        return tensor if tensor.element_size() > 1 else tensor.float()
+    return tensor if tensor.dtype == torch.uint8 else tensor.to(torch.int64)  # torch computes with few unsigned types
 
 
 def _pick(path: Path, found: dict[str, Any], names: tuple[str, ...], what: str) -> Tensor:

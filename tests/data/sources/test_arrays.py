@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +56,7 @@ def test_grey_floats_with_names_are_split(tmp_path: Path):
         ({"x": ramp(10, 5, 5, 7), "y": LABELS}, r"x has shape \(10, 5, 5, 7\)"),
         ({"x": ramp(10, 4, 4) * 1.0, "y": LABELS}, "floats from 0 to"),
         ({"x": ramp(10, 4, 4).astype(int) * 99, "y": LABELS}, r"int64 outside 0\.\.255"),
-        ({"x": np.array([{}] * 10), "y": LABELS}, "cannot be read as an .npz of plain arrays"),
+        ({"x": np.array([{}] * 10), "y": LABELS}, "holds more than plain values, refused"),
     ],
 )
 def test_what_cannot_be_used_is_said(tmp_path: Path, arrays: dict[str, np.ndarray], message: str):
@@ -62,7 +64,78 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, arrays: dict[str, np.ndarra
         load(tmp_path / "a.npz", **arrays)
 
 
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.array(3), "y": LABELS}, r"x is int64 of shape \(\)"),
+        ({"x": ramp(10, 4, 4), "y": np.array(3)}, "one integer label per image"),
+        ({"x": ramp(0, 4, 4), "y": LABELS[:0]}, "x is uint8 of shape"),
+        ({"x": ramp(10, 0, 4), "y": LABELS}, "x is uint8 of shape"),
+        ({"x": np.full((10, 4, 4), np.datetime64("2020-02-02")), "y": LABELS}, "x is datetime64"),
+        ({"x": ramp(10, 4, 4), "y": LABELS.astype("datetime64[D]")}, "one integer label per image"),
+        ({"x": np.full((10, 4, 4), "text"), "y": LABELS}, "x is <U4"),
+        ({"x": ramp(10, 4, 4) * 1j, "y": LABELS}, "x is complex128"),
+        ({"x": ramp(10, 4, 4) > 3, "y": LABELS}, "x is bool"),
+        ({"x": np.full((10, 4, 4), np.nan), "y": LABELS}, "floats from nan to nan"),
+        ({"x": np.zeros((10, 4, 4), [("a", "i4")]), "y": LABELS}, "x is "),
+        ({"x": ramp(10, 4, 4), "y": LABELS + 10**6}, "labels run from 1000000 to 1000001"),
+        ({"x": ramp(10, 4, 4), "y": LABELS - 1}, "labels run from -1 to 0"),
+        ({"x": ramp(10, 4, 4), "y": LABELS.astype(np.uint64) + 2**63}, "labels run from 9223372036854775808"),
+        ({"x": ramp(10, 4, 4), "y": LABELS + 10**6, "class_names": ["a", "b"]}, r"labels out of range 0\.\.1"),
+        ({"x": ramp(10, 4, 4), "y": LABELS, "class_names": np.array("ab")}, "class_names is <U2 of shape"),
+        ({"x": ramp(10, 4, 4), "y": LABELS, "class_names": [1.5, 2.5]}, "class_names is float64"),
+    ],
+)
+def test_odd_arrays_are_refused_before_any_work(tmp_path: Path, arrays: dict[str, np.ndarray], message: str):
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "a.npz", **arrays)
+
+
+def test_names_as_bytes(tmp_path: Path):
+    assert load(tmp_path / "a.npz", x=ramp(10, 4, 4), y=LABELS, class_names=[b"no", b"yes"]).class_names == (
+        "no",
+        "yes",
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", npy(ramp(10, 4, 4)), b"PK\x03\x04", npy(ramp(3, 3)).replace(b"(3, 3)", b"(3, -)")],
+)
+def test_a_file_of_another_kind_under_the_name_of_an_archive(tmp_path: Path, content: bytes):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.npz: damaged, or not what its name says \("):
+        load_dataset(DataConfig(source=str(tmp_path / "a.npz"), root=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "inside", [b"", b"text", npy(ramp(4, 4))[:-3], npy(ramp(4)).replace(b"'descr': '|u1'", b"'descr': '|uX'")]
+)
+def test_an_archive_whose_members_are_damaged(tmp_path: Path, inside: bytes):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", inside)
+    with pytest.raises(DataError, match=r"a\.npz: "):
+        load_dataset(DataConfig(source=str(tmp_path / "a.npz"), root=str(tmp_path)))
+
+
+def test_an_encrypted_archive(tmp_path: Path):
+    np.savez(tmp_path / "a.npz", x=ramp(10, 4, 4), y=LABELS)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.index(magic)
+        content[at + flags] |= 1
+    (tmp_path / "a.npz").write_bytes(bytes(content))
+    with pytest.raises(DataError, match="encrypted"):
+        load_dataset(DataConfig(source=str(tmp_path / "a.npz"), root=str(tmp_path)))
+
+
 def test_a_file_that_is_no_archive(tmp_path: Path):
     (tmp_path / "a.npz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match=r"cannot be read as an \.npz"):
+    with pytest.raises(DataError, match=r"no \.npz archive"):
         load_dataset(DataConfig(source=str(tmp_path / "a.npz"), root=str(tmp_path)))

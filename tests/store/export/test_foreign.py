@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ast_ray.errors import StoreError
-from ast_ray.store.export.foreign import read_images, read_labels
+from ast_ray.store.export.foreign import read_arrays, read_images, read_labels
 
 IMAGES, LABELS = torch.arange(24.0).view(2, 1, 3, 4), torch.tensor([1, 0])
 
@@ -55,3 +55,46 @@ def test_what_cannot_be_read_says_why(tmp_path):
         read_images(tmp_path / "b.pt")
     with pytest.raises(StoreError, match=r"cannot read \.pkl"):
         read_images(tmp_path / "c.pkl")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (torch.eye(3).to_sparse(), "images are not a dense tensor"),
+        (torch.empty(3, device="meta"), "cannot be read|without values|damaged"),
+        (torch.ones(3, dtype=torch.complex64), "images are complex64, not numbers"),
+        (torch.ones(3) > 0, "images are bool, not numbers"),
+        (torch.tensor(3.0), "images are empty or a single number"),
+        (torch.empty(0, 3), "images are empty or a single number"),
+    ],
+)
+def test_odd_tensors_are_refused(tmp_path, value, told):
+    torch.save({"images": value}, tmp_path / "x.pt")
+    with pytest.raises(StoreError, match=told):
+        read_images(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("kind", [torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.float16, torch.bfloat16])
+def test_types_that_torch_hardly_computes_with_are_read(tmp_path, kind):
+    torch.save({"images": torch.ones(2, 1, 4, 4).to(kind), "labels": torch.tensor([0, 1]).to(kind)}, tmp_path / "x.pt")
+    assert float(read_images(tmp_path / "x.pt").max()) == 1
+    assert read_labels(tmp_path / "x.pt").tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [">f4", ">i8", "<u2", "f8"])
+def test_arrays_of_any_byte_order_are_read(tmp_path, kind):
+    np.save(tmp_path / "x.npy", np.arange(4, dtype=kind).reshape(2, 2))
+    assert read_images(tmp_path / "x.npy").tolist() == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".npz", ".npy", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"just text\n", b"\xff" * 40, b"PK\x03\x04" + bytes(40)])
+def test_anything_under_any_name_is_one_line_without_unsafe_advice(tmp_path, suffix, content):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(StoreError) as caught:
+        read_arrays(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: damaged")
+    assert "\n" not in text
+    assert not any(word in text for word in ("weights_only", "allow_pickle", "trust"))
