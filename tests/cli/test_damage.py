@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from ast_ray.cli.main import main
 from tests.damage import Damage, coarse, damages
@@ -215,6 +220,49 @@ def test_a_damaged_file_gives_the_right_result_or_one_error(
         sys.stdout.write(f"\n{command}: {dict(tally.cases)}, {dict(tally.outcomes)}, longest {tally.longest[0]:.2f} s ")
     assert not tally.wrong, "\n".join(tally.wrong)
     assert {file for _, file in tally.unnoticed} <= UNNOTICED[command], tally.unnoticed
+
+
+def sources(folder: Path, picture: Callable[..., Path]) -> dict[str, Path]:
+    """A file of each kind that images come in, and what is inspected."""
+    labels = np.repeat([0, 1, 2], 6)
+    pixels = np.arange(18 * 64, dtype=np.uint8).reshape(18, 8, 8)
+    np.savez(folder / "images.npz", x=pixels, y=labels, class_names=np.array(["a", "b", "c"]))
+    pictures = []
+    for number, image in enumerate(pixels):
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "PNG")
+        pictures.append({"bytes": stream.getvalue(), "path": f"{number}.png"})
+    columns = {"image": pa.array(pictures), "label": pa.array(labels)}
+    pq.write_table(pa.table(columns).replace_schema_metadata({"class_names": '["a", "b", "c"]'}), folder / "p.parquet")
+    for name in ("cat", "dog"):
+        for number in range(4):
+            picture(folder / "pets" / name / f"{number}.png", size=(8, 8), seed=number)
+    whole = {"images.npz": "images.npz", "p.parquet": "p.parquet", "pets/cat/1.png": "pets"}
+    return {name: folder / place for name, place in whole.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["images.npz", "p.parquet", "pets/cat/1.png"])
+def test_a_damaged_source_is_inspected_or_refused(
+    name: str, tmp_path: Path, make_picture: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, path = sources(tmp_path, make_picture)[name], tmp_path / name
+    whole, tally = path.read_bytes(), Tally()
+    place = ["--root", str(tmp_path / "root"), "--png", str(tmp_path / "s.png")]
+    for damage in damages(whole):
+        damage.apply(path)
+        for more in ([], ["--skip-corrupt"]):
+            result = CliRunner().invoke(main, ["data", "inspect", str(source), *place, "--json", *more])
+            problem = problem_of(result)
+            tally.outcomes["refused" if result.exit_code else "inspected"] += 1
+            tally.wrong += [f"{name}, {damage.name}: {problem}"] if problem else []
+        if path.is_dir():
+            path.rmdir()
+        path.write_bytes(whole)
+    with capsys.disabled():
+        sys.stdout.write(f"\ndata inspect {name}: {dict(tally.outcomes)} ")
+    assert not tally.wrong, "\n".join(tally.wrong)
+    assert tally.outcomes["refused"] > 10
 
 
 def take(tally: Tally, fuzz: Fuzz, command: str, name: str, damage: Damage, result: Result, expected: object) -> None:
