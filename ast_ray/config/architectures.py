@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from ast_ray.config.schema import schema
 from ast_ray.config.settings import NetworkConfig
 from ast_ray.errors import nearest
 
@@ -33,7 +34,8 @@ def architecture(text: str, base: NetworkConfig) -> NetworkConfig:
     What the text leaves open is ``base``'s if that is the same architecture, else the default.
 
     Raises:
-        ValueError: unknown name or suffix, or a variant the architecture does not have; says the nearest.
+        ValueError: unknown name or suffix, or a variant the architecture does not have, with the nearest; a size out of
+            bounds.
     """
     name, *suffixes = text.split("-")
     if name not in NORMS:
@@ -42,7 +44,8 @@ def architecture(text: str, base: NetworkConfig) -> NetworkConfig:
     for suffix in suffixes:
         size = re.fullmatch(r"([wd])([1-9]\d*)", suffix)
         if size and name in SIZED:
-            changes["width" if size[1] == "w" else "depth"] = int(size[2])
+            what = "width" if size[1] == "w" else "depth"
+            changes[what] = schema()[f"network.{what}"].parse(size[2])
         elif _SUFFIXES.get(suffix) in NORMS[name]:
             changes["norm"] = _SUFFIXES[suffix]
         else:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any
 
+LARGEST_SEED = 2**63 - 1
+LARGEST: dict[type, float] = {int: 10**8, float: 1e6}
+"""Upper bounds of numbers that are declared without one. What lies beyond is a slip, noticed after hours otherwise."""
+
 
 def setting(
     default: object,
@@ -16,6 +20,9 @@ def setting(
     high: float | None = None,
     below: float | None = None,
 ) -> Any:
-    """Declare a setting; ``low``/``high`` are inclusive bounds, ``above``/``below`` exclusive ones."""
+    """Declare a setting; ``low``/``high`` are inclusive bounds, ``above``/``below`` exclusive ones.
+
+    A number without an upper bound has that of `LARGEST`.
+    """
     bounds = {"low": low, "above": above, "high": high, "below": below}
     return field(default=default, metadata={"doc": doc, "symbol": symbol, "bounds": bounds})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from ast_ray.config.fields import LARGEST
 from ast_ray.config.settings import Config
 from ast_ray.errors import nearest
 
@@ -63,7 +64,7 @@ class Setting:
         for name, bound in self.bounds.items():
             test, word = tests[name]
             if bound is not None and not test(bound):
-                raise ValueError(f"must be {word} {bound:g}")
+                raise ValueError(f"must be {word} {bound if isinstance(bound, int) else f'{bound:g}'}")
 
 
 def _as_bool(value: object) -> bool:
@@ -104,7 +105,10 @@ def _leaf(path: str, hint: Any, default: object, metadata: Mapping[str, Any]) ->
     inner = get_args(hint)[0] if is_list else hint
     choices = get_args(inner) if get_origin(inner) is Literal else ()
     kind = str if choices else inner
-    return Setting(path, kind, default, metadata["doc"], metadata["symbol"], choices, is_list, metadata["bounds"])
+    bounds = metadata["bounds"]
+    if kind in LARGEST and bounds["high"] is None and bounds["below"] is None:
+        bounds = {**bounds, "high": LARGEST[kind]}
+    return Setting(path, kind, default, metadata["doc"], metadata["symbol"], choices, is_list, bounds)
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ast_ray.config.fields import setting
+from ast_ray.config.fields import LARGEST_SEED, setting
 
 DSA_ALL = "color_crop_cutout_flip_scale_rotate"
 
@@ -29,7 +29,7 @@ class DataConfig:
     )
     train_size: int = setting(0, "training images kept, the same number per class; 0 = all", low=0)
     validation_size: int = setting(0, "images held out of the training split for every choice; 0 = a tenth", low=0)
-    split_seed: int = setting(0, "seed of the validation split and of the training subset", low=0)
+    split_seed: int = setting(0, "seed of the validation split and of the training subset", low=0, high=LARGEST_SEED)
     test_fraction: float = setting(
         0.2, "share of every class held out as the test split when the source has none", above=0, below=1
     )
@@ -67,7 +67,7 @@ class NetworkConfig:
     name: Literal["convnet", "alexnet", "vgg11", "resnet18", "mlp", "vit"] = setting(
         "convnet", "convnet: D blocks of conv, instance norm, ReLU, average pooling; the others in small-image variants"
     )
-    width: int = setting(128, "filters per block (convnet), hidden units (mlp), token size (vit)", low=1)
+    width: int = setting(128, "filters per block (convnet), hidden units (mlp), token size (vit)", low=1, high=4096)
     depth: int = setting(
         0,
         "blocks D; 0 = by image size (3 for 32 px, 4 for 64, 5 for 128); hidden layers (mlp: 2), layers (vit: 4)",
@@ -85,18 +85,20 @@ class NetworkConfig:
 class ExpertConfig:
     """Buffer phase: smooth, high-quality experts (Algorithm 1, Eq. 19)."""
 
-    count: int = setting(50, "number of experts (paper: 50)", low=1)
+    count: int = setting(50, "number of experts (paper: 50)", low=1, high=100_000)
     reachable_only: bool = setting(
         True, "train and record no epoch that matching cannot reach: at most T+ - 1 + M of them; false = all epochs"
     )
-    epochs: int = setting(50, "epochs per expert; E epochs record E+1 points (paper: 50)", symbol="E", low=1)
+    epochs: int = setting(
+        50, "epochs per expert; E epochs record E+1 points (paper: 50)", symbol="E", low=1, high=100_000
+    )
     lr: float = setting(0.003, "learning rate (authors' code; the paper does not say)", symbol="eta", above=0)
     optimizer: Literal["sgd", "adam"] = setting(
         "sgd", "sgd with momentum (Algorithm 1), or adam, whose beta_1 is momentum (Table I: worse, for comparison)"
     )
     momentum: float = setting(0.9, "momentum of v <- gamma*v + eta*g", symbol="gamma", low=0, below=1)
     weight_decay: float = setting(1e-3, "L2 coefficient added to the gradient (authors' code)", low=0)
-    batch_size: int = setting(256, "real images per step", low=1)
+    batch_size: int = setting(256, "real images per step", low=1, high=2**20)
     lr_decay_epoch: int = setting(25, "epoch from which the learning rate is scaled; 0 = never (paper: 25)", low=0)
     lr_decay_factor: float = setting(0.5, "factor applied at lr_decay_epoch (paper: 0.5)", above=0, high=1)
     clip_schedule: Literal["linear", "cosine", "step", "constant"] = setting(
@@ -130,12 +132,12 @@ class ExpertConfig:
 class DistillConfig:
     """Distillation phase: the student aligned to the experts (Algorithm 2, Eq. 20-23)."""
 
-    ipc: int = setting(1, "synthetic images per class", symbol="ipc", low=1)
+    ipc: int = setting(1, "synthetic images per class", symbol="ipc", low=1, high=100_000)
     iterations: int = setting(5000, "outer iterations", low=1)
-    syn_steps: int = setting(50, "student steps on the synthetic set per iteration", symbol="N", low=1)
-    expert_epochs: int = setting(2, "expert epochs the student has to cover", symbol="M", low=1)
-    max_start_epoch: int = setting(2, "start epochs are drawn from 0..T+ - 1", symbol="T+", low=1)
-    batch_size: int = setting(0, "synthetic images per student step; 0 = the whole set", symbol="b", low=0)
+    syn_steps: int = setting(50, "student steps on the synthetic set per iteration", symbol="N", low=1, high=100_000)
+    expert_epochs: int = setting(2, "expert epochs the student has to cover", symbol="M", low=1, high=100_000)
+    max_start_epoch: int = setting(2, "start epochs are drawn from 0..T+ - 1", symbol="T+", low=1, high=100_000)
+    batch_size: int = setting(0, "synthetic images per student step; 0 = the whole set", symbol="b", low=0, high=2**20)
     outer: Literal["normalized", "sgd"] = setting(
         "normalized",
         "update of pixels and alpha: normalized = scale-free, the same settings for every dataset (step_img, step_lr); "
@@ -201,10 +203,10 @@ class DistillConfig:
         "ten bits; bf16 = they take bfloat16, which is several times faster where the hardware has it",
     )
     segments: int = setting(
-        1, "expert segments matched per iteration, their gradients averaged (paper: 1)", symbol="W", low=1
+        1, "expert segments matched per iteration, their gradients averaged (paper: 1)", symbol="W", low=1, high=1024
     )
     validate_every: int = setting(500, "iterations between validations; 0 = only at the end", low=0)
-    validate_networks: int = setting(2, "networks trained per validation", low=1)
+    validate_networks: int = setting(2, "networks trained per validation", low=1, high=10_000)
     checkpoint_every: int = setting(50, "iterations between checkpoints", low=1)
     log_every: int = setting(10, "iterations between metric rows", low=1)
 
@@ -213,9 +215,9 @@ class DistillConfig:
 class EvaluateConfig:
     """Evaluation phase: fresh networks on the synthetic set, scored on the real test set (Sec. V-A)."""
 
-    networks: int = setting(5, "fresh networks per row (paper: 5)", low=1)
+    networks: int = setting(5, "fresh networks per row (paper: 5)", low=1, high=10_000)
     passes: int = setting(1000, "passes over the synthetic set", low=1)
-    batch_size: int = setting(256, "synthetic images per step", low=1)
+    batch_size: int = setting(256, "synthetic images per step", low=1, high=2**20)
     momentum: float = setting(0.9, "SGD momentum", low=0, below=1)
     weight_decay: float = setting(5e-4, "L2 coefficient", low=0)
     lr: float = setting(0.0, "learning rate; 0 = the learned alpha (real images: real_lr)", low=0)
@@ -238,7 +240,7 @@ class EvaluateConfig:
         False, "also train what DD-Ranking's scores need: random images, the full set, no augmentation"
     )
     full_epochs: int = setting(50, "epochs of the full-data row", low=1)
-    full_networks: int = setting(0, "networks of the full-data row; 0 = networks", low=0)
+    full_networks: int = setting(0, "networks of the full-data row; 0 = networks", low=0, high=10_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,28 +250,30 @@ class ComputeConfig:
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto = cuda where there is one")
     backend: Literal["ray", "serial"] = setting("ray", "ray, or one process without Ray")
     address: str = setting("", "address of a running Ray cluster (auto, host:port); empty = start Ray here")
-    workers: int = setting(0, "expert and evaluation workers; 0 = as many as the resources allow", low=0)
-    cpus_per_task: float = setting(1.0, "CPUs reserved per task", above=0)
+    workers: int = setting(0, "expert and evaluation workers; 0 = as many as the resources allow", low=0, high=10_000)
+    cpus_per_task: float = setting(1.0, "CPUs reserved per task", above=0, high=1024)
     gpus_per_task: float = setting(
         0.0,
         "GPUs reserved per task, fractions allowed; 0 = one where the cluster has GPUs and device is not cpu",
         low=0,
+        high=1024,
     )
-    threads: int = setting(1, "torch threads per task (part of what makes bits reproducible)", low=1)
+    threads: int = setting(1, "torch threads per task (part of what makes bits reproducible)", low=1, high=1024)
     experts_together: int = setting(
-        0, "experts trained at once by one task; 0 = as many as fit on a GPU, at most 8; one on a CPU", low=0
+        0, "experts trained at once by one task; 0 = as many as fit on a GPU, at most 8; one on a CPU", low=0, high=1024
     )
     networks_together: int = setting(
         0,
         "networks of a validation, and of a set in the final evaluation, trained at once by one task; "
         "0 = up to 8 on a GPU, one on a CPU",
         low=0,
+        high=1024,
     )
     placement: Literal["pack", "spread"] = setting(
         "pack", "where workers start: on machines in use first, or over as many machines as there are"
     )
     distill_workers: int = setting(
-        0, "workers that share a distillation's segments; 0 = one per segment, as far as the resources allow", low=0
+        0, "workers that share a distillation's segments; 0 = one per segment, where there is room", low=0, high=1024
     )
     distill_backend: Literal["actors", "train"] = setting(
         "actors", "what holds these workers: plain Ray actors, up in seconds, or Ray Train's TorchTrainer"
@@ -321,7 +325,7 @@ class TuneConfig:
     grace: int = setting(0, "iterations before the first rung; 0 = an eighth of the budget", low=0)
     reduction_factor: float = setting(3.0, "asha keeps one in this many at each rung", symbol="eta", above=1)
     report_every: int = setting(0, "iterations between a trial's reports, each a validation; 0 = grace", low=0)
-    concurrency: int = setting(0, "trials at once; 0 = as many as the resources allow", low=0)
+    concurrency: int = setting(0, "trials at once; 0 = as many as the resources allow", low=0, high=10_000)
     buffers: int = setting(0, "distinct expert settings drawn from the space; 0 = no limit", low=0)
     start_with_preset: bool = setting(True, "try the settings the search starts from first, where the space holds them")
     final_configs: int = setting(3, "best configurations distilled again at full length; 0 = no final stage", low=0)
@@ -333,7 +337,7 @@ class Config:
     """One run, whole."""
 
     preset: str = setting("", "name of the preset this started from")
-    seed: int = setting(0, "seed of every random stream", low=0)
+    seed: int = setting(0, "seed of every random stream", low=0, high=LARGEST_SEED)
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     expert: ExpertConfig = field(default_factory=ExpertConfig)

@@ -35,6 +35,8 @@ def test_a_name_is_a_network(text, expected):
         ("convent", "unknown network; did you mean 'convnet'?"),
         ("vgg11-w64", "vgg11 has no variant 'w64'"),
         ("convnet-w0", "convnet has no variant 'w0'"),
+        ("convnet-w1000000", "must be at most 4096"),
+        ("vit-d9", "must be at most 8"),
         ("mlp-bn", "mlp has no variant 'bn'"),
         ("resnet18-nn", "resnet18 has no variant 'nn'"),
     ],

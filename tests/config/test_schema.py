@@ -94,6 +94,17 @@ def test_coercion(path, text, value):
         ("expert.clip_start", 1.01, "must be at most 1"),
         ("network.depth", 9, "must be at most 8"),
         ("seed", -1, "must be at least 0"),
+        ("seed", 2**63, "must be at most 9223372036854775807"),
+        ("data.split_seed", "1180591620717411303424", "must be at most 9223372036854775807"),
+        ("network.width", 10**6, "must be at most 4096"),
+        ("expert.batch_size", 2**63, "must be at most 1048576"),
+        ("evaluate.batch_size", "0x10", "expected a whole number"),
+        ("compute.threads", 100_000, "must be at most 1024"),
+        ("expert.count", 10**8, "must be at most 100000"),
+        ("distill.lr_img", 1e38, "must be at most 1e+06"),
+        ("distill.iterations", 10**9, "must be at most 100000000"),
+        pytest.param("expert.count", 16**9999, "must be at most 100000", id="a huge number"),
+        pytest.param("expert.count", "9" * 9999, "must be finite", id="a huge number as text"),
         ("distill.siamese", "maybe", "expected true or false"),
         ("distill.siamese", 2, "expected true or false"),
         ("distill.augmentation", False, "expected text, got bool"),
@@ -106,3 +117,12 @@ def test_what_is_refused_and_why(path, value, reason):
     with pytest.raises(ValueError) as caught:
         schema()[path].parse(value)
     assert str(caught.value) == reason
+
+
+def test_every_number_has_both_bounds_with_its_default_inside():
+    numbers = [item for item in schema().values() if item.kind in (int, float)]
+    assert len(numbers) > 60
+    for item in numbers:
+        assert item.bounds["low"] is not None or item.bounds["above"] is not None, item.path
+        assert item.bounds["high"] is not None or item.bounds["below"] is not None, item.path
+        assert item.parse(item.default) == item.default

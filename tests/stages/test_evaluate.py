@@ -75,7 +75,7 @@ def test_the_full_row_uses_all_training_images(tiny: Callable[..., Config], tmp_
 
 
 def test_divergence_names_set_and_network(tiny: Callable[..., Config], tmp_path: Path) -> None:
-    job = jobs_in(tiny, tmp_path, evaluate__real_lr=1e30)[0]
+    job = jobs_in(tiny, tmp_path, evaluate__real_lr=1e6)[0]
     with pytest.raises(DivergenceError, match="set 'random', network 0: evaluation diverged"):
         evaluate_network(job, Recorder())
     assert not Path(job.row).exists()
