@@ -16,6 +16,8 @@ from ast_ray.config.validation import unused_settings
 from ast_ray.errors import ConfigError, Problem, nearest
 
 _HIDDEN, _PREFIX = {"preset"}, "setting__"
+# Options that others have, and what does their work here.
+_INSTEAD = {"--resume": "; the same command again goes on where it stopped"}
 
 
 def _flags(item: Setting) -> list[str]:
@@ -139,7 +141,7 @@ def unknown_options(words: Sequence[str], context: click.Context | None = None) 
         if name.startswith("-"):
             leaf = name.rpartition(".")[2].lstrip("-").replace("-", "_")
             same = [f"'--{path.replace('_', '-')}'" for path, item in schema().items() if item.leaf == leaf]
-            hint = f"; did you mean {' or '.join(same)}?" if same else nearest(name, flags)
+            hint = f"; did you mean {' or '.join(same)}?" if same else _INSTEAD.get(name) or nearest(name, flags)
             problems.append(Problem("", value, f"{name}: unknown setting{hint}"))
         elif not expects_value:
             problems.append(Problem("", word, f"{word!r}: not expected here; settings are given as --name value"))

@@ -26,15 +26,21 @@ def split_rows(labels: Tensor, *, validation_size: int, train_size: int, seed: i
         ConfigError: more rows asked for than there are, or fewer than one per class.
     """
     classes = int(labels.max()) + 1
-    held = validation_size or max(classes, len(labels) // 10)
+    held, least = validation_size or max(classes, len(labels) // 10), train_size or classes
     problems = [
         Problem(name, size, f"at least one image per class: {classes}")
-        for name, size in (("data.validation_size", held), ("data.train_size", train_size or classes))
+        for name, size in (("data.validation_size", held), ("data.train_size", least))
         if size < classes
     ]
-    if held + (train_size or classes) > len(labels):
-        largest = len(labels) - held
-        reason = f"the training split has {len(labels)} images, {held} of them held out; largest valid: {largest}"
+    whole = f"the training split has {len(labels)} images"
+    if 2 * classes > len(labels):
+        reason = f"{whole} in {classes} classes; one of each class is trained on and one held out, {2 * classes} in all"
+        problems.append(Problem("data.validation_size", validation_size, reason))
+    elif held + classes > len(labels):
+        reason = f"{whole}, at least one per class is trained on; largest valid: {len(labels) - classes}"
+        problems.append(Problem("data.validation_size", validation_size, reason))
+    elif held + least > len(labels):
+        reason = f"{whole}, {held} of them held out; largest valid: {len(labels) - held}"
         problems.append(Problem("data.train_size", train_size, reason))
     if problems:
         raise ConfigError(problems)

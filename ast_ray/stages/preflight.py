@@ -75,7 +75,7 @@ def check_folder(folder: Path, needed: int = 0) -> None:
     except OSError as error:
         raise ResourceError(f"{folder}: cannot be written ({error.strerror or error})") from error
     if free < needed + _RESERVE:
-        raise ResourceError(
-            f"{folder}: {needed / 2**20:.0f} MiB needed for experts, {free / 2**20:.0f} MiB free; "
-            "lower expert.count or expert.epochs, or set compute.store"
-        )
+        wanted = f"{max(1, needed // 2**20)} MiB needed for experts" if needed else "the disk is full"
+        todo = "lower expert.count or expert.epochs, or set compute.store" if needed else "free some"
+        reserve = f"{_RESERVE // 2**20} MiB are to stay free"
+        raise ResourceError(f"{folder}: {wanted}, {free / 2**20:.0f} MiB free, of which {reserve}; {todo}")

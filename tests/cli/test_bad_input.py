@@ -38,6 +38,7 @@ Call = Callable[..., Result]
         (["--source", "/no/such/folder"], ["/no/such/folder"]),
         (["--config", "/no/such.yaml"], ["/no/such.yaml", "cannot be read"]),
         (["stray"], ["'stray': not expected here"]),
+        (["--resume", "runs/x"], ["--resume: unknown setting; the same command again goes on where it stopped"]),
         (
             ["--ipc", "0", "--expert.lr", "x", "--backend", "sreial", "--nonsense", "1", "--max-start-epoch", "40"],
             [
@@ -141,6 +142,10 @@ def test_no_space_left(call: Call, words: Words, tmp_path: Path, monkeypatch: py
     assert "MiB needed for experts, 1 MiB free" in result.stderr
     assert "lower expert.count or expert.epochs, or set compute.store" in result.stderr
     assert list((tmp_path / "run").iterdir()) == []
+    result = call("run", *words(run__methods="", run__baselines="random"), "--out", str(tmp_path / "run"))
+    assert result.exit_code == 1
+    assert "the disk is full, 1 MiB free" in result.stderr
+    assert "MiB needed" not in result.stderr
 
 
 def test_no_space_in_the_shared_store(

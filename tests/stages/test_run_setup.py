@@ -77,7 +77,7 @@ def test_space_is_needed_for_what_is_missing_only(
 
 def test_a_folder_with_too_little_space(tmp_path: Path, no_space: None) -> None:
     check_folder(tmp_path, 10)
-    with pytest.raises(ResourceError, match="0 MiB needed for experts, 64 MiB free"):
+    with pytest.raises(ResourceError, match="1 MiB needed for experts, 64 MiB free"):
         check_folder(tmp_path, 11)
 
 
