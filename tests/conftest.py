@@ -19,7 +19,7 @@ from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
 from ast_ray.store import mirror, remote
 from tests.object_store import CREDENTIALS, ObjectStore, running
-from tests.tiny import tiny_config
+from tests.tiny import largest_file, tiny_config
 
 MakeNetwork = Callable[..., Network]
 MakeImages = Callable[..., tuple[Tensor, Tensor]]
@@ -164,6 +164,13 @@ def object_store(object_server: ObjectStore, tmp_path: Path, monkeypatch: pytest
     mirror._checked.clear()
     yield object_server
     object_server.faults()
+
+
+@pytest.fixture
+def small_files() -> Iterator[int]:
+    """No file may grow past 64 KiB, as on a full disk."""
+    with largest_file(2**16):
+        yield 2**16
 
 
 @pytest.fixture

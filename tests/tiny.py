@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -75,6 +77,17 @@ def assert_same(one: Path, other: Path) -> None:
     left, right = artefacts(one), artefacts(other)
     differing = sorted(left.keys() ^ right.keys()) + [name for name in left if left[name] != right.get(name, b"")]
     assert not differing, f"not the same in {one} and {other}: {differing}"
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process grow past so many bytes: writing more fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def subprocess_environment() -> dict[str, str]:

@@ -5,7 +5,6 @@ Whatever escapes a command is told in one message, never as a trace of calls; `T
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -20,10 +19,10 @@ from rich.console import Console
 from ast_ray.cli.streams import json_alone, say_json
 from ast_ray.config.files import reason
 from ast_ray.errors import AstRayError, ConfigError
+from ast_ray.store.atomic import FULL
 
 INTERRUPTED = 130
 TRACE = "AST_RAY_TRACE"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 OURS_NOT = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)
 """What click tells by itself, or nobody has to be told."""
 
@@ -81,7 +80,7 @@ def explained(error: BaseException) -> Explained:
         return Explained("ResourceError", "\n".join([text, *notes]))
     if isinstance(error, OSError):
         where = error.filename if error.filename is not None else "a file, or the standard output"
-        todo = "; free space, then give the same command again" if error.errno in _FULL else ""
+        todo = "; free space, then give the same command again" if error.errno in FULL else ""
         return Explained("ResourceError", "\n".join([f"{where}: {reason(error)}{todo}", *notes]))
     text = f"unexpected {type(error).__name__}: {reason(error)}"
     hint = f"this should not happen; {TRACE}=1 in the environment shows where it did"
@@ -94,4 +93,5 @@ def _render(console: Console, told: Explained, shown: str, *, as_json: bool) -> 
         with suppress(OSError):  # the error may be that nothing can be written there
             say_json({"error": {"type": told.kind, "message": told.message}})
     style = None if told.kind == "Interrupted" else "red"
-    console.print(shown, style=style, highlight=False, markup=False, soft_wrap=True)
+    with suppress(OSError):  # the exit code is left
+        console.print(shown, style=style, highlight=False, markup=False, soft_wrap=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +13,35 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from ast_ray.config.files import reason
 from ast_ray.errors import ResourceError
 from ast_ray.store import mirror
 from ast_ray.store.lock import hold
 
 PREFIX = ".partial-"
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk without room, or of a file that may not grow."""
+
+
+_OS_ERROR = re.compile(r"os error (\d+)")
+
+
+@contextmanager
+def writing(target: Path, *, told: str = "cannot write") -> Iterator[None]:
+    """Turn what the system refuses in the block into one error that names the target.
+
+    Raises:
+        ResourceError: no permission, no space, a folder in the way, or storage that is gone.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        told_code = _OS_ERROR.search(str(error))  # safetensors has its number in words only
+        code = error.errno if isinstance(error, OSError) else int(told_code[1]) if told_code else None
+        todo = "; free space, then give the same command again" if code in FULL else ""
+        raise ResourceError(f"{told} {mirror.shown(target)}: {reason(error)}{todo}") from error
 
 
 @contextmanager
@@ -27,22 +53,18 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         ResourceError: the folder cannot be written (permission, no space), or the address cannot be reached.
     """
-    try:
+    with writing(target.parent, told="cannot write in"):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=PREFIX, suffix=target.suffix)
-    except OSError as error:
-        raise ResourceError(f"cannot write in {target.parent}: {error.strerror}") from error
     temporary = Path(name)
     hold(handle)  # so that `leftovers` can tell a living writer from a dead one
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, target)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ResourceError(f"cannot write {target}: {reason}") from error
+        with writing(target):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)

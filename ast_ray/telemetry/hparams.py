@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
-from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+
+from ast_ray.telemetry.events import events
 
 
 def write_hparams(
@@ -22,9 +24,9 @@ def write_hparams(
     if broken:
         data = HParamsPluginData(session_end_info=SessionEndInfo(status=Status.Value("STATUS_FAILURE")))
         end.value[0].metadata.plugin_data.content = data.SerializeToString()
-    with SummaryWriter(str(folder)) as writer:
+    with events(folder) as writer:
+        files: Any = writer.file_writer
         for summary in (experiment, begin, end):
-            assert writer.file_writer is not None
-            writer.file_writer.add_summary(summary)
+            files.add_summary(summary)
         for name, value in metrics.items():
             writer.add_scalar(name, value, iteration)

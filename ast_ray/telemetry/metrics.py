@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NotRequired, TypedDict
 
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
-from ast_ray.store.atomic import write_text
+from ast_ray.store.atomic import write_text, writing
 from ast_ray.store.containers.documents import parsed
 from ast_ray.store.containers.opening import parsing, require_file
 from ast_ray.store.typed import Count, Share, checked
@@ -92,12 +93,18 @@ class MetricsLog:
         self.lost = bool(every and after) and (not kept or kept[-1]["iteration"] <= after - every)
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._path = path
-        self._file = path.open("a", encoding="utf-8")
+        with writing(path):
+            self._file = path.open("a", encoding="utf-8")
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write one row and flush it."""
-        self._file.write(json.dumps(dict(row)) + "\n")
-        self._file.flush()
+        """Write one row and flush it.
+
+        Raises:
+            ResourceError: the disk is full, or gone.
+        """
+        with writing(self._path):
+            self._file.write(json.dumps(dict(row)) + "\n")
+            self._file.flush()
 
     def publish(self) -> None:
         """Upload what is written so far, where the file stands for an address."""
@@ -109,6 +116,10 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if error is None:
-            self.publish()
+        if error is not None:
+            with suppress(OSError):  # of what could not be written the block has told
+                self._file.close()
+            return
+        with writing(self._path):
+            self._file.close()
+        self.publish()

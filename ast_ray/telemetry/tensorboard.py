@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,8 @@ from ast_ray.config.loading import flatten
 from ast_ray.core.distillation import IterationReport
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.store import mirror
+from ast_ray.store.atomic import writing
+from ast_ray.telemetry.events import events, finish, quiet_writers
 from ast_ray.telemetry.glossary import BY_TAG, METRICS
 from ast_ray.telemetry.images import grid
 
@@ -72,7 +75,10 @@ class DistillationBoard:
     def __init__(self, folder: Path, *, after: int) -> None:
         """Continue the events in ``folder``; anything later than iteration ``after`` is purged."""
         self._folder, self._uploaded = folder, time.monotonic()
-        self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
+        self._quiet = ExitStack()
+        with writing(folder):
+            self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
+        self._quiet.enter_context(quiet_writers())
 
     def iteration(self, report: IterationReport) -> None:
         """Log the scalars of one iteration."""
@@ -86,32 +92,37 @@ class DistillationBoard:
             "gradient/images_norm": report.image_gradient_norm,
             "gradient/alpha": report.lr_gradient,
         }
-        for tag, value in values.items():
-            _scalar(self._writer, tag, value, report.iteration)
+        with writing(self._folder):
+            for tag, value in values.items():
+                _scalar(self._writer, tag, value, report.iteration)
 
     def validation(self, iteration: int, accuracies: Sequence[float]) -> None:
         """Log mean and spread of the validation networks' accuracies."""
         mean = statistics.fmean(accuracies)
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-        for tag, value in zip(_MARGIN, (mean, mean - spread, mean + spread), strict=True):
-            _scalar(self._writer, tag, value, iteration)
+        with writing(self._folder):
+            for tag, value in zip(_MARGIN, (mean, mean - spread, mean + spread), strict=True):
+                _scalar(self._writer, tag, value, iteration)
 
     def images(self, iteration: int, synthetic: SyntheticSet) -> None:
         """Log the set as a grid and as a histogram."""
-        self._writer.add_image("synthetic/images", grid(synthetic), iteration, dataformats="HWC")
-        self._writer.add_histogram("synthetic/pixels", synthetic.images, iteration)
+        with writing(self._folder):
+            self._writer.add_image("synthetic/images", grid(synthetic), iteration, dataformats="HWC")
+            self._writer.add_histogram("synthetic/pixels", synthetic.images, iteration)
 
     def finish(self, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Log the settings that a search would vary beside the final values of ``metrics``."""
         flat = flatten({name: config[name] for name in _TUNED})
         chosen = {name: value for name, value in flat.items() if name not in _NOT_TUNED}
-        for summary in hparams({"seed": config["seed"], **chosen}, dict(metrics)):
-            _add(self._writer, summary)
+        with writing(self._folder):
+            for summary in hparams({"seed": config["seed"], **chosen}, dict(metrics)):
+                _add(self._writer, summary)
 
     def publish(self) -> None:
         """Upload the events so far, at most once a minute, where the folder stands for an address."""
         if time.monotonic() - self._uploaded > UPLOAD_INTERVAL:
-            self._writer.flush()
+            with writing(self._folder):
+                self._writer.flush()
             mirror.publish_tree(self._folder)
             self._uploaded = time.monotonic()
 
@@ -121,15 +132,20 @@ class DistillationBoard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        if error is None:
-            mirror.publish_tree(self._folder)
+        with self._quiet:
+            if error is not None:
+                with suppress(OSError):
+                    self._writer.close()
+                return
+            with writing(self._folder):
+                finish(self._writer)
+        mirror.publish_tree(self._folder)
 
 
 def log_expert(folder: Path, epochs: Sequence[Mapping[str, float]]) -> None:
     """Log the curves of one finished expert: a mapping of tag to value per epoch, from epoch 0; Avg_Var is added."""
     total = 0.0
-    with SummaryWriter(str(folder)) as writer:
+    with events(folder) as writer:
         for epoch, values in enumerate(epochs):
             for tag, value in values.items():
                 if value == value:
@@ -145,7 +161,7 @@ def log_overview(folder: Path, settings: str) -> None:
     """Write the layout of the first screen, the settings (YAML) and the glossary, unless they are there."""
     if mirror.listed(folder, "events.out.tfevents.*"):
         return
-    with SummaryWriter(str(folder)) as writer:
+    with events(folder) as writer:
         writer.add_custom_scalars(LAYOUT)
         writer.add_text("run/settings", "\n".join(f"    {line}" for line in settings.splitlines()))
         rows = [f"| `{item.tag}` | {item.unit} | {item.meaning} | {item.bad} |" for item in METRICS]
@@ -158,7 +174,7 @@ def log_evaluation(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Log the final table's accuracies, a run per set and network, the networks as steps; replaces earlier ones."""
     for row in rows:
         name = f"{row['set']}-{row['network']}-{row['protocol']}"
-        with SummaryWriter(str(folder / name), purge_step=0) as writer:
+        with events(folder / name, purge_step=0) as writer:
             for number, accuracy in enumerate(row["accuracies"]):
                 _scalar(writer, "evaluation/test_accuracy", accuracy, number)
     mirror.publish_tree(folder)

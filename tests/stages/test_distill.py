@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ast_ray.config import Config
-from ast_ray.errors import DivergenceError, StoreError
+from ast_ray.errors import DivergenceError, ResourceError, StoreError
 from ast_ray.stages.distill import Distillation, distill, finished
 from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.pipeline import Plan
@@ -20,7 +20,7 @@ from ast_ray.store.checkpoint import read_checkpoint
 from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.progress import Update
-from tests.tiny import Recorder, artefacts, assert_same, tiny_plan
+from tests.tiny import Recorder, artefacts, assert_same, largest_file, tiny_plan
 
 
 class StopError(Exception):
@@ -319,3 +319,18 @@ def test_the_outcome_names_its_engine_and_compiled_gives_the_same_set_but_for_ro
     start = load_synthetic(undisturbed.initial).images
     assert float((ours - theirs).norm()) <= 1e-3 * float((theirs - start).norm())
     assert json.loads(undisturbed.outcome.read_text())["engine"] == "eager"
+
+
+@pytest.mark.parametrize("size", [2**11, 2**14], ids=["the checkpoint does not fit", "the events do not fit"])
+def test_a_full_disk_ends_with_a_message_and_the_same_command_goes_on(
+    tiny: Callable[..., Config], reference: Plan, tmp_path: Path, size: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = job_in(tiny(), tmp_path, reference)
+    with largest_file(size), pytest.raises(ResourceError, match=rf"cannot write {tmp_path}.*; free space"):
+        distill(job, Recorder())
+    assert "Traceback" not in capfd.readouterr().err
+    assert not finished(job)
+    distill(job, Recorder())
+    mine, theirs = job.directory, reference.directory.method("ast")
+    for name in ("synthetic", "last", "initial", "outcome", "metrics"):
+        assert getattr(mine, name).read_bytes() == getattr(theirs, name).read_bytes(), name

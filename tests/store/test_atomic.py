@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,15 +27,6 @@ def write_half(target: Path) -> None:
     with atomic_path(target) as temporary:
         temporary.write_text("half")
         raise ZeroDivisionError
-
-
-@pytest.fixture
-def small_files() -> Iterator[int]:
-    """No file may grow past 64 KiB, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
-    yield 2**16
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_the_file_appears_under_its_name_only_after_the_block(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ast_ray.errors import StoreError
+from ast_ray.errors import ResourceError, StoreError
 from ast_ray.telemetry.metrics import MetricsLog, read_metrics
 
 ROW = {"relative_loss": 0.5, "student_lr": 0.01}
@@ -90,3 +90,16 @@ def test_infinite_numbers_are_kept(tmp_path: Path) -> None:
     with MetricsLog(path, after=0) as log:
         log.append({**ROW, "iteration": 1, "image_gradient_norm": float("inf")})
     assert read_metrics(path)[0]["image_gradient_norm"] == float("inf")
+
+
+def test_a_full_disk_is_one_error_that_names_the_file(tmp_path: Path, small_files: int) -> None:
+    def write() -> None:
+        with MetricsLog(tmp_path / "metrics.jsonl", after=0) as log:
+            for number in range(1, 3000):
+                log.append({**ROW, "iteration": number})
+
+    with pytest.raises(ResourceError, match=r"cannot write .*metrics\.jsonl: .*; free space"):
+        write()
+    kept = iterations(tmp_path / "metrics.jsonl")
+    assert kept == list(range(1, len(kept) + 1))
+    assert len(kept) > 100
