@@ -12,11 +12,12 @@ from rich.console import Console
 from ast_ray.cli.command_line import command_line
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
-from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
+from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options, unusable
 from ast_ray.cli.search_display import final_table, short_settings
 from ast_ray.cli.streams import say_json
 from ast_ray.config import Config, apply_overrides, check
 from ast_ray.config.location import is_address, redacted
+from ast_ray.distributed.tuning.space_files import find_space, space_names
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.telemetry.search_directory import SearchDirectory
 
@@ -62,6 +63,10 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
     if resume and (problems := unknown_options(words["unknown"])):
         raise ConfigError(problems)
     base = Config() if resume else build_config(name, file, words)
+    if problems := unusable(given):
+        raise ConfigError(problems)
+    if not resume:
+        find_space(str(given.get("tune.space", base.tune.space)))
     from ast_ray.distributed.tuning.spaces import load_space
     from ast_ray.stages.search_setup import FREE, absolute, load_search, with_shared_experts
 
@@ -93,7 +98,7 @@ def _with_settings(base: Config, space: Any) -> Config:
 
 
 def _list(as_json: bool) -> None:
-    from ast_ray.distributed.tuning.spaces import load_space, space_names
+    from ast_ray.distributed.tuning.spaces import load_space
 
     spaces = [load_space(name) for name in space_names()]
     if as_json:

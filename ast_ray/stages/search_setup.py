@@ -78,7 +78,7 @@ def _refuse_other(config: Config, directory: SearchDirectory, space_source: str)
             raise StoreError(f"{directory.path}: holds a run, not a search; choose another --out")
         return
     changed = differences(_content(config), _content(read_settings(directory.config)))
-    if directory.space.exists() and directory.space.read_text(encoding="utf-8") != space_source:
+    if directory.space.is_file() and directory.space.read_bytes() != space_source.encode():
         changed.append(f"the space differs from {directory.space}")
     if changed:
         listed = "\n  ".join(changed)

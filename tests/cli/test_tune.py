@@ -148,3 +148,9 @@ def test_a_search_survives_sigkill_and_ctrl_c(tmp_path: Path) -> None:
     assert results["search"]["experts_trained"] == 4, "two buffers of two experts, each trained once"
     assert [row["n"] for row in results["final"]] == [2, 2]
     assert (out / "best.yaml").exists()
+
+
+def test_what_a_space_prints_does_not_stand_beside_the_json(tmp_path: Path) -> None:
+    result = refused(tmp_path, "print('loud')\nparam_space = {'distill.rhoo': 0.1}\n", "--json")
+    assert "did you mean 'distill.rho'" in json.loads(result.stdout)["error"]["message"]
+    assert "loud" in result.stderr

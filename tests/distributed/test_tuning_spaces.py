@@ -11,7 +11,8 @@ from ast_ray.config.presets import preset
 from ast_ray.distributed.tuning.algorithms import check_algorithms
 from ast_ray.distributed.tuning.domains import draw, holds
 from ast_ray.distributed.tuning.draws import EXPERTS, Draws
-from ast_ray.distributed.tuning.spaces import Space, check_space, load_space, space_names
+from ast_ray.distributed.tuning.space_files import space_names
+from ast_ray.distributed.tuning.spaces import Space, check_space, load_space
 from ast_ray.errors import ConfigError
 
 
@@ -199,3 +200,40 @@ def test_population_training_needs_something_to_perturb() -> None:
     draws = Draws({"distill.beta_strategy": tune.choice(["equal", "final"])}, config)
     with pytest.raises(ConfigError, match="can perturb"):
         check_algorithms(config, draws)
+
+
+@pytest.mark.parametrize(
+    ("path", "domain", "told"),
+    [
+        ("distill.rho", tune.uniform(0.3, 0.1), "runs down from 0.3 to 0.1"),
+        ("distill.rho", tune.quniform(0.3, 0.1, 0.1), "runs down from 0.3 to 0.1"),
+        ("distill.syn_steps", tune.randint(20, 10), "runs down from 20 to 10"),
+        ("distill.syn_steps", tune.randint(10, 10), "holds nothing from 10 to 10"),
+        ("distill.syn_steps", tune.randint(10, 10**9), "must be at most 100000"),
+        ("distill.rho", tune.choice([]), "an empty list of values"),
+        ("distill.rho", tune.randn(0, 1), "must be finite"),
+        ("distill.rho", tune.sample_from(lambda config: config["none"]), "sample_from raises"),
+        ("distill.rho", tune.sample_from(lambda config: 1 / 0), "sample_from raises ZeroDivisionError"),
+        ("distill.rho", tune.sample_from(lambda config: "much"), "'much' is text; distill.rho is a number"),
+        ("distill.rho", tune.sample_from(lambda config: -1.0), "-1.0: must be at least 0"),
+    ],
+)
+def test_domains_that_give_nothing_or_break_are_refused(path: str, domain: object, told: str) -> None:
+    (found,) = problems({path: domain})
+    assert told in found
+
+
+def test_a_function_of_the_other_settings_is_welcome() -> None:
+    halved = tune.sample_from(lambda config: config["expert.lr"] / 2)
+    space = {"expert.lr": tune.uniform(0.1, 0.2), "distill.rho": halved}
+    assert set(check_space(Space("mine", "", "", space, {}), digits())) == set(space)
+
+
+def test_a_module_that_is_no_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_bytes(b"# -*- coding: latin-1 -*-\n# caf\xe9\nparam_space = {'distill.rho': 0.1}\n")
+    with pytest.raises(ConfigError, match="cannot be read as UTF-8"):
+        load_space(str(path))
+    (tmp_path / "folder.py").mkdir()
+    with pytest.raises(ConfigError, match="a folder, not a file"):
+        load_space(str(tmp_path / "folder.py"))

@@ -10,7 +10,7 @@ from ast_ray.config import apply_overrides, problems_of
 from ast_ray.config.presets import preset
 from ast_ray.config.schema import schema
 from ast_ray.distributed.tuning.domains import draw, holds
-from ast_ray.distributed.tuning.spaces import space_names
+from ast_ray.distributed.tuning.space_files import space_names
 from ast_ray.stages.trial import settle
 
 FIVE = {

@@ -63,6 +63,9 @@ def _range(setting: Setting, domain: Float | Integer) -> str:
     if setting.kind is int and isinstance(domain, Float):
         return f"a range of real numbers, but {_wanted(setting)}; use tune.randint"
     last = domain.upper - 1 if isinstance(domain, Integer) and not _quantized(domain) else domain.upper
+    if last < domain.lower:
+        ends = f"from {domain.lower:g} to {domain.upper:g}"
+        return f"holds nothing {ends}, without its upper end" if last == domain.lower - 1 else f"runs down {ends}"
     for end in (domain.lower, last):
         try:
             setting.parse(end)
@@ -89,6 +92,15 @@ def draw(space: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
         else:
             values[path] = domain
     return values
+
+
+def function_problem(setting: Setting, function: Function, others: Mapping[str, Any]) -> str:
+    """Call a ``tune.sample_from`` once; say what is wrong with it, or with what it gives. Empty when nothing is."""
+    try:
+        value = plain(function.sample(config=dict(others)))
+    except Exception as error:  # the user's own code
+        return f"sample_from raises {type(error).__name__}: {error}"
+    return _values(setting, [value])
 
 
 def plain(value: object) -> object:

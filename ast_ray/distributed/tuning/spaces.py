@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import tune_spaces
+from ray.tune.search.sample import Function
+
+from ast_ray.config.files import reason
 from ast_ray.config.loading import apply_overrides
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
 from ast_ray.config.validation import problems_of, unused_settings
-from ast_ray.distributed.tuning.domains import draw, problem_of
+from ast_ray.distributed.tuning.domains import draw, function_problem, problem_of
+from ast_ray.distributed.tuning.space_files import find_space, space_names
 from ast_ray.errors import ConfigError, Problem, nearest
 from ast_ray.stages.trial import settle
 
@@ -32,7 +34,7 @@ _FIXED = {
     "expert.expert_engine": "it changes no more than rounding",
 }
 _SECTIONS = ("expert", "distill")
-_TRIES = 64
+_TRIES, _FEW = 64, 8
 _KNOWN = ("param_space", "settings")
 
 
@@ -47,24 +49,14 @@ class Space:
     settings: Mapping[str, Any]
 
 
-def space_names() -> list[str]:
-    """The spaces installed with the package."""
-    return sorted(item.name for item in pkgutil.iter_modules(tune_spaces.__path__) if not item.name.startswith("_"))
-
-
 def load_space(name: str) -> Space:
     """Read a space by name or path.
 
     Raises:
         ConfigError: no such space, or a module that cannot be read as one.
     """
-    path = Path(name).expanduser()
-    if name in space_names():
-        path = Path(tune_spaces.__path__[0]) / f"{name}.py"
-    elif path.suffix != ".py":
-        raise ConfigError([Problem("tune.space", name, f"unknown space{nearest(name, space_names())} (or a .py file)")])
-    elif not path.is_file():
-        raise ConfigError([Problem("tune.space", name, "no such file")])
+    path = find_space(name)
+    source = _text(name, path)
     module = _execute(name, path)
     space = getattr(module, "param_space", None)
     if not isinstance(space, dict) or not space:
@@ -75,7 +67,15 @@ def load_space(name: str) -> Space:
     if not isinstance(settings, dict):
         raise ConfigError([Problem("tune.space", name, "settings has to be a dictionary {setting: value}")])
     doc = inspect.getdoc(module) or ""
-    return Space(path.stem if name not in space_names() else name, doc, path.read_text("utf-8"), space, settings)
+    return Space(path.stem if name not in space_names() else name, doc, source, space, settings)
+
+
+def _text(name: str, path: Path) -> str:
+    """The module's text, which a search keeps."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem("tune.space", name, f"cannot be read as UTF-8 ({reason(error)})")]) from None
 
 
 def _execute(name: str, path: Path) -> ModuleType:
@@ -114,8 +114,7 @@ def check_space(space: Space, config: Config) -> dict[str, Any]:
             checked[path] = domain
     if "distill.outer" not in checked:
         problems += unused_settings(config, checked)
-    if not problems:
-        problems = _never_valid(checked, config)
+    problems = problems or _functions(checked) or _never_valid(checked, config)
     if problems:
         raise ConfigError(problems)
     return checked
@@ -145,6 +144,17 @@ def _outside(path: str) -> str:
     if "." in path and section in _SECTIONS:
         return ""
     return f"only settings of {' and '.join(_SECTIONS)} leave trials comparable"
+
+
+def _functions(space: Mapping[str, Any]) -> list[Problem]:
+    """Try every function of a space on a few draws of the rest."""
+    problems: dict[str, Problem] = {}
+    for number in range(_FEW):
+        values = draw(space, seed=number)
+        for path, domain in space.items():
+            if isinstance(domain, Function) and (told := function_problem(schema()[path], domain, values)):
+                problems.setdefault(path, Problem(path, "a function", told))
+    return list(problems.values())
 
 
 def _never_valid(space: Mapping[str, Any], config: Config) -> list[Problem]:
