@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ast_ray.cli.display import Display
 from ast_ray.cli.search_display import SearchDisplay
+from ast_ray.cli.session import check_device
 from ast_ray.config.settings import Config
 from ast_ray.core.rng import stream_seed
 from ast_ray.data.real import RealData
@@ -55,6 +56,7 @@ def run_search(
     """
     if config.compute.backend == "serial":
         raise ConfigError([Problem("compute.backend", "serial", "a search runs on Ray; use ray")])
+    check_device(config)
     draws = prepare(config, space)
     data = real_data(config.data, torch.device("cpu"))
     open_search(config, data, directory, space.source, command)

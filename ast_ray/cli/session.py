@@ -16,6 +16,7 @@ from rich.console import Console
 from ast_ray.cli.command_line import command_line
 from ast_ray.cli.display import Display
 from ast_ray.config import Config
+from ast_ray.distributed.reach import require_cluster, require_room
 from ast_ray.stages.context import images_to_decode, prepare_images, real_data, resolve_device
 from ast_ray.stages.engines import engines_told
 from ast_ray.stages.executor import Executor, SerialExecutor
@@ -103,13 +104,20 @@ def decode(config: Config, display: Display, *, on_ray: bool) -> None:
 
 
 def check_device(config: Config) -> None:
-    """Refuse cuda where the work would run here and there is none; a cluster is asked once it is joined.
+    """Refuse before any work what this machine does not have, or a cluster that does not answer.
+
+    What a cluster has is asked once it is joined.
 
     Raises:
-        ResourceError: no GPU.
+        ResourceError: no GPU, no answer; ConfigError: more per task than there is, or an address that cannot be.
     """
-    if not config.compute.address:
-        resolve_device(config.compute)
+    compute = config.compute
+    if compute.address:
+        require_cluster(compute.address)
+        return
+    resolve_device(compute)
+    if compute.backend == "ray":
+        require_room(compute, torch.cuda.device_count())
 
 
 @contextmanager

@@ -48,7 +48,12 @@ def connect(address: str) -> Any:
     Raises:
         ConfigError: the address is none of a dashboard; ResourceError: nothing answers there, or it refuses the token.
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        shown = address if "@" not in address else "***"
+        raise ConfigError([Problem("address", shown, f"not an address: {error}")]) from None
     if parts.username or parts.password:
         shown = address.replace(parts.netloc.rpartition("@")[0], "***")
         reason = "credentials do not belong in an address; set RAY_AUTH_TOKEN in the environment"
@@ -56,7 +61,6 @@ def connect(address: str) -> Any:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         reason = f"expected the dashboard's address, such as {DEFAULT_ADDRESS} (`ray dashboard` forwards it)"
         raise ConfigError([Problem("address", address, reason)])
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         socket.create_connection((parts.hostname, port), timeout=_REACH_SECONDS).close()
     except OSError as error:

@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ast_ray.config.settings import ComputeConfig
+from ast_ray.distributed.private_ray import remove_dead_sessions, session_folder, watched
+from ast_ray.distributed.reach import require_cluster, require_folder
 from ast_ray.errors import ConfigError, Problem, ResourceError
 from ast_ray.stages.executor import Needs
 
@@ -79,9 +81,11 @@ def ray_session(compute: ComputeConfig) -> Iterator[Capacity]:
     try:
         from ast_ray.distributed.gpus import gpu_memory
 
-        resources = offered(ray.cluster_resources())
-        shareable = compute.gpus_per_task == 0 and compute.device != "cpu" and resources.get("GPU", 0) > 0
-        yield capacity(compute, resources, gpu_memory=gpu_memory() if shareable else 0)
+        private = started_here and not compute.address
+        with watched() if private else nullcontext():
+            resources = offered(ray.cluster_resources())
+            shareable = compute.gpus_per_task == 0 and compute.device != "cpu" and resources.get("GPU", 0) > 0
+            yield capacity(compute, resources, gpu_memory=gpu_memory() if shareable else 0)
     finally:
         if started_here:
             ray.shutdown()
@@ -91,6 +95,10 @@ def _connect(compute: ComputeConfig) -> None:
     import ray
 
     if not compute.address:
+        require_folder()
+        folder = session_folder()
+        if folder is not None:
+            remove_dead_sessions(folder)
         with loopback_only():
             ray.init(
                 address="local",
@@ -98,9 +106,11 @@ def _connect(compute: ComputeConfig) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=_STORE_BYTES,
+                _temp_dir=None if folder is None else str(folder),
             )
         keep_token_private()
         return
+    require_cluster(compute.address)
     try:
         ray.init(address=compute.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
