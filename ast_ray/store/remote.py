@@ -10,8 +10,9 @@ import hashlib
 import os
 import random
 import shutil
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from ast_ray.config.files import reason
 from ast_ray.config.location import Address, parse_address
 from ast_ray.errors import ConfigError, Problem, ResourceError
 
@@ -41,6 +43,11 @@ _DENIED = (
     "UNRECOGNIZED_CLIENT",
     "Unauthenticated",
 )
+_DETOURS = (
+    *("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"),
+    "CLOUD_STORAGE_EMULATOR_ENDPOINT",
+)
+_KNOCKS, _KNOCK_SECONDS = 3, 5.0
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _WHERE = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws, or the machine's role",
@@ -70,19 +77,76 @@ class Found:
 
 @lru_cache(maxsize=16)
 def _filesystem(authority: str) -> Any:
+    """The file system of an authority; nothing is kept of one that does not answer.
+
+    Raises:
+        ResourceError: nothing answers.
+    """
     address = parse_address(authority)
-    options = dict(address.options)
+    options = _options(address)
+    require_answer(address, options)
     if address.scheme == "gs":
         return fs.GcsFileSystem(retry_time_limit=_GCS_RETRIES, **options)  # its own limit is a quarter of an hour
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and "endpoint_override" not in options:
-        parts = urlsplit(endpoint)
-        options = {"endpoint_override": parts.netloc, "scheme": parts.scheme, **options}
-    region = options.pop("region", None) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    region = _region(options)
+    options.pop("region", None)
     if region is None and "endpoint_override" not in options:
         region = fs.resolve_s3_region(address.bucket)
     # Delayed open: a small object is one request, and either whole or not there.
     return fs.S3FileSystem(region=region, allow_delayed_open=True, background_writes=False, **options)
+
+
+def _options(address: Address) -> dict[str, str]:
+    """The options of an address, and the endpoint that the environment names for S3."""
+    options = dict(address.options)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if address.scheme == "s3" and endpoint and "endpoint_override" not in options:
+        parts = urlsplit(endpoint)
+        options = {"endpoint_override": parts.netloc, "scheme": parts.scheme, **options}
+    return options
+
+
+def _region(options: Mapping[str, str]) -> str | None:
+    return options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+
+
+def _host(scheme: str, region: str | None) -> str:
+    """Where the SDK goes without an endpoint; within a private network only the region's own may answer."""
+    if scheme == "gs":
+        return "storage.googleapis.com"
+    if region is None:
+        return "s3.amazonaws.com"
+    return f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+
+
+def require_answer(address: Address, options: Mapping[str, str]) -> None:
+    """Check in a few seconds that something listens at an endpoint, before the SDK tries for a minute.
+
+    Behind a proxy or an emulator, which the SDK finds by itself, nothing is checked.
+
+    Raises:
+        ResourceError: nothing listens, or no such host.
+    """
+    if any(os.environ.get(name) for name in _DETOURS):
+        return
+    plain = options.get("scheme") == "http"
+    parts = urlsplit(f"//{options.get('endpoint_override') or _host(address.scheme, _region(options))}")
+    try:
+        host, port = parts.hostname or "", parts.port or (80 if plain else 443)
+    except ValueError as error:
+        raise ResourceError(f"{address}: its endpoint is no host and port ({error})") from None
+    for attempt in range(_KNOCKS):
+        time.sleep(attempt / 2)
+        try:
+            socket.create_connection((host, port), timeout=_KNOCK_SECONDS).close()
+            return
+        except (TimeoutError, socket.gaierror, ValueError) as error:
+            problem: Exception = error
+            break
+        except OSError as error:  # refused: a service that starts again is given a moment
+            problem = error
+    raise ResourceError(
+        f"{address}: nothing answers at {host}:{port} ({reason(problem)}); is it up, and the address right?"
+    )
 
 
 def _ask(address: Address, action: Callable[[Any, str], R], *, doing: str) -> R:
