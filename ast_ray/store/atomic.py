@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from ast_ray.config.files import reason
 from ast_ray.errors import ResourceError
 from ast_ray.store import mirror
-from ast_ray.store.lock import hold
+from ast_ray.store.lock import hold_also, hold_new
 
 PREFIX = ".partial-"
 
@@ -55,20 +55,32 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     with writing(target.parent, told="cannot write in"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=PREFIX, suffix=target.suffix)
+        handle, name = new_file(target)
     temporary = Path(name)
-    hold(handle)  # so that `leftovers` can tell a living writer from a dead one
     try:
         with writing(target):
             yield temporary
             with temporary.open("rb") as file:
+                hold_also(file.fileno())  # safetensors puts another file in its place, which nobody has locked
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            os.replace(temporary, target)
+                temporary.chmod(0o644)
+                os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)
     mirror.publish(target)
+
+
+def new_file(target: Path) -> tuple[int, str]:
+    """Make a temporary file beside the target; return its descriptor and its name.
+
+    It is locked for as long as the descriptor is open, so that `leftovers` can tell a living writer from a dead one.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=PREFIX, suffix=target.suffix)
+        if hold_new(handle):
+            return handle, name
+        os.close(handle)
 
 
 def write_text(target: Path, text: str) -> None:

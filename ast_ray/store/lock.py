@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,12 +44,28 @@ class Holder(Enum):
 def held(path: Path) -> Holder:
     """Whether a process holds ``path``, by trying for an instant; the file itself is left as it is."""
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return Holder.SOMEBODY
-        except OSError:
-            return Holder.UNKNOWN
+        return _tried(file.fileno())
+
+
+def remove_unheld(path: Path) -> Holder:
+    """Delete a file that nobody holds, and say who held it; its lock is kept until it is gone.
+
+    A writer that locks a file just after making it finds it deleted then (`hold_new`).
+    """
+    with path.open("rb") as file:
+        holder = _tried(file.fileno())
+        if holder is Holder.NOBODY:
+            path.unlink()
+        return holder
+
+
+def _tried(descriptor: int) -> Holder:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Holder.SOMEBODY
+    except OSError:
+        return Holder.UNKNOWN
     return Holder.NOBODY
 
 
@@ -56,6 +73,18 @@ def hold(descriptor: int) -> None:
     """Hold an open file until its descriptor is closed or the process dies; nothing where there are no locks."""
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def hold_also(descriptor: int) -> None:
+    """Hold an open file unless this process does so already by another descriptor."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def hold_new(descriptor: int) -> bool:
+    """Hold a file that was just made; return whether it is still there, and not deleted as somebody's left-over."""
+    hold(descriptor)
+    return os.fstat(descriptor).st_nlink > 0
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote
 from ast_ray.config.location import Address, is_address, parse_address
 from ast_ray.errors import ConfigError, ResourceError, StoreError
 from ast_ray.store import remote
-from ast_ray.store.lock import exclusive
+from ast_ray.store.lock import exclusive, hold
 
 WORK, VIEW = "storage", "views"
 SUMS, PENDING = ".sums", ".pending"
@@ -170,7 +170,7 @@ def _download(path: Path, address: Address, announced: list[str] | None) -> str 
     """Fetch, check, and put under its name; None where there is nothing. A wrong sum is looked at twice."""
     for _ in range(2):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
-        os.close(handle)
+        hold(handle)
         temporary = Path(name)
         try:
             arrived = remote.download(address, temporary)
@@ -186,6 +186,7 @@ def _download(path: Path, address: Address, announced: list[str] | None) -> str 
             raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
         finally:
             temporary.unlink(missing_ok=True)
+            os.close(handle)
         announced = _announced(address)
     raise StoreError(f"{address}: half uploaded or damaged (its checksum is wrong); delete it and it is made again")
 
