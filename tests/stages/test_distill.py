@@ -16,7 +16,7 @@ from ast_ray.errors import DivergenceError, ResourceError, StoreError
 from ast_ray.stages.distill import Distillation, distill, finished
 from ast_ray.stages.distill_job import DistillJob
 from ast_ray.stages.pipeline import Plan
-from ast_ray.store.checkpoint import read_checkpoint
+from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.progress import Update
@@ -334,3 +334,38 @@ def test_a_full_disk_ends_with_a_message_and_the_same_command_goes_on(
     mine, theirs = job.directory, reference.directory.method("ast")
     for name in ("synthetic", "last", "initial", "outcome", "metrics"):
         assert getattr(mine, name).read_bytes() == getattr(theirs, name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("tensors", "values", "told"),
+    [
+        ({"images": None}, {}, "tensor 'images' is missing"),
+        (
+            {"images": torch.zeros(1, 1, 8, 8)},
+            {},
+            r"tensor 'images' is float32 \[1, 1, 8, 8\], expected float32 \[10, 1, 8, 8\]",
+        ),
+        ({"student_lr": torch.zeros(2)}, {}, "tensor 'student_lr'"),
+        ({"image_scale": torch.zeros(2)}, {}, "tensor 'image_scale'"),
+        ({"best_images": None}, {}, "tensor 'best_images' is missing"),
+        ({}, {"iteration": -1}, "iteration = -1"),
+        ({}, {"recent": 3}, "recent = 3: expected a list"),
+        ({}, {"best": {}}, "best.student_lr is missing"),
+        ({}, {"coverage": {"loss": "x"}}, "coverage"),
+    ],
+)
+def test_a_checkpoint_of_something_else_under_its_name_is_refused(
+    tiny: Callable[..., Config],
+    reference: Plan,
+    tmp_path: Path,
+    tensors: dict[str, torch.Tensor | None],
+    values: dict[str, object],
+    told: str,
+) -> None:
+    job = job_in(tiny(), tmp_path, reference)
+    found = read_checkpoint(reference.directory.method("ast").checkpoint, job_fingerprint(job))
+    assert found is not None
+    changed = {name: tensor for name, tensor in {**found.tensors, **tensors}.items() if tensor is not None}
+    write_checkpoint(job.directory.checkpoint, Checkpoint(job_fingerprint(job), changed, {**found.values, **values}))
+    with pytest.raises(StoreError, match=rf"checkpoint\.safetensors: .*{told}.*delete it to start over"):
+        distill(job, Recorder())

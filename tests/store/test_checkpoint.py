@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 import torch
@@ -76,3 +77,36 @@ def test_replacing_is_atomic_in_the_folder(tmp_path: Path) -> None:
     assert found is not None
     assert found.values["iteration"] == 2
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("values", [None, "", "{", "[]", "3"])
+def test_values_that_are_no_object_are_damage(tmp_path: Path, values: str | None) -> None:
+    header = {"fingerprint": "abc", **({} if values is None else {"values": values})}
+    save_file({"x": torch.zeros(1)}, tmp_path / "c.safetensors", header)
+    with pytest.raises(StoreError, match=r"damaged checkpoint .*delete it"):
+        read_checkpoint(tmp_path / "c.safetensors", "abc")
+
+
+class _Values(TypedDict):
+    iteration: int
+
+
+def test_what_is_needed_is_required_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    write_checkpoint(path, Checkpoint("abc", {"x": torch.zeros(2, 3), "n": torch.zeros(())}, {"iteration": 3}))
+    found = read_checkpoint(path, "abc")
+    assert found is not None
+    found.require({"x": (torch.float32, (2, None)), "n": (torch.float32, ())}, _Values)
+    for tensors, told in (
+        ({"y": (torch.float32, (2, 3))}, "tensor 'y' is missing"),
+        ({"x": (torch.float32, (3, 2))}, r"tensor 'x' is float32 \[2, 3\], expected float32 \[3, 2\]"),
+        ({"x": (torch.int64, (2, 3))}, "expected int64"),
+        ({"x": (torch.float32, (2,))}, r"expected float32 \[2\]"),
+    ):
+        with pytest.raises(StoreError, match=rf"c\.safetensors: .*{told}.*delete it"):
+            found.require(tensors, _Values)
+    write_checkpoint(path, Checkpoint("abc", {}, {"iteration": "three"}))
+    found = read_checkpoint(path, "abc")
+    assert found is not None
+    with pytest.raises(StoreError, match=r"damaged checkpoint \(iteration = 'three': expected a whole number\)"):
+        found.require({}, _Values)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ast_ray.store.checkpoint import Checkpoint, write_checkpoint
 from ast_ray.store.expert_progress import ExpertProgress, Part
 from ast_ray.store.trajectory import METRICS
 
@@ -69,3 +70,37 @@ def test_parts_of_two_writers_overlap(progress: ExpertProgress) -> None:
 def test_parts_of_another_expert_are_not_used(progress: ExpertProgress) -> None:
     progress.write(part(0, 1))
     assert kept(ExpertProgress(progress.folder, "fingerprint/1")) == []
+
+
+THETA, VELOCITY, STATISTICS = torch.zeros(1, P), torch.zeros(P), torch.zeros(1, len(METRICS), dtype=torch.float64)
+WHOLE = {"theta": THETA, "velocity": VELOCITY, "statistics": STATISTICS}
+
+
+@pytest.mark.parametrize(
+    ("changed", "values"),
+    [
+        ({"theta": None}, {"first": 0}),
+        ({"velocity": None}, {"first": 0}),
+        ({"statistics": None}, {"first": 0}),
+        ({"theta": THETA[0]}, {"first": 0}),
+        ({"theta": torch.tensor(1.0)}, {"first": 0}),
+        ({"theta": THETA[:0], "statistics": STATISTICS[:0]}, {"first": 0}),
+        ({"theta": torch.zeros(2, P)}, {"first": 0}),
+        ({"theta": THETA.double()}, {"first": 0}),
+        ({"statistics": STATISTICS[:, 1:]}, {"first": 0}),
+        ({"velocity": torch.zeros(P + 1)}, {"first": 0}),
+        ({"theta": torch.zeros(1, P + 1), "velocity": torch.zeros(P + 1)}, {"first": 0}),
+        ({}, {}),
+        ({}, {"first": "0"}),
+        ({}, {"first": -1}),
+    ],
+)
+def test_parts_with_other_tensors_or_values_count_as_missing(
+    progress: ExpertProgress, changed: dict[str, Tensor | None], values: dict[str, object]
+) -> None:
+    path = progress.folder / "epochs-00000-00000.safetensors"
+    write_checkpoint(path, Checkpoint("fingerprint/0", WHOLE, {"first": 0}))
+    assert len(list(progress.parts(P))) == 1
+    tensors = {name: tensor for name, tensor in {**WHOLE, **changed}.items() if tensor is not None}
+    write_checkpoint(path, Checkpoint("fingerprint/0", tensors, values))
+    assert list(progress.parts(P)) == []
