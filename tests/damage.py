@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ class Damage(NamedTuple):
 
 
 def damages(content: bytes, *, flips: int = FLIPS) -> Iterator[Damage]:
-    """Truncated, emptied, replaced by each JSON type, one bit flipped at many places, a folder in its place, gone."""
+    """Cut off, emptied, replaced by each JSON type, one bit flipped at many places, a folder or pipe in its place, gone."""
     yield Damage("half of it", lambda path: path.write_bytes(content[: len(content) // 2]))
     yield Damage("all but the last byte", lambda path: path.write_bytes(content[:-1]))
     yield Damage("empty", lambda path: path.write_bytes(b""))
@@ -48,14 +49,29 @@ def damages(content: bytes, *, flips: int = FLIPS) -> Iterator[Damage]:
         flipped = content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :]
         yield Damage(f"bit {bit} of byte {at}", lambda path, flipped=flipped: path.write_bytes(flipped))
     yield Damage("a folder", _folder)
+    yield Damage("a pipe", _pipe)
     yield Damage("missing", lambda path: path.unlink())
 
 
 def coarse(content: bytes) -> Iterator[Damage]:
     """The few that show whether a file is looked at."""
-    yield from (damage for damage in damages(content, flips=0) if damage.name in ("empty", "a folder"))
+    yield from (damage for damage in damages(content, flips=0) if damage.name in ("empty", "a folder", "a pipe"))
+
+
+def repaired(path: Path, content: bytes) -> None:
+    """Put the content back, whatever stands in its place."""
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+    path.write_bytes(content)
 
 
 def _folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)

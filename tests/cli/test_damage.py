@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from ast_ray.cli.main import main
-from tests.damage import Damage, coarse, damages
+from tests.damage import Damage, coarse, damages, repaired
 from tests.tiny import arguments, artefacts
 
 FEW = {
@@ -266,9 +266,7 @@ def test_a_damaged_source_is_inspected_or_refused(
             problem = problem_of(result)
             tally.outcomes["refused" if result.exit_code else "inspected"] += 1
             tally.wrong += [f"{name}, {damage.name}: {problem}"] if problem else []
-        if path.is_dir():
-            path.rmdir()
-        path.write_bytes(whole)
+        repaired(path, whole)
     with capsys.disabled():
         sys.stdout.write(f"\ndata inspect {name}: {dict(tally.outcomes)} ")
     assert not tally.wrong, "\n".join(tally.wrong)
@@ -302,7 +300,5 @@ def take(tally: Tally, fuzz: Fuzz, command: str, name: str, damage: Damage, resu
 
 
 def restore(path: Path, whole: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(whole, path)
+    repaired(path, whole.read_bytes())
