@@ -37,7 +37,7 @@ class Damage(NamedTuple):
 
 
 def damages(content: bytes, *, flips: int = FLIPS) -> Iterator[Damage]:
-    """Cut off, emptied, replaced by each JSON type, one bit flipped at many places, a folder or pipe in its place, gone."""
+    """Cut off, emptied, each type of JSON, one bit flipped at many places, a folder or a pipe in its place, gone."""
     yield Damage("half of it", lambda path: path.write_bytes(content[: len(content) // 2]))
     yield Damage("all but the last byte", lambda path: path.write_bytes(content[:-1]))
     yield Damage("empty", lambda path: path.write_bytes(b""))
