@@ -21,10 +21,17 @@ from ast_ray.config.files import reason
 from ast_ray.errors import AstRayError, ConfigError
 from ast_ray.store.atomic import FULL
 
-INTERRUPTED = 130
+INTERRUPTED, _LONGEST = 130, 500
 TRACE = "AST_RAY_TRACE"
 OURS_NOT = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)
 """What click tells by itself, or nobody has to be told."""
+
+
+# What Python says of paths that cannot be, wherever they were given.
+_PATHS = {
+    "Could not determine home directory": "a path begins with ~ and a name that is no user of this machine",
+    "embedded null": "a path holds a null character",
+}
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,20 @@ def explained(error: BaseException) -> Explained:
         text = "the memory is used up; lower batch sizes or network.width, or use data.placement = stream"
         return Explained("ResourceError", "\n".join([text, *notes]))
     if isinstance(error, OSError):
-        where = error.filename if error.filename is not None else "a file, or the standard output"
+        where = shown_path(error.filename) if error.filename is not None else "a file, or the standard output"
         todo = "; free space, then give the same command again" if error.errno in FULL else ""
         return Explained("ResourceError", "\n".join([f"{where}: {reason(error)}{todo}", *notes]))
+    if told := next((told for words, told in _PATHS.items() if words in str(error)), ""):
+        return Explained("ConfigError", "\n".join([told, *notes]), ConfigError.exit_code)
     text = f"unexpected {type(error).__name__}: {reason(error)}"
     hint = f"this should not happen; {TRACE}=1 in the environment shows where it did"
     return Explained("UnexpectedError", "\n".join([text, *notes, hint]))
+
+
+def shown_path(name: object) -> str:
+    """A path as it is told: cut where it is too long to be meant."""
+    text = os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 
 
 def _render(console: Console, told: Explained, shown: str, *, as_json: bool) -> None:
