@@ -24,7 +24,7 @@ from ast_ray.store.atomic import FULL
 INTERRUPTED, _LONGEST = 130, 500
 TRACE = "AST_RAY_TRACE"
 OURS_NOT = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)
-"""What click tells by itself, or nobody has to be told."""
+"""Errors that click tells by itself, or that nobody has to be told."""
 
 
 # What Python says of paths that cannot be, wherever they were given.
@@ -71,7 +71,7 @@ def fail(error: Exception, console: Console | None = None, *, as_json: bool) -> 
 
 
 def explained(error: BaseException) -> Explained:
-    """What to tell of an error: its own words where it is ours, the machine's trouble, or that it is a mistake here."""
+    """Find the words for an error: its own where it is ours, the machine's trouble, or that it is a mistake here."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException) and not isinstance(error, AstRayError):  # of a task on Ray
         return explained(cause)

@@ -130,7 +130,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _named(values: object, depth: int = 0) -> bool:
-    """Whether every key in nested mappings is text; a mapping that holds itself is too deep."""
+    """Tell whether every key in nested mappings is text; a mapping that holds itself is too deep."""
     if not isinstance(values, dict):
         return True
     inside = depth < _DEEPEST and all(isinstance(key, str) for key in values)

@@ -1,4 +1,4 @@
-"""What a Ray of this machine alone leaves behind, and how it is cleared away: session folders, and Ray's agents.
+"""Clear away what a Ray of this machine alone leaves behind: session folders, and Ray's agents.
 
 Sessions lie in a folder of this user's own, named by the process that began them. Whoever starts Ray here next deletes
 those whose process is gone, but for the last one, whose logs may be wanted.

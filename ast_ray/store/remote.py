@@ -110,7 +110,7 @@ def _region(options: Mapping[str, str]) -> str | None:
 
 
 def _host(scheme: str, region: str | None) -> str:
-    """Where the SDK goes without an endpoint; within a private network only the region's own may answer."""
+    """Return the host the SDK goes to without an endpoint; in a private network only the region's own may answer."""
     if scheme == "gs":
         return "storage.googleapis.com"
     if region is None:

@@ -35,7 +35,7 @@ class _Settings(TypedDict, total=False):
 
 
 class Provenance(TypedDict, total=False):
-    """Where a set came from; what else is known stands beside it."""
+    """The origin of a set; what else is known stands beside it."""
 
     config: _Settings
     method: str
@@ -165,7 +165,7 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], told: Description)
 
 
 def _misfit(images: Tensor, labels: Tensor, told: Description) -> str:
-    """What of a description contradicts the tensors; empty when nothing does."""
+    """Say what of a description contradicts the tensors; empty when nothing does."""
     classes, channels = len(told["class_names"]), images.shape[1]
     if not images.numel():
         return f"images are {list(images.shape)}"

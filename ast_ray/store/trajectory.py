@@ -36,7 +36,7 @@ _HINT = "delete it and it is trained again"
 
 
 class _Metadata(TypedDict):
-    """What the schema's metadata holds: P, and the expert's identity where it belongs to a buffer."""
+    """The schema's metadata: P, and the expert's identity where it belongs to a buffer."""
 
     parameters: Count
     fingerprint: NotRequired[str]

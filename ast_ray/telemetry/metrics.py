@@ -56,7 +56,7 @@ def read_metrics(path: Path) -> list[MetricRow]:
 
 
 def _unfinished(line: bytes) -> bool:
-    """Whether a last line is the beginning of a row, which a killed writer leaves."""
+    """Tell whether a last line is the beginning of a row, which a killed writer leaves."""
     try:
         parsed(line, strict=False)
     except ValueError:

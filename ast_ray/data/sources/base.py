@@ -143,7 +143,7 @@ def check_names(name: str, class_names: tuple[str, ...]) -> None:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name has no bytes that are no UTF-8 (which Python keeps as surrogates)."""
+    """Tell whether a name is UTF-8; Python keeps bytes that are not as surrogates."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -67,7 +67,7 @@ def content_key(paths: Iterable[Path], root: Path) -> str:
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    """What the system says of a regular file; None for anything else, which is told of when it is to be read."""
+    """Return the system's record of a regular file; None for anything else, which is told of when it is to be read."""
     try:
         found = path.stat()
     except OSError:

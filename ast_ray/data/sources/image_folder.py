@@ -50,7 +50,7 @@ def image_folder(folder: Path) -> Source:
 
 
 def _broken(path: Path) -> str:
-    """What is wrong with a link that may have been a class; empty for anything else."""
+    """Say what is wrong with a link that may have been a class; empty for anything else."""
     leads_nowhere = path.is_symlink() and path.suffix.lower() not in SUFFIXES and not path.exists()
     return file_problem(path) if leads_nowhere else ""
 

@@ -1,4 +1,4 @@
-"""Where search spaces are: found by name or path without Ray, which takes seconds to load."""
+"""Find search spaces by name or path, without Ray, which takes seconds to load."""
 
 from __future__ import annotations
 

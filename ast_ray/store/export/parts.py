@@ -27,7 +27,7 @@ FORMAT = "ast-ray export 1"
 
 
 class _Description(TypedDict):
-    """What ``dataset.json`` holds beside the set's own description, which `unpack` checks."""
+    """The part of ``dataset.json`` beside the set's own description, which `unpack` checks."""
 
     container: str
 

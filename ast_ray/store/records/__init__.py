@@ -1,1 +1,1 @@
-"""What the JSON files of a run say, as types, and the one reader of each."""
+"""The JSON files of a run as types, and the one reader of each."""
