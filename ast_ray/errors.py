@@ -16,7 +16,7 @@ class AstRayError(Exception):
     exit_code = 1
 
 
-_LONGEST = 120
+_LONGEST = 500
 
 
 def shown(value: object) -> str:

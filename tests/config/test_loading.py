@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -111,3 +113,39 @@ def test_dictionaries_and_flat_names():
     assert from_dict(values) == Config()
     assert values["run"]["methods"] == ["ast", "mtt"]
     assert flatten({"a": {"b": {"c": 1}}, "d": [2]}) == {"a.b.c": 1, "d": [2]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 2020-02-30",
+        "seed: !!int x",
+        "seed: !!float x",
+        "seed: !!bool x",
+        "seed: !!timestamp x",
+        "seed: !!python/object/apply:os.system [ls]",
+        f"seed: {'9' * 5000}",
+        f"seed: 0x{'f' * 5000}",
+        f"seed: {'[' * 5000}",
+        f"seed: {'9' * 400}.0",
+        "seed: 2020-02-20",
+        "seed: !!set {a, b}",
+        "seed: !!binary aGVsbG8=",
+        "? [a, b]\n: 3",
+        "seed: \x07",
+    ],
+)
+def test_yaml_values_that_cannot_be_are_one_problem(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_yaml(path)
+    assert len(caught.value.problems) == 1
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_pipe_or_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path, told in ((tmp_path / "pipe.yaml", "a pipe, not a file"), (tmp_path, "a folder, not a file")):
+        with pytest.raises(ConfigError, match=told):
+            load_yaml(path)
