@@ -19,7 +19,7 @@ from ast_ray.config.settings import Config, DistillConfig, EvaluateConfig, Exper
 
 SMALL_IMAGES = 10_000
 SMALL_SIDE = 32
-SMALL_ITERATIONS = 300
+SMALL_ITERATIONS = 200
 LARGEST_WHOLE_SET = 1000
 _SMALL_BATCH = 100
 # Expert steps wanted in the epochs a student has to cover (M), and in those matching starts from (T+ - 1).
@@ -128,7 +128,7 @@ def _small(facts: DatasetFacts, ipc: int) -> Config:
             batch_size=0 if total <= _SMALL_BATCH else _SMALL_BATCH,
             rho=0.01,
             augmentation=facts.augmentation,
-            validate_every=100,
+            validate_every=50,
         ),
         evaluate=EvaluateConfig(full_epochs=20),
     )
