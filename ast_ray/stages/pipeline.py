@@ -175,7 +175,7 @@ def evaluation_jobs(plan: Plan) -> list[EvaluationJob]:
 def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[EvaluationJob]:
     config, buffer, data_id, jobs = plan.method(method), plan.buffer(method), plan.data.data_id, []
     if source in REAL_SETS:
-        what = real_set_identity(source, config, data_id)
+        what = real_set_identity(source, config, plan.data)
     else:
         what = {"method": set_name, "identity": method_identity(config, data_id)}
     images = len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes

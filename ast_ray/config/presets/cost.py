@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ast_ray.config.full_data import full_epochs
 from ast_ray.config.presets.datasets import DatasetFacts
 from ast_ray.config.settings import Config
 
@@ -123,7 +124,7 @@ def cost(config: Config, facts: DatasetFacts) -> Cost:
         experts=network.forward * expert.count * expert.epochs * per_epoch,
         distillation=network.forward * len(methods) * (steps * batch * _STUDENT + validated),
         evaluation=network.forward
-        * (evaluate.networks * sets * trained + full * evaluate.full_epochs * train * _PLAIN + scored),
+        * (evaluate.networks * sets * trained + full * full_epochs(config, train) * train * _PLAIN + scored),
         memory=_FLOAT
         * (2 * in_graph * network.activations + (distill.syn_steps + 10) * network.parameters + held_images),
         expert_bytes=_FLOAT * network.parameters * (expert.epochs + 1) * expert.count * len(methods),
