@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ast_ray.cli.command_line import resume_command
-from ast_ray.cli.display import results_table
+from ast_ray.cli.display import results_table, show_verdicts
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, setting_options
@@ -109,6 +109,7 @@ def distill(buffer: str | None, **options: Any) -> None:
 
 def _show_results(console: Console, results: dict[str, Any]) -> None:
     console.print(results_table(results["rows"]))
+    show_verdicts(console, results["verdicts"])
     _show_experts(console, results)
     images = [] if is_address(results["run"]) else [f"images: {results['run']}/distill/<method>/synthetic.png"]
     for line in (

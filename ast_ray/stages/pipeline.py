@@ -28,6 +28,7 @@ from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.memory import run_memory
 from ast_ray.stages.results import summarize
 from ast_ray.stages.team import ALONE, Team
+from ast_ray.stages.verdicts import run_verdicts
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
@@ -250,6 +251,7 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
     results = {
         "experts": {method: mean_expert(rows) for method, rows in experts.items()},
         "rows": table,
+        "verdicts": run_verdicts(table, config, len(plan.data.test_labels)),
     }
     if _earlier_rows(plan.directory) != table:
         log_evaluation(plan.directory.tensorboard / "evaluation", table)
