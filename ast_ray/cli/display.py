@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -61,6 +61,11 @@ class Display:
     def say(self, message: str) -> None:
         """Print a sentence."""
         self._console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def show(self, lines: Iterable[str]) -> None:
+        """Print lines as they are."""
+        for line in lines:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> Display:
         self._bars.start()

@@ -65,10 +65,10 @@ def job_memory(config: Config, facts: DatasetFacts) -> JobMemory:
     """
     if config.network.name != "convnet":
         return JobMemory(0, 0)
-    network, batch = network_cost(config, facts), config.expert.batch_size
+    network, batch = network_cost(config, facts), min(config.expert.batch_size, facts.train)
     images = (facts.train + facts.test) * facts.channels * side_of(config, facts) ** 2
     graph = 2 * batch * (2 if config.expert.penalty_weight else 1)
-    scored = max(config.evaluate.batch_size, _SCORED)
+    scored = min(max(config.evaluate.batch_size, _SCORED), max(facts.train, facts.test))
     return JobMemory(
         expert=_FLOAT * (graph * network.activations + 10 * network.parameters + images),
         evaluation=_FLOAT * (2 * scored * network.activations + 6 * network.parameters + images),
