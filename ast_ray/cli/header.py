@@ -92,7 +92,8 @@ def _expected(needs: Expected) -> str:
         more = ", networks of other architectures not counted" if needs.partly else ""
         parts = [f"{about(needs.seconds)} on {workers}{more}"]
     if needs.memory:
-        parts.append(f"about {_memory(needs.memory)} of memory per worker beside torch's own")
+        of = f" (the machine has {_memory(needs.available)})" if needs.available else ""
+        parts.append(f"about {_memory(needs.memory)} of memory per worker beside torch's own{of}")
     if needs.disk:
         parts.append(f"{size_text(needs.disk)} of disk for experts")
     return "; ".join(parts)

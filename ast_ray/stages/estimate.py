@@ -35,7 +35,7 @@ class Expected:
     """Seconds (None: not known), workers at once, peak bytes of memory of one (0: not known), bytes of new experts.
 
     ``left`` is False when everything is there already. ``partly`` says that networks of other architectures come on top
-    of the seconds.
+    of the seconds. ``available`` is the whole memory of this machine or its GPU in bytes (0: the work runs elsewhere).
     """
 
     seconds: float | None
@@ -44,6 +44,7 @@ class Expected:
     disk: int
     left: bool
     partly: bool = False
+    available: int = 0
 
 
 def expected(plan: Plan, stages: Sequence[Stage] = STAGES) -> Expected:
@@ -65,7 +66,8 @@ def expected(plan: Plan, stages: Sequence[Stage] = STAGES) -> Expected:
         peaks += [matching_choice(plan.method(name), plan.data)[0].memory for name in todo.methods]
     disk = sum(count * expert_bytes(plan.method(method), plan.data) for method, count in todo.experts.items())
     partly = any(job.network != job.config.network for job in todo.rows)
-    return Expected(seconds, workers, max(peaks, default=0), disk, todo.left, partly)
+    available = 0 if elsewhere else machine(config.compute).memory
+    return Expected(seconds, workers, max(peaks, default=0), disk, todo.left, partly, available)
 
 
 def workers_here(compute: ComputeConfig) -> int:

@@ -117,13 +117,13 @@ class _Judge:
         start, found = starts.get(method, ""), []
         coresets = [name for name in CORESETS if name in self.rows]
         if start in self.rows:
-            found.append(self.compare("start", method, start, f"its own start ({set_title(start)})"))
+            found.append(self.compare("start", method, start, "its own start"))
         if start != "random" and "random" in self.rows:
-            found.append(self.compare("random", method, "random", set_title("random")))
+            found.append(self.compare("random", method, "random"))
         if coresets and coresets != [start]:
             best = max(coresets, key=lambda name: float(self.rows[name]["mean"]))
-            among = f"the best of {len(coresets)} coresets ({set_title(best)})"
-            found.append(self.compare("coreset", method, best, among if len(coresets) > 1 else set_title(best)))
+            role = f"the best of {len(coresets)} coresets" if len(coresets) > 1 else ""
+            found.append(self.compare("coreset", method, best, role))
         return found
 
     def full(self, methods: Sequence[str]) -> list[Verdict]:
@@ -156,8 +156,9 @@ class _Judge:
             text += ceiling
         return self.verdict("full", ("full", method), self.outcome(gap), gap, text)
 
-    def compare(self, kind: Kind, method: str, against: str, name: str) -> Verdict:
-        """One method against one set of real images, which the sentence calls ``name``."""
+    def compare(self, kind: Kind, method: str, against: str, role: str = "") -> Verdict:
+        """Compare a method with one set of real images; ``role`` says which set that is, beside its title."""
+        name = f"{role} ({set_title(against)})" if role else set_title(against)
         gap = welch(self.rows[method]["accuracies"], self.rows[against]["accuracies"])
         sizes, outcome, title = self.sizes(method, against), self.outcome(gap), set_title(method)
         if outcome == "better":
@@ -168,7 +169,8 @@ class _Judge:
             text = f"{title} against {name}: {100 * gap.mean:+.1f} points, but nothing can be told with {sizes}; "
             text += "more networks (evaluate.networks) give an interval"
         else:
-            text = f"{title} is not shown to beat {name} ({_signed(gap, sizes)})"
+            listed = f"{role}, {set_title(against)}" if role else name
+            text = f"{title} is not shown to beat {listed} ({_signed(gap, sizes)})"
             if gap.sign:
                 text += f": a test split of {self.test_images} images cannot tell differences below about "
                 text += f"{100 * resolution(self.test_images):.0f} points"

@@ -26,7 +26,7 @@ P = 36 + 4 + 8 + 640 + 10
 @pytest.fixture
 def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two minutes, on two workers."""
-    needs = Expected(130.0, 2, 40 * 2**20, 3 * 2**20, left=True)
+    needs = Expected(130.0, 2, 40 * 2**20, 3 * 2**20, left=True, available=8 * 2**30)
     monkeypatch.setattr("ast_ray.cli.header.expected", lambda *_: needs)
 
 
@@ -45,8 +45,8 @@ def test_lines_are_aligned_and_say_what_will_be_done(tiny: Callable[..., Config]
         "methods   AST, MTT; baselines: random, representative, full",
         "engines   experts eager; matching eager, recompute",
         f"folder    {tmp_path / 'run'}",
-        "expected  about 2 min on 2 workers; about 40 MiB of memory per worker beside torch's own; "
-        "3.0 MiB of disk for experts",
+        "expected  about 2 min on 2 workers; about 40 MiB of memory per worker beside torch's own (the machine has "
+        "8.0 GiB); 3.0 MiB of disk for experts",
     ]
 
 

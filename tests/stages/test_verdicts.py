@@ -54,6 +54,8 @@ def test_an_interval_that_holds_zero_decides_nothing() -> None:
     _, found = judged(group("representative", *LOW), group("random", 0.52, 0.56), group("ast", 0.53, 0.56, 0.55))
     assert found.outcome == "unclear"
     assert found.text.startswith("AST is not shown to beat random real images (+0.7 [-")
+    start, _ = judged(group("representative", *MIDDLE), group("random", *LOW), group("ast", 0.53, 0.56, 0.55))
+    assert start.text.startswith("AST is not shown to beat its own start, representative real images (+0.7 [-")
     assert found.text.endswith("] points, n = 3 and 2)")
 
 
