@@ -31,6 +31,7 @@ SETTINGS: Mapping[str, str] = {
     "evaluate.passes": "5",
     "evaluate.networks": "2",
     "evaluate.full_epochs": "1",
+    "evaluate.full_steps": "0",
     "compute.backend": "serial",
 }
 

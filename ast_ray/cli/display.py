@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ast_ray.config.titles import set_title
 from ast_ray.telemetry.progress import Update
 
 _PLAIN_INTERVAL = 10.0
@@ -61,6 +62,11 @@ class Display:
         """Print a sentence."""
         self._console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
+    def show(self, lines: Iterable[str]) -> None:
+        """Print lines as they are."""
+        for line in lines:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def __enter__(self) -> Display:
         self._bars.start()
         return self
@@ -78,16 +84,6 @@ def _left(update: Update, elapsed: float, first: int) -> str:
     return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left"
 
 
-_TITLES = {
-    "random": "random real images",
-    "representative": "representative real images",
-    "mtt": "MTT",
-    "ast": "AST",
-    "full": "full data",
-    "herding": "herding real images",
-    "k-centre": "k-centre real images",
-    "forgetting": "most forgotten real images",
-}
 _PEAK = "peak*"
 # Key of a result row, column title, factor.
 _SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ars", "ARS", 1))
@@ -109,10 +105,21 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
-        cells = [_TITLES.get(row["set"], row["set"]), str(row["images"]), row["network"]]
+        cells = [_set(row), str(row["images"]), row["network"]]
         cells += [_PEAK if row["protocol"] == "peak" else row["protocol"]] if several else []
         table.add_row(*cells, f"{100 * row['mean']:.1f}{spread}", str(row["n"]))
     return table
+
+
+def _set(row: Mapping[str, Any]) -> str:
+    """The set's title; the full set with the steps that its networks took."""
+    return set_title(row["set"]) + (f", {row['steps']} steps" if row["set"] == "full" and row.get("steps") else "")
+
+
+def show_verdicts(console: Console, verdicts: Sequence[Mapping[str, Any]]) -> None:
+    """Print one sentence per verdict."""
+    for verdict in verdicts:
+        console.print(verdict["text"], highlight=False, markup=False, soft_wrap=True)
 
 
 def scores_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
@@ -127,7 +134,7 @@ def scores_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         table.add_column(name, justify="right")
     for row in scored:
         values = (_score(row.get(key), factor) for key, _, factor in _SCORES)
-        table.add_row(_TITLES.get(row["set"], row["set"]), row["network"], *values)
+        table.add_row(set_title(row["set"]), row["network"], *values)
     return table
 
 

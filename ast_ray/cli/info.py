@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ast_ray.cli.display import results_table
+from ast_ray.cli.display import results_table, show_verdicts
 from ast_ray.cli.errors import reported
 from ast_ray.store import mirror
 
@@ -45,4 +45,5 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if found["rows"]:
         console.print(results_table(found["rows"]))
+        show_verdicts(console, found["verdicts"])
     console.print("finished" if found["finished"] else "not finished: the same command again goes on", highlight=False)

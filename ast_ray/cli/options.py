@@ -11,6 +11,7 @@ import click
 from ast_ray.config import Config, DataConfig, Setting, apply_overrides, check, load_yaml, problems_of, schema
 from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.presets import DATASETS, PRESETS, preset
+from ast_ray.config.presets.reason import reason_for_name
 from ast_ray.config.schema import aliases
 from ast_ray.config.validation import unused_settings
 from ast_ray.errors import ConfigError, Problem, nearest
@@ -79,13 +80,19 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
     Raises:
         ConfigError: every problem at once.
     """
+    return explained_config(preset_name, config_file, options)[0]
+
+
+def explained_config(preset_name: str | None, config_file: str | None, options: dict[str, Any]) -> tuple[Config, str]:
+    """Return what `build_config` does, with the reason why these settings were started from, in words."""
     given, problems = given_settings(options), unknown_options(options.pop("unknown", ()))
-    base, config = Config(), None
+    base, config, why = Config(), None, ""
     try:
-        base = _start(preset_name, config_file, options.pop("dataset_name", None), given)
+        base, why = _start(preset_name, config_file, options.pop("dataset_name", None), given)
         if config_file:
             before, base = base, load_yaml(config_file, base)
             problems += _unused_in_file(before, base, given)
+            why = f"settings of {config_file}" + (f" over the preset {preset_name}" if preset_name else "")
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems, *unusable(given)]) from None
     try:
@@ -95,38 +102,41 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
         problems += [*error.problems, *_beside(base, given, error)]
     if config is None or problems:
         raise ConfigError(problems)
-    return config
+    return config, why
 
 
-def _start(preset_name: str | None, config_file: str | None, dataset: str | None, given: dict[str, Any]) -> Config:
-    """The configuration that file and options change."""
+def _start(
+    preset_name: str | None, config_file: str | None, dataset: str | None, given: dict[str, Any]
+) -> tuple[Config, str]:
+    """Return the configuration that file and options change, and why it is that one."""
     if dataset is not None and dataset not in DATASETS:
         raise ConfigError([Problem("dataset", dataset, f"unknown dataset{nearest(dataset, DATASETS)}")])
     if preset_name:
         base = preset(preset_name)
+        why = reason_for_name(base)
         if dataset is None:
-            return base
+            return base, why
         named = DATASETS[dataset].data
         data = replace(base.data, source=named.source, subset=named.subset, image_size=named.image_size)
-        return replace(base, data=data)
+        return replace(base, data=data), f"{why}, on the images of {dataset}"
     if config_file:
-        return Config()
+        return Config(), ""
     if dataset is None and "data.source" not in given:
-        return preset("digits")
+        return preset("digits"), "no images were named"
     return _chosen(dataset or "", given)
 
 
-def _chosen(dataset: str, given: dict[str, Any]) -> Config:
+def _chosen(dataset: str, given: dict[str, Any]) -> tuple[Config, str]:
     """The automatic preset for the data and the ipc among the options; unusable options are left to `check`."""
-    from ast_ray.stages.inspect_data import choose_config
+    from ast_ray.stages.inspect_data import explained_config as choose
 
     named = DATASETS[dataset].data if dataset else DataConfig()
     if unusable(given):
-        return replace(Config(), data=named)
+        return replace(Config(), data=named), ""
     wanted = {name: value for name, value in given.items() if name.startswith("data.") or name == "distill.ipc"}
     asked = apply_overrides(replace(Config(), data=named), wanted)
-    base = choose_config(asked.data, asked.distill.ipc, named=dataset)
-    return replace(base, distill=replace(base.distill, ipc=asked.distill.ipc))
+    base, why = choose(asked.data, asked.distill.ipc, named=dataset)
+    return replace(base, distill=replace(base.distill, ipc=asked.distill.ipc)), why
 
 
 def unknown_options(words: Sequence[str], context: click.Context | None = None) -> list[Problem]:

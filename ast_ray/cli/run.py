@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,16 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from ast_ray.cli.command_line import resume_command
-from ast_ray.cli.display import results_table
+from ast_ray.cli.display import results_table, show_verdicts
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
-from ast_ray.cli.options import build_config, setting_options
+from ast_ray.cli.options import explained_config, setting_options
 from ast_ray.config.location import is_address
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.store import mirror
 
 if TYPE_CHECKING:
     from ast_ray.cli.session import Session
+    from ast_ray.stages.estimate import Stage
+    from ast_ray.stages.pipeline import Plan
 
 
 def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,19 +40,24 @@ def _work(
     work: Callable[[Session], dict[str, Any]],
     show: Callable[[Console, dict[str, Any]], None],
     options: dict[str, Any],
+    stages: Sequence[Stage],
     buffer: str | None = None,
 ) -> None:
-    """Build the configuration, open the session, work, show."""
+    """Build the configuration, open the session, print its head, work, show."""
     as_json, out = options.pop("as_json"), options.pop("out")
     messages = Console(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
-        config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
+        config, why = explained_config(options.pop("preset_name"), options.pop("config_file"), options)
         if buffer and len(config.run.methods) != 1:
             reason = "one folder of experts serves one method; name it with --methods"
             raise ConfigError([Problem("run.methods", ",".join(config.run.methods), reason)])
+        from ast_ray.cli.header import header
         from ast_ray.cli.session import open_session
 
-        with open_session(config, out, messages, quiet=as_json, buffer=buffer) as session:
+        def head(plan: Plan) -> list[str]:
+            return header(plan, why, stages)
+
+        with open_session(config, out, messages, quiet=as_json, buffer=buffer, head=head) as session:
             results = {**work(session), "run": mirror.shown(session.plan.directory.path)}
         if as_json:
             click.echo(json.dumps(results))
@@ -68,7 +75,7 @@ def run(**options: Any) -> None:
 
         return run_all(session.plan, session.executor, session.display)
 
-    _work(work, _show_results, options)
+    _work(work, _show_results, options, ("experts", "distillation", "evaluation"))
 
 
 @click.command(cls=SettingsCommand)
@@ -88,7 +95,7 @@ def experts(**options: Any) -> None:
             }
         }
 
-    _work(work, _show_experts, options)
+    _work(work, _show_experts, options, ("experts",))
 
 
 @click.command(cls=SettingsCommand)
@@ -104,11 +111,12 @@ def distill(buffer: str | None, **options: Any) -> None:
         train_and_distill(session.plan, methods, methods, session.executor)
         return {"distilled": distill_outcomes(session.plan, methods)}
 
-    _work(work, _show_distilled, options, buffer)
+    _work(work, _show_distilled, options, ("experts", "distillation"), buffer)
 
 
 def _show_results(console: Console, results: dict[str, Any]) -> None:
     console.print(results_table(results["rows"]))
+    show_verdicts(console, results["verdicts"])
     _show_experts(console, results)
     images = [] if is_address(results["run"]) else [f"images: {results['run']}/distill/<method>/synthetic.png"]
     for line in (

@@ -32,6 +32,7 @@ from ast_ray.stages.search_results import (
 )
 from ast_ray.stages.search_setup import open_search
 from ast_ray.stages.trial_record import FINISHED, STOPPED, TrialRecord, read_records
+from ast_ray.stages.verdicts import small_splits
 from ast_ray.store.atomic import write_json
 from ast_ray.store.lock import exclusive
 from ast_ray.telemetry.importance import Importance, importance
@@ -60,6 +61,8 @@ def run_search(
     open_search(config, data, directory, space.source, command)
     with exclusive(directory.lock, wait=False, owner="another search"), ray_session(config.compute) as capacity:
         with SearchDisplay(console, total=total_trials(config, draws), quiet=quiet) as display:
+            for line in small_splits(len(data.validation_labels), len(data.test_labels)):
+                display.say(line)
             spent = search(config, data.data_id, draws, directory, capacity, display)
         found = report_search(config, directory, list(space.param_space))
         final, chosen = _final(config, data, directory, capacity, console, quiet=quiet)

@@ -5,7 +5,7 @@ Brings torch and the stages along, which take seconds to load: imported when the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from ast_ray.stages.engines import engines_told
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.run_setup import check_run, record_run, unused
+from ast_ray.stages.verdicts import small_splits
 from ast_ray.store import mirror
 from ast_ray.telemetry.progress import Update
 from ast_ray.telemetry.run_directory import RunDirectory
@@ -45,9 +46,18 @@ def default_out(config: Config) -> Path:
 
 @contextmanager
 def open_session(
-    config: Config, out: str | None, console: Console, *, quiet: bool, buffer: str | None = None
+    config: Config,
+    out: str | None,
+    console: Console,
+    *,
+    quiet: bool,
+    buffer: str | None = None,
+    head: Callable[[Plan], Sequence[str]] | None = None,
 ) -> Iterator[Session]:
-    """Check everything that can be checked, then open the executor the settings ask for."""
+    """Check everything that can be checked, then open the executor the settings ask for.
+
+    ``head`` gives the lines to print before the work, unless ``quiet``.
+    """
     check_device(config)
     device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
     directory = RunDirectory(open_place(out or default_out(config), "out"))
@@ -64,11 +74,13 @@ def open_session(
         data = real_data(config.data, device)
         plan = Plan(config, data, directory, experts)
         check_run(plan)
-        for line in unused(plan):
-            display.say(line)
-        if config.run.methods and not config.compute.address:
+        if head is not None and not quiet:
+            display.show(head(plan))
+        elif config.run.methods and not config.compute.address:
             for line in engines_told(config, data):
                 display.say(line)
+        for line in (*unused(plan), *small_splits(len(data.validation_labels), len(data.test_labels))):
+            display.say(line)
         executor = executor or stack.enter_context(open_executor(config, display))
         record_run(plan, command_line())
         yield Session(plan, executor, display)

@@ -237,7 +237,10 @@ class EvaluateConfig:
     scores: bool = setting(
         False, "also train what DD-Ranking's scores need: random images, the full set, no augmentation"
     )
-    full_epochs: int = setting(50, "epochs of the full-data row", low=1)
+    full_epochs: int = setting(50, "epochs of the full-data row, at least", low=1)
+    full_steps: int = setting(
+        1000, "optimizer steps of the full-data row, at least: full_epochs is raised to take as many; 0 = never", low=0
+    )
     full_networks: int = setting(0, "networks of the full-data row; 0 = networks", low=0)
 
 

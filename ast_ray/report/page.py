@@ -56,6 +56,7 @@ def _run(run: RunRecord, place: int, budget: int, notes: Sequence[str]) -> dict[
         "state": [_state(method) for method in run.methods],
         "galleries": [_gallery(run, method, f"{key}-{n}", budget) for n, method in enumerate(run.methods)],
         "results": tables.results(run.rows),
+        "verdicts": [str(verdict["text"]) for verdict in run.verdicts],
         "scores": tables.score_titles(run.rows),
         "paper_accuracy": tables.paper_accuracy(run),
         "distillation": figures.distillation_figures(run, key),

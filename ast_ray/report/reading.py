@@ -11,22 +11,12 @@ from typing import Any
 from ast_ray.config import Config, expert_identity, fingerprint, load_yaml
 from ast_ray.config.loading import flatten
 from ast_ray.config.presets import method_config
+from ast_ray.config.titles import set_title
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.trajectory import read_metrics as read_expert
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
-
-TITLES = {
-    "ast": "AST",
-    "mtt": "MTT",
-    "random": "random real images",
-    "representative": "representative real images",
-    "herding": "herding real images",
-    "k-centre": "k-centre real images",
-    "forgetting": "most forgotten real images",
-    "full": "full data",
-}
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,7 @@ class MethodRecord:
     @property
     def title(self) -> str:
         """The name as papers print it."""
-        return TITLES.get(self.name, self.name)
+        return set_title(self.name)
 
     @property
     def iterations(self) -> int:
@@ -73,6 +63,7 @@ class RunRecord:
     settings: str
     manifest: dict[str, Any]
     rows: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]]
     methods: list[MethodRecord]
     features: dict[str, Any] | None
 
@@ -101,6 +92,7 @@ def read_run(path: Path) -> RunRecord:
         settings=directory.config.read_text(encoding="utf-8"),
         manifest=manifest,
         rows=_rows(directory),
+        verdicts=(_json(directory.results) or {}).get("verdicts", []),
         methods=[_method(directory, config, name, manifest) for name in config.run.methods],
         features=_json(directory.features),
     )

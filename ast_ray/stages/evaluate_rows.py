@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import torch
 
 from ast_ray.config.fingerprint import expert_identity, fingerprint
+from ast_ray.config.full_data import full_epochs
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config
 from ast_ray.core.networks import build
@@ -39,6 +40,9 @@ SCHEMA = pa.schema(
         ("lr", pa.float64()),
         ("lr_source", pa.string()),
         ("passes", pa.int64()),
+        ("steps", pa.int64()),
+        ("train_accuracy", pa.float64()),
+        ("train_accuracy_before", pa.float64()),
         ("augmentation", pa.string()),
         ("best_pass", pa.int64()),
         ("seconds", pa.float64()),
@@ -63,14 +67,20 @@ def row_token(config: Config, data_id: str, architecture: str, protocol: str, wh
     return fingerprint(identity)
 
 
-def real_set_identity(source: str, config: Config, data_id: str) -> dict[str, Any]:
-    """What decides a real subset and how it is trained on; chosen subsets depend on the expert that chose them."""
+def real_set_identity(source: str, config: Config, data: RealData) -> dict[str, Any]:
+    """Return what decides a real subset and how it is trained on.
+
+    Chosen subsets depend on the expert that chose them. The full set names its epochs where ``evaluate.full_steps``
+    raised them; elsewhere its rows are those made before that setting existed.
+    """
     distill = to_dict(config)["distill"]
     names = ("ipc", "augmentation", "siamese", "init_clusters")
     identity = {"real": source, **{name: distill[name] for name in names}, "batch_size": config.expert.batch_size}
+    if source == "full" and (epochs := full_epochs(config, len(data.train_labels))) != config.evaluate.full_epochs:
+        return {**identity, "epochs": epochs}
     if source in ("random", "full"):
         return identity
-    return {**identity, "expert": expert_identity(config, data_id)}
+    return {**identity, "expert": expert_identity(config, data.data_id)}
 
 
 def cells(config: Config, source: str) -> list[tuple[str, str]]:

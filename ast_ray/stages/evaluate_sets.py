@@ -124,7 +124,7 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
     jobs: list[EvaluationJob] = []
     for name in with_scored(wanted.real, config):
         if name != "full":
-            what, images = real_set_identity(name, config, data.data_id), config.distill.ipc * data.classes
+            what, images = real_set_identity(name, config, data), config.distill.ipc * data.classes
             jobs += _jobs(wanted, data, name, name, what, images=images)
     for name, path in paths.items():
         synthetic = load_set(path)
@@ -132,7 +132,7 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
         what, images = content_of(synthetic), len(synthetic.labels)
         jobs += _jobs(wanted, data, name, str(path), what, images=images, role=role_of(synthetic))
     if "full" in with_scored(wanted.real, config):
-        what = real_set_identity("full", config, data.data_id)
+        what = real_set_identity("full", config, data)
         jobs += _jobs(wanted, data, "full", "full", what, images=len(data.train_labels))
     check_folder(folder)
     return jobs

@@ -41,6 +41,7 @@ def describe_run(path: Path) -> dict[str, Any]:
         "buffers": [_buffer(folder, list(files)) for folder, files in groupby(experts, lambda file: file.parent)],
         "methods": {method: _method(directory, method, config.distill.iterations) for method in config.run.methods},
         "rows": results["rows"],
+        "verdicts": results.get("verdicts", []),
         "finished": directory.results.exists(),
     }
 

@@ -28,6 +28,7 @@ from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.memory import run_memory
 from ast_ray.stages.results import summarize
 from ast_ray.stages.team import ALONE, Team
+from ast_ray.stages.verdicts import run_verdicts
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
@@ -175,7 +176,7 @@ def evaluation_jobs(plan: Plan) -> list[EvaluationJob]:
 def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[EvaluationJob]:
     config, buffer, data_id, jobs = plan.method(method), plan.buffer(method), plan.data.data_id, []
     if source in REAL_SETS:
-        what = real_set_identity(source, config, data_id)
+        what = real_set_identity(source, config, plan.data)
     else:
         what = {"method": set_name, "identity": method_identity(config, data_id)}
     images = len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes
@@ -250,6 +251,7 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
     results = {
         "experts": {method: mean_expert(rows) for method, rows in experts.items()},
         "rows": table,
+        "verdicts": run_verdicts(table, config, len(plan.data.test_labels)),
     }
     if _earlier_rows(plan.directory) != table:
         log_evaluation(plan.directory.tensorboard / "evaluation", table)

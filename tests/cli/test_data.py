@@ -161,7 +161,7 @@ def test_a_run_on_a_folder_needs_nothing_but_folder_and_ipc(
             network=replace(config.network, width=4),
             expert=replace(config.expert, count=1, epochs=6),
             distill=replace(config.distill, iterations=2, syn_steps=2, validate_networks=1),
-            evaluate=replace(config.evaluate, networks=1, passes=3, full_epochs=1),
+            evaluate=replace(config.evaluate, networks=1, passes=3, full_epochs=1, full_steps=0),
             compute=replace(config.compute, backend="serial"),
         )
 

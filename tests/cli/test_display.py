@@ -82,6 +82,16 @@ def test_the_table_gives_percent_with_deviation_and_number() -> None:
     assert "50.0 │" in text
 
 
+def test_the_full_set_says_how_long_it_was_trained() -> None:
+    console, stream = plain()
+    common = {"network": "convnet", "images": 10, "protocol": "strict", "mean": 0.5, "std": None, "n": 1}
+    console.print(results_table([{**common, "set": "full", "steps": 1002}, {**common, "set": "ast", "steps": 5}]))
+    text = stream.getvalue()
+    assert "full data, 1002 steps" in text
+    assert "5 steps" not in text
+    console.print(results_table([{**common, "set": "full"}]))  # a row made before steps were recorded
+
+
 def test_protocols_and_scores_show_where_there_are_any() -> None:
     console, stream = plain()
     common = {"set": "ast", "network": "vgg11", "images": 10, "mean": 0.9, "std": 0.01, "n": 3}

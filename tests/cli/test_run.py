@@ -65,6 +65,18 @@ def test_the_same_command_again_prints_the_table_and_does_nothing(
     assert after[-1]["command"] == ["ast-ray", "run", "again"]
 
 
+def test_the_table_is_followed_by_what_it_decides(call: Call, words: Words, finished: Path) -> None:
+    verdicts = json.loads((finished / "results.json").read_text())["verdicts"]
+    assert {verdict["method"] for verdict in verdicts} >= {"ast", "mtt"}
+    run, info = call("run", *words(), "--out", str(finished)), call("info", str(finished))
+    for result in (run, info):
+        lines = result.stdout.splitlines()
+        places = [lines.index(verdict["text"]) for verdict in verdicts]
+        assert places == list(range(places[0], places[0] + len(verdicts)))
+        assert "└" in lines[places[0] - 1]  # the end of the table
+    assert json.loads(call("info", str(finished), "--json").stdout)["verdicts"] == verdicts
+
+
 def test_other_settings_in_the_same_directory_are_refused_by_name(call: Call, words: Words, finished: Path) -> None:
     before = (finished / "config.yaml").read_bytes()
     result = call("run", *words(distill__lr_img=3.0, seed=1), "--out", str(finished))

@@ -149,3 +149,19 @@ def test_several_runs_are_set_side_by_side(run: Path) -> None:
     assert "Runs side by side" in text
     assert "distill.rho = 0.5" in text
     assert "Runs side by side" not in Elements(render([record])).text
+
+
+def test_the_results_are_followed_by_what_they_decide(run: Path, tmp_path: Path) -> None:
+    verdicts = json.loads((run / "results.json").read_text())["verdicts"]
+    assert verdicts
+    text = Elements(render([read_run(run)])).text
+    places = [text.index(f"{verdict['text']}.") for verdict in verdicts]
+    assert places == sorted(places)
+    shutil.copytree(run, tmp_path / "run")
+    results = json.loads((run / "results.json").read_text())
+    results["verdicts"] = [{"text": HOSTILE}]
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    assert HOSTILE not in render([read_run(tmp_path / "run")])
+    del results["verdicts"]  # a run of a version that gave none
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    assert "95 % interval" not in render([read_run(tmp_path / "run")])

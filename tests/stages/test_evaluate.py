@@ -13,6 +13,7 @@ from ast_ray.errors import DataError, DivergenceError, StoreError
 from ast_ray.stages import evaluate as module
 from ast_ray.stages.evaluate import EvaluationJob, evaluate_network, finished_row, row_settings
 from ast_ray.stages.evaluate_data import check_set
+from ast_ray.stages.evaluate_rows import real_set_identity
 from ast_ray.stages.evaluate_sets import set_jobs, set_paths
 from ast_ray.stages.pipeline import Plan, evaluation_jobs
 from ast_ray.store.synthetic import load_synthetic
@@ -72,6 +73,34 @@ def test_the_full_row_uses_all_training_images(tiny: Callable[..., Config], tmp_
     job = jobs_in(tiny, tmp_path)[-1]
     assert job.source == "full"
     assert evaluate_network(job, Recorder())["images"] == 100
+
+
+def test_the_full_row_is_trained_until_it_has_taken_its_steps(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    """100 images in batches of 64: two steps per epoch; eight epochs take the fifteen steps asked for."""
+    job = jobs_in(tiny, tmp_path, evaluate__full_steps=15, evaluate__full_networks=1)[-1]
+    recipe = job.training(tiny_plan(job.config, tmp_path).data)[2]
+    assert (recipe.passes, recipe.lr_decay_pass) == (8, 4)
+    row = evaluate_network(job, Recorder())
+    assert (row["passes"], row["steps"], row["images"]) == (8, 16, 100)
+    assert 0 <= row["train_accuracy_before"] < row["train_accuracy"] <= 1  # eight passes are far too few
+    small = evaluate_network(jobs_in(tiny, tmp_path)[0], Recorder())
+    assert (small["steps"], small["train_accuracy"], small["train_accuracy_before"]) == (5, None, None)
+
+
+def test_enough_steps_leave_the_full_row_and_its_token_as_they_were(
+    tiny: Callable[..., Config], tmp_path: Path
+) -> None:
+    def tokens(**overrides: object) -> tuple[str, str]:
+        jobs = jobs_in(tiny, tmp_path, **overrides)
+        return jobs[0].token, jobs[-1].token
+
+    before, plan = tokens(), tiny_plan(tiny(), tmp_path)
+    assert tokens(evaluate__full_steps=2) == before  # one epoch takes two steps
+    assert tokens(evaluate__full_steps=3) == (before[0], tokens(evaluate__full_steps=4)[1])
+    assert tokens(evaluate__full_steps=3)[1] != before[1]
+    assert "epochs" not in real_set_identity("full", tiny(evaluate__full_steps=2), plan.data)
+    assert real_set_identity("full", tiny(evaluate__full_steps=3), plan.data)["epochs"] == 2
+    assert "full_steps" not in row_settings(tiny())
 
 
 def test_divergence_names_set_and_network(tiny: Callable[..., Config], tmp_path: Path) -> None:
