@@ -35,9 +35,15 @@ class Display:
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, tuple[float, int]] = {}
         self._printed: dict[str, float] = {}
+        self._failed: set[str] = set()
 
     def update(self, update: Update) -> None:
-        """Move a job's bar; without a terminal print a line now and then."""
+        """Move a job's bar, or take it away when the job failed; without a terminal print a line now and then."""
+        if update.failed or update.key in self._failed:  # what a worker posted before may come after
+            self._failed.add(update.key)
+            if update.key in self._tasks:
+                self._bars.update(self._tasks[update.key], visible=False)
+            return
         if self._console.is_terminal:
             if update.key not in self._tasks:
                 self._tasks[update.key] = self._bars.add_task(update.key, total=update.total, note="")
