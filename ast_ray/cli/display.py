@@ -8,9 +8,12 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ast_ray.config.titles import set_title
+from ast_ray.telemetry.failure import Failure
 from ast_ray.telemetry.progress import Update
 
 _PLAIN_INTERVAL = 10.0
@@ -99,8 +102,8 @@ _PEAK = "peak*"
 _SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ars", "ARS", 1))
 
 
-def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The final table: test accuracy as mean ± std with n."""
+def results_table(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """The final table: test accuracy as mean ± std with n; what failed stands below, with its reason."""
     several = any(row["protocol"] != "strict" for row in rows)
     title = "test accuracy, whole test set" if several else "test accuracy, strict protocol (last pass, whole test set)"
     peak = any(row["protocol"] == "peak" for row in rows)
@@ -118,6 +121,9 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         cells = [_TITLES.get(row["set"], row["set"]), str(row["images"]), row["network"]]
         cells += [_PEAK if row["protocol"] == "peak" else row["protocol"]] if several else []
         table.add_row(*cells, f"{100 * row['mean']:.1f}{spread}", str(row["n"]))
+    table.add_section()
+    for failure in map(Failure.of_row, failed):
+        table.add_row(escape(f"{set_title(failure.set_name)}: {failure.what}"))
     return table
 
 

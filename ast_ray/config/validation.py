@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ast_ray.config.architectures import NORMS, architecture
 from ast_ray.config.fingerprint import OUTER_SETTINGS
@@ -136,8 +137,9 @@ def _own(config: Config) -> list[Problem]:
     """Problems of the settings of method mtt alone, and between them and those it shares."""
     if not config.run.mtt_settings:
         return []
+    switched_off = replace(config.distill, beta_strategy="final", init_clusters=0)  # `presets.modifiers.as_mtt`
     try:
-        own = with_own_settings(config)
+        own = with_own_settings(replace(config, distill=switched_off))
     except ConfigError as error:
         return list(error.problems)
     found = [*_augmentations(own), *_epochs(own), *_distill(own), *unused_settings(own, own_names(config))]

@@ -48,7 +48,7 @@ class Failures:
         """Tell what failed before and would fail again; forget the rest, which the ``distilled`` methods try again."""
         for name, job in self._jobs.items():
             record = read_failure(job.directory)
-            if record is None or (record.failure.stage == "distillation" and name not in distilled):
+            if record is None or (record.failure.stage != "experts" and name not in distilled):
                 continue
             if finished(job) or not self._holds(record, job):
                 forget(record, job)
@@ -66,7 +66,7 @@ class Failures:
 
     def _holds(self, record: FailureRecord, job: DistillJob) -> bool:
         """Return whether the method would fail again as it did."""
-        if not record.failure.lasting or record.versions != self._versions:
+        if not record.failure.lasting or record.versions != self._versions or record.failure.stage == "evaluation":
             return False
         if record.failure.stage == "distillation":
             return record.method == fingerprint(job.identity)
@@ -100,13 +100,14 @@ class Failures:
 
     def _take_method(self, job: DistillJob, failure: Failure, error: AstRayError) -> None:
         self._end_bars([job.key])
-        record = FailureRecord(
-            failure, str(error), job.buffer.fingerprint, fingerprint(job.identity), versions=self._versions
-        )
-        record.write(job.directory)
+        self._record(job, failure, str(error))
         if job.method not in self._methods:
             self._sink.say(_told(failure))
         self._methods[job.method] = failure
+
+    def _record(self, job: DistillJob, failure: Failure, message: str) -> None:
+        made_with = job.buffer.fingerprint, fingerprint(job.identity)
+        FailureRecord(failure, message, *made_with, versions=self._versions).write(job.directory)
 
     def _take_experts(self, job: ExpertJob | ExpertGroup, error: AstRayError) -> None:
         jobs = job.jobs if isinstance(job, ExpertGroup) else (job,)
@@ -122,13 +123,15 @@ class Failures:
 
     def _take_networks(self, job: EvaluationJob | EvaluationGroup, error: AstRayError) -> None:
         jobs = job.jobs if isinstance(job, EvaluationGroup) else (job,)
+        told = _cell(jobs[0]) in self._sets
         for one in jobs:
             if finished_row(one) is None:
                 failure = self._add_network(one, _failure(one.set_name, "evaluation", error))
                 if failure.lasting:
                     entry = {"token": one.token, "failure": failure.row(), "versions": self._versions}
                     write_json(Path(one.row), entry)
-        self._sink.say(_told(self._sets[_cell(jobs[0])]))
+        if not told:
+            self._sink.say(_told(self._sets[_cell(jobs[0])]))
 
     def _add_network(self, job: EvaluationJob, failure: Failure) -> Failure:
         """Add a network to the failures of its set, network and protocol; return its own."""
@@ -177,6 +180,14 @@ class Failures:
             return False
         return True
 
+    def conclude(self, table: Sequence[Mapping[str, Any]]) -> None:
+        """Record methods on whose set no network learned anything: their settings may change like any failed one's."""
+        evaluated = {row["set"] for row in table}
+        for (name, _, _), failure in self._sets.items():
+            job = self._jobs.get(name)
+            if job is not None and failure.lasting and name not in evaluated:
+                self._record(job, failure, failure.reason)
+
     def rows(self, order: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Return the failures as objects of ``results.json``, sets in an order."""
         places = {name: place for place, name in reversed(list(enumerate(order)))}
@@ -196,6 +207,7 @@ def concerns_the_run(error: AstRayError) -> bool:
 def forget(record: FailureRecord, job: DistillJob) -> None:
     """Let a method be tried again: its record goes, and what it did under other settings."""
     if record.method != fingerprint(job.identity) and not finished(job):
+        mirror.remove(job.directory.outcome)  # of a set that no network could learn from
         mirror.remove(job.directory.checkpoint)
         for events in mirror.listed(Path(job.tensorboard), "events.out.tfevents.*"):
             mirror.remove(events)

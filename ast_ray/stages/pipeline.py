@@ -282,6 +282,7 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
     experts = train_and_distill(plan, expert_methods(config), config.run.methods, executor, failures)
     jobs = evaluation_jobs(plan)
     table = evaluate_sets(failures.evaluable(jobs), executor, sink, failures)
+    failures.conclude(table)
     results = {
         "experts": {method: mean_expert(rows) for method, rows in experts.items() if rows},
         "rows": table,

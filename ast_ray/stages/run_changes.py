@@ -75,7 +75,10 @@ def refuse_other_settings(plan: Plan) -> None:
     if owners:
         listed = "\n  ".join(f"{line} ({', '.join(names)})" for line, names in sorted(owners.items()))
         told = "holds a run with other settings; choose another --out, or use these"
-        raise StoreError(f"{mirror.shown(plan.directory.path)}: {told}:\n  {listed}")
+        error = StoreError(f"{mirror.shown(plan.directory.path)}: {told}:\n  {listed}")
+        if len(plan.config.run.methods) > 1:
+            error.add_note("(run.mtt_settings changes method mtt alone; run.methods leaves a method out)")
+        raise error
 
 
 def _conflicts(plan: Plan, found: Mapping[str, Any], changed: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -122,7 +125,7 @@ def _distilled(plan: Plan, earlier: Plan, method: str) -> tuple[str, list[str]]:
     """Compare a method's set, finished or begun, with the one that is asked for."""
     job = plan.distill_job(method)
     place, wanted = job.directory, job.identity
-    if method not in plan.config.run.methods:
+    if method not in plan.config.run.methods or read_failure(place) is not None:
         return method, []
     if mirror.fetch(place.outcome):
         made, path, state = _entry(place.outcome).get("fingerprint"), place.synthetic, "finished"

@@ -29,7 +29,9 @@ def check_run(plan: Plan) -> None:
         ConfigError: settings the images cannot serve; StoreError: the directory holds work done with other settings
         (`run_changes`), or experts of other settings; ResourceError: a folder cannot be written or is too small.
     """
-    check_against_data(plan.config, plan.data)
+    own = ("mtt",) if "mtt" in plan.config.run.methods and plan.config.run.mtt_settings else ()
+    for config in (plan.config, *map(plan.method, own)):
+        check_against_data(config, plan.data)
     refuse_other_settings(plan)
     needed: Counter[Path] = Counter({plan.directory.path: 0})
     buffers = {buffer.folder: buffer for buffer in map(plan.buffer, expert_methods(plan.config))}

@@ -7,13 +7,14 @@ A method's is kept beside it in ``failure.json`` with the fingerprints of the se
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
-from ast_ray.telemetry.run_directory import MethodDirectory
+from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
 
 Stage = Literal["experts", "distillation", "evaluation"]
 
@@ -53,6 +54,11 @@ class Failure:
         """
         values = {item.name: row[item.name] for item in fields(cls) if item.name != "set_name"}
         return cls(**{**values, "set_name": row["set"], "numbers": tuple(row["numbers"])})
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing came of it, in place of fewer networks than were asked for."""
+        return self.stage != "evaluation" or len(self.numbers) == self.count
 
     @property
     def what(self) -> str:
@@ -104,3 +110,18 @@ def read_failure(directory: MethodDirectory) -> FailureRecord | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def run_failures(directory: RunDirectory, methods: Sequence[str], listed: Sequence[Mapping[str, Any]]) -> list[Failure]:
+    """Return what failed in a run: methods by their own records, sets and networks as the last results ``listed`` them.
+
+    A method that is tried again, or was finished since, has no record any more.
+    """
+    records = [read_failure(directory.method(method)) for method in methods]
+    found = [record.failure for record in records if record is not None and record.failure.stage != "evaluation"]
+    for row in listed:
+        with suppress(KeyError, TypeError):
+            failure = Failure.of_row(row)
+            if failure.stage == "evaluation" or failure.set_name not in methods:
+                found.append(failure)
+    return found

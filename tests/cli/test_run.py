@@ -156,25 +156,6 @@ def test_a_damaged_expert_is_found_before_work_and_trained_again_once_deleted(
     assert expert.read_bytes() == whole
 
 
-def test_divergence_exits_3_and_says_where_and_from_what_to_go_on(call: Call, words: Words, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    result = call("run", *words(distill__student_lr=1e6, distill__syn_steps=10), "--out", str(run), "--json")
-    assert result.exit_code == 3
-    error = json.loads(result.stdout)["error"]
-    assert error["type"] == "DivergenceError"
-    assert "distillation stopped at iteration 1" in error["message"]
-    assert "lower distill.student_lr" in error["message"]
-    assert str(run / "distill" / "ast" / "checkpoint.safetensors") in error["message"]
-    assert "2 of 6 jobs failed" in error["message"]  # four experts, two distillations
-    assert not (run / "results.json").exists()
-    for file in run.rglob("*.json*"):
-        assert "NaN" not in file.read_text()
-        assert "Infinity" not in file.read_text()
-    info = call("info", str(run))
-    assert info.exit_code == 0
-    assert "not finished" in info.stdout
-
-
 def test_the_default_run_directory_is_named_after_the_preset(
     call: Call, words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
