@@ -40,16 +40,19 @@ def reported(console: Console, *, as_json: bool, resume: Callable[[], str]) -> I
         sys.exit(INTERRUPTED)
 
 
-def end_with(console: Console, failed: Sequence[Mapping[str, Any]]) -> None:
-    """Say last what is missing and what to change, and exit with the code for it; nothing where nothing failed."""
+def end_with(console: Console, failed: Sequence[Mapping[str, Any]], *, run: bool = True) -> None:
+    """Say last what is missing and what to change, and exit with the code for it; nothing where nothing failed.
+
+    ``run`` tells commands for run directories from the evaluation of single sets.
+    """
     if not failed:
         return
-    for line in missing_lines(failed):
+    for line in missing_lines(failed, run=run):
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(DivergenceError.exit_code if any(row["lasting"] for row in failed) else AstRayError.exit_code)
 
 
-def missing_lines(failed: Sequence[Mapping[str, Any]]) -> list[str]:
+def missing_lines(failed: Sequence[Mapping[str, Any]], *, run: bool = True) -> list[str]:
     """Return what is missing from the results, one by one with what to change, and how to go on."""
     failures = [Failure.of_row(row) for row in failed]
     lines = []
@@ -59,13 +62,15 @@ def missing_lines(failed: Sequence[Mapping[str, Any]]) -> list[str]:
     lasting = [failure for failure in failures if failure.lasting]
     if len(lasting) < len(failures):
         lines.append("The same command again goes on from what is kept.")
-    if any(failure.whole for failure in lasting):
-        lines.append(
-            "The same settings fail in the same way. With others in the same folder everything finished is kept; "
-            "--mtt-settings NAME=VALUE changes MTT alone, --methods leaves a method out."
+    if lasting:
+        lines.append("The same settings fail in the same way.")
+    if run and any(failure.ends_method for failure in lasting):
+        lines[-1] += (
+            " With others in the same folder everything finished is kept; --mtt-settings NAME=VALUE changes MTT alone, "
+            "--methods leaves a method out."
         )
-    if any(failure.stage == "evaluation" for failure in lasting):
-        lines.append("Other networks, rates and protocols for the sets that are there: ast-ray evaluate.")
+    if run and any(failure.stage == "evaluation" for failure in lasting):
+        lines[-1] += " Sets that are there can be evaluated with other rates by ast-ray evaluate."
     return lines
 
 

@@ -62,7 +62,7 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         else:
             _show(table, failed)
             click.echo(f"rows: {mirror.shown(directory.rows)}")
-        end_with(messages, failed)
+        end_with(messages, failed, run=False)
 
 
 def _show(table: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:

@@ -27,8 +27,8 @@ from ast_ray.telemetry.failure import read_failure
 from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
 
 _WHOLE_RUN = ("seed:", "data.", "network.")
-# What identities call settings that have another name, or a longer one, for people.
-_NAMES = {"experts:": "expert.count:", "set.ipc:": "distill.ipc:"}
+# What identities call settings that have another name for people.
+_NAMES = {"experts:": "expert.count:", "set.batch_size:": "expert.batch_size:", "set.expert.": "", "set.": "distill."}
 
 
 def content(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,8 +163,8 @@ def _trained(plan: Plan, earlier: Plan, method: str) -> tuple[str, list[str]]:
 def _evaluated(plan: Plan, before: Config) -> Iterator[tuple[str, list[str]]]:
     """Compare the rows that are there with those asked for under the same names.
 
-    A real set that follows the settings of a repaired method (the expert it is chosen with, the batches of its
-    training) is evaluated again; the protocol, the network and the number of images stay.
+    A real set that follows the settings of a method that is asked for (the expert it is chosen with, the batches of
+    its training) is evaluated again; the protocol, the network and the number of images stay.
     """
     known: dict[str, dict[str, Any]] = {}
     for config in (before, *_settings_before(plan.directory)):
@@ -177,8 +177,9 @@ def _evaluated(plan: Plan, before: Config) -> Iterator[tuple[str, list[str]]]:
             tokens = {entry["token"] for entry in map(_entry, rows) if {"accuracy", "token"} <= entry.keys()}
             for token in tokens & known.keys() - {fingerprint(wanted)}:
                 lines = differences(wanted, known[token])
-                kept = [line for line in lines if not line.startswith("set.") or line.startswith("set.ipc:")]
-                yield f"row{'s' if protocol == PROTOCOL else f's ({protocol})'} of {name}", _told(kept)
+                if method in plan.config.run.methods:
+                    lines = [line for line in lines if not line.startswith("set.") or line.startswith("set.ipc:")]
+                yield f"rows of {name}" + ("" if protocol == PROTOCOL else f" ({protocol})"), _told(lines)
 
 
 def _row_identities(plan: Plan) -> dict[str, dict[str, Any]]:

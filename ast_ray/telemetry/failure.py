@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from ast_ray.config.schema import schema
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
@@ -56,9 +57,11 @@ class Failure:
         return cls(**{**values, "set_name": row["set"], "numbers": tuple(row["numbers"])})
 
     @property
-    def whole(self) -> bool:
-        """Whether nothing came of it, in place of fewer networks than were asked for."""
-        return self.stage != "evaluation" or len(self.numbers) == self.count
+    def ends_method(self) -> bool:
+        """Whether a method came to nothing, in place of a set of real images or of some of its networks."""
+        return self.set_name in schema()["run.methods"].choices and (
+            self.stage != "evaluation" or len(self.numbers) == self.count
+        )
 
     @property
     def what(self) -> str:
