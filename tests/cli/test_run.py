@@ -67,10 +67,10 @@ def test_the_same_command_again_prints_the_table_and_does_nothing(
 
 def test_other_settings_in_the_same_directory_are_refused_by_name(call: Call, words: Words, finished: Path) -> None:
     before = (finished / "config.yaml").read_bytes()
-    result = call("run", *words(distill__lr_img=3.0, seed=1), "--out", str(finished))
+    result = call("run", *words(distill__step_img=0.01, seed=1), "--out", str(finished))
     assert result.exit_code == 1
     assert "holds a run with other settings" in result.stderr
-    assert "distill.lr_img: 3.0 here, 10.0 there" in result.stderr
+    assert "distill.step_img: 0.01 here, 0.05 there" in result.stderr
     assert "seed: 1 here, 0 there" in result.stderr
     assert (finished / "config.yaml").read_bytes() == before
 

@@ -237,12 +237,12 @@ def test_methods_that_share_experts_fail_together(
     assert trained == []
 
 
-def full_data_fails(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> list[int]:
-    """Let networks on the full set diverge by number; list those that are trained."""
+def networks_fail(monkeypatch: pytest.MonkeyPatch, *numbers: int, name: str = "full") -> list[int]:
+    """Let networks on a set diverge by number; list those that are trained."""
     real, trained = validation.train_and_score, []
 
     def score(config: Config, data: Any, images: Any, labels: Any, recipe: Recipe, **named: Any) -> Any:
-        if named["role"] == "evaluate full":
+        if named["role"] == f"evaluate {name}":
             trained.append(named["index"])
             if named["index"] in numbers:
                 raise DivergenceError("training loss nan")
@@ -256,7 +256,7 @@ def full_data_fails(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> list[int]
 def test_a_network_that_diverges_is_listed_and_not_trained_again(
     tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: Sequence[int], n: int
 ) -> None:
-    full_data_fails(monkeypatch, *numbers)
+    networks_fail(monkeypatch, *numbers)
     plan = tiny_plan(tiny(run__methods="", run__baselines="random,full"), tmp_path)
     results, sink = run(plan)
     assert [(row["set"], row["n"]) for row in results["rows"]] == [("random", 2), ("full", n)][: 1 + bool(n)]
@@ -264,7 +264,7 @@ def test_a_network_that_diverges_is_listed_and_not_trained_again(
     assert (failed["set"], failed["numbers"], failed["count"]) == ("full", list(numbers), 2)
     assert failed["advice"] == "lower evaluate.real_lr"
     assert sink.updates[-1].done == sink.updates[-1].total == 4, "the bar ends"
-    trained = full_data_fails(monkeypatch)
+    trained = networks_fail(monkeypatch)
     again, sink = run(plan)
     assert trained == []
     assert again == results
@@ -275,13 +275,16 @@ def test_a_network_that_diverges_is_listed_and_not_trained_again(
 
 
 def test_a_set_that_no_network_learns_from_may_be_distilled_again_with_other_settings(
-    tiny: Callable[..., Config], tmp_path: Path
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hopeless = tiny_plan(tiny(run__mtt_settings="distill.student_lr=1e6"), tmp_path)
-    results, _ = run(hopeless)
+    networks_fail(monkeypatch, 0, 1, name="mtt")
+    results, _ = run(tiny_plan(tiny(run__mtt_settings="distill.syn_steps=4"), tmp_path))
     assert [(row["set"], row["stage"], row["numbers"]) for row in results["failed"]] == [("mtt", "evaluation", [0, 1])]
     before = artefacts(tmp_path)
+    networks_fail(monkeypatch)
     repaired = tiny_plan(tiny(), tmp_path)
+    open_failures(repaired, Recorder(), ["mtt"])
+    assert not repaired.directory.method("mtt").outcome.exists(), "a kill from here on leaves a method that has begun"
     results, _ = run(repaired)
     assert results["failed"] == []
     assert sets(results) == ["random", "representative", "mtt", "ast", "full"]
