@@ -58,7 +58,7 @@ def tiny_plan(config: Config, path: Path, *, buffer: Path | None = None) -> Plan
 def serial_run(config: Config, path: Path) -> Plan:
     """Run everything in this process."""
     plan = tiny_plan(config, path)
-    run_all(plan, SerialExecutor(Recorder()), Recorder())
+    assert run_all(plan, SerialExecutor(Recorder()), Recorder())["failed"] == []
     return plan
 
 

@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ast_ray.config.titles import set_title
+from ast_ray.telemetry.failure import Failure
 from ast_ray.telemetry.progress import Update
 
 _PLAIN_INTERVAL = 10.0
@@ -36,9 +38,15 @@ class Display:
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, tuple[float, int]] = {}
         self._printed: dict[str, float] = {}
+        self._failed: set[str] = set()
 
     def update(self, update: Update) -> None:
-        """Move a job's bar; without a terminal print a line now and then."""
+        """Move a job's bar, or take it away when the job failed; without a terminal print a line now and then."""
+        if update.failed or update.key in self._failed:  # what a worker posted before may come after
+            self._failed.add(update.key)
+            if update.key in self._tasks:
+                self._bars.update(self._tasks[update.key], visible=False)
+            return
         if self._console.is_terminal:
             if update.key not in self._tasks:
                 self._tasks[update.key] = self._bars.add_task(update.key, total=update.total, note="")
@@ -89,8 +97,8 @@ _PEAK = "peak*"
 _SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ars", "ARS", 1))
 
 
-def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The final table: test accuracy as mean ± std with n."""
+def results_table(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """The final table: test accuracy as mean ± std with n; what failed stands below, with its reason."""
     several = any(row["protocol"] != "strict" for row in rows)
     title = "test accuracy, whole test set" if several else "test accuracy, strict protocol (last pass, whole test set)"
     peak = any(row["protocol"] == "peak" for row in rows)
@@ -108,6 +116,9 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         cells = [_set(row), str(row["images"]), row["network"]]
         cells += [_PEAK if row["protocol"] == "peak" else row["protocol"]] if several else []
         table.add_row(*cells, f"{100 * row['mean']:.1f}{spread}", str(row["n"]))
+    table.add_section()
+    for failure in map(Failure.of_row, failed):
+        table.add_row(escape(f"{set_title(failure.set_name)}: {failure.what}"))
     return table
 
 

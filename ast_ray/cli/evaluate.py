@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ast_ray.cli.command_line import resume_command
 from ast_ray.cli.display import Display, results_table, scores_table
-from ast_ray.cli.errors import reported
+from ast_ray.cli.errors import end_with, reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
 from ast_ray.config import Config, apply_overrides, check, from_dict
@@ -41,6 +41,7 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
             raise ConfigError([problem for problem in unknown_options(words) if problem.reason.startswith("-")])
         from ast_ray.cli.session import check_device, open_executor
         from ast_ray.stages.evaluate_sets import set_jobs, set_paths, split_names, train_embedding
+        from ast_ray.stages.failures import Failures
         from ast_ray.stages.pipeline import evaluate_sets
 
         named, real = split_names(sets)
@@ -52,16 +53,23 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         jobs = set_jobs(config, paths, directory.path, real)
         with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
             train_embedding(jobs, executor)
-            table = evaluate_sets(jobs, executor, display)
-        write_json(directory.results, {"rows": table})
+            failures = Failures({}, display)
+            table = evaluate_sets(failures.evaluable(jobs), executor, display, failures)
+        failed = failures.rows([job.set_name for job in jobs])
+        write_json(directory.results, {"rows": table, "failed": failed})
         if as_json:
-            click.echo(json.dumps({"rows": table, "folder": mirror.shown(directory.path)}))
-            return
-        console = Console()
-        console.print(results_table(table))
-        if scores := scores_table(table):
-            console.print(scores)
-        click.echo(f"rows: {mirror.shown(directory.rows)}")
+            click.echo(json.dumps({"rows": table, "failed": failed, "folder": mirror.shown(directory.path)}))
+        else:
+            _show(table, failed)
+            click.echo(f"rows: {mirror.shown(directory.rows)}")
+        end_with(messages, failed, run=False)
+
+
+def _show(table: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+    console = Console()
+    console.print(results_table(table, failed))
+    if scores := scores_table(table):
+        console.print(scores)
 
 
 def _beside(path: Path | None, config: Config) -> Path:

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from ast_ray.cli.display import results_table, show_verdicts
-from ast_ray.cli.errors import reported
+from ast_ray.cli.errors import missing_lines, reported
 from ast_ray.store import mirror
 
 
@@ -44,6 +44,10 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if found["rows"]:
-        console.print(results_table(found["rows"]))
+        console.print(results_table(found["rows"], found["failed"]))
         show_verdicts(console, found["verdicts"])
-    console.print("finished" if found["finished"] else "not finished: the same command again goes on", highlight=False)
+    for line in missing_lines(found["failed"]):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if not found["failed"]:
+        text = "finished" if found["finished"] else "not finished: the same command again goes on"
+        console.print(text, highlight=False)

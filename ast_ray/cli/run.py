@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ast_ray.cli.command_line import resume_command
 from ast_ray.cli.display import results_table, show_verdicts
-from ast_ray.cli.errors import reported
+from ast_ray.cli.errors import end_with, reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import explained_config, setting_options
 from ast_ray.config.location import is_address
@@ -63,6 +63,7 @@ def _work(
             click.echo(json.dumps(results))
         else:
             show(Console(), results)
+        end_with(messages, results["failed"])
 
 
 @click.command(cls=SettingsCommand)
@@ -84,15 +85,18 @@ def experts(**options: Any) -> None:
     """Train the experts that are missing (Algorithm 1); print their Avg_Var and accuracy."""
 
     def work(session: Session) -> dict[str, Any]:
-        from ast_ray.stages.pipeline import mean_expert, train_experts
+        from ast_ray.stages.pipeline import mean_expert, open_failures, train_experts
 
         plan = session.plan
-        trained = train_experts(plan, plan.config.run.methods, session.executor)
+        failures = open_failures(plan, session.display)
+        trained = train_experts(plan, plan.config.run.methods, session.executor, failures)
         return {
             "experts": {
                 method: {**mean_expert(rows), "folder": mirror.shown(plan.buffer(method).folder)}
                 for method, rows in trained.items()
-            }
+                if rows
+            },
+            "failed": failures.rows(),
         }
 
     _work(work, _show_experts, options, ("experts",))
@@ -105,17 +109,19 @@ def distill(buffer: str | None, **options: Any) -> None:
     """Distil (Algorithm 2), training missing experts first; print where the sets are."""
 
     def work(session: Session) -> dict[str, Any]:
-        from ast_ray.stages.pipeline import distill_outcomes, train_and_distill
+        from ast_ray.stages.pipeline import distill_outcomes, open_failures, train_and_distill
 
         methods = session.plan.config.run.methods
-        train_and_distill(session.plan, methods, methods, session.executor)
-        return {"distilled": distill_outcomes(session.plan, methods)}
+        failures = open_failures(session.plan, session.display, methods)
+        train_and_distill(session.plan, methods, methods, session.executor, failures)
+        distilled = [method for method in methods if not failures.includes(method)]
+        return {"distilled": distill_outcomes(session.plan, distilled), "failed": failures.rows()}
 
     _work(work, _show_distilled, options, ("experts", "distillation"), buffer)
 
 
 def _show_results(console: Console, results: dict[str, Any]) -> None:
-    console.print(results_table(results["rows"]))
+    console.print(results_table(results["rows"], results["failed"]))
     show_verdicts(console, results["verdicts"])
     _show_experts(console, results)
     images = [] if is_address(results["run"]) else [f"images: {results['run']}/distill/<method>/synthetic.png"]

@@ -296,6 +296,11 @@ class RunConfig:
         "0 = distill.lr_lr",
         low=0,
     )
+    mtt_settings: tuple[str, ...] = setting(
+        (),
+        "settings of method mtt alone, as NAME=VALUE of expert and distill joined by commas, e.g. "
+        "distill.student_lr=0.001; the others it shares with ast",
+    )
     methods: tuple[Literal["ast", "mtt"], ...] = setting(
         ("ast", "mtt"), "distillation methods; ast = the settings given"
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ast_ray.config.architectures import NORMS, architecture
 from ast_ray.config.fingerprint import OUTER_SETTINGS
 from ast_ray.config.location import is_address, parse_address, redacted
+from ast_ray.config.own_settings import own_names, with_own_settings
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
 from ast_ray.errors import ConfigError, Problem, nearest
@@ -17,7 +19,7 @@ DSA_OPERATIONS = tuple(DSA_ALL.split("_"))
 def problems_of(config: Config) -> list[Problem]:
     """Return everything wrong with a configuration that can be seen without the data."""
     single = [*_single(config), *_augmentations(config), *_networks(config)]
-    return [*single, *_epochs(config), *_distill(config), *_compute(config), *_tune(config)]
+    return [*single, *_epochs(config), *_distill(config), *_own(config), *_compute(config), *_tune(config)]
 
 
 def unused_settings(config: Config, named: Iterable[str]) -> list[Problem]:
@@ -129,6 +131,21 @@ def _distill(config: Config) -> list[Problem]:
     if 0 < distill.log_base <= 1:  # below 1 every nu is negative: the student would climb its loss
         problems.append(Problem("distill.log_base", distill.log_base, "the base must be above 1; 0 = e"))
     return problems
+
+
+def _own(config: Config) -> list[Problem]:
+    """Problems of the settings of method mtt alone, and between them and those it shares."""
+    if not config.run.mtt_settings:
+        return []
+    switched_off = replace(config.distill, beta_strategy="final", init_clusters=0)  # `presets.modifiers.as_mtt`
+    try:
+        own = with_own_settings(replace(config, distill=switched_off))
+    except ConfigError as error:
+        return list(error.problems)
+    found = [*_augmentations(own), *_epochs(own), *_distill(own), *unused_settings(own, own_names(config))]
+    known = {str(problem) for problem in (*_augmentations(config), *_epochs(config), *_distill(config))}
+    text = ",".join(config.run.mtt_settings)
+    return [Problem("run.mtt_settings", text, str(problem)) for problem in found if str(problem) not in known]
 
 
 def _compute(config: Config) -> list[Problem]:

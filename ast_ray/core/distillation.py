@@ -371,7 +371,7 @@ def _divergence(report: IterationReport, cause: str, advice: str, draw: Draw | N
         where += f", segment {draw.place + 1} of {count}, expert {draw.expert_id}, start epoch {draw.start_epoch}"
     else:
         where += f", expert {report.expert_id}, start epoch {report.start_epoch}"
-    return DivergenceError(
-        f"distillation stopped at {where}: {cause} (alpha was {report.student_lr:.3g}, nu {nu:.3g}); {advice}, "
-        "or train smoother experts (expert.penalty_weight, expert.clip_schedule)"
-    )
+    reason = f"{cause} (alpha was {report.student_lr:.3g}, nu {nu:.3g})"
+    advice = f"{advice}, or train smoother experts (expert.penalty_weight, expert.clip_schedule)"
+    text = f"distillation stopped at {where}: {reason}; {advice}"
+    return DivergenceError(text, reason=reason, advice=advice, iteration=report.iteration)

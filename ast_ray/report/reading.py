@@ -15,6 +15,7 @@ from ast_ray.config.titles import set_title
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.trajectory import read_metrics as read_expert
+from ast_ray.telemetry.failure import Failure, run_failures
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
 
@@ -64,13 +65,14 @@ class RunRecord:
     manifest: dict[str, Any]
     rows: list[dict[str, Any]]
     verdicts: list[dict[str, Any]]
+    failed: list[Failure]
     methods: list[MethodRecord]
     features: dict[str, Any] | None
 
     @property
     def finished(self) -> bool:
         """Whether every method of the run is distilled and the final table exists."""
-        return bool(self.rows) and all(method.outcome for method in self.methods)
+        return bool(self.rows) and not self.failed and all(method.outcome for method in self.methods)
 
 
 def read_run(path: Path) -> RunRecord:
@@ -93,6 +95,7 @@ def read_run(path: Path) -> RunRecord:
         manifest=manifest,
         rows=_rows(directory),
         verdicts=(_json(directory.results) or {}).get("verdicts", []),
+        failed=run_failures(directory, config.run.methods, (_json(directory.results) or {}).get("failed", [])),
         methods=[_method(directory, config, name, manifest) for name in config.run.methods],
         features=_json(directory.features),
     )

@@ -133,7 +133,7 @@ class Distillation:
         except DivergenceError as error:
             self.checkpoint()
             where = f"last good state: iteration {self.state.iteration}, {self.job.directory.checkpoint}"
-            raise DivergenceError(f"{self.job.method}: {error}; {where}") from error
+            raise error.retold(f"{self.job.method}: {error}; {where}") from error
         if report.finite:
             self.recent.append(report.relative_loss)
         if report.unusable and (message := describe_skip(report)):

@@ -32,6 +32,11 @@ PROTOCOL = "strict"
 # Not part of a row's settings: which rows there are, and full_steps, which is part of the full set's own identity.
 _NOT_IN_ROWS = ("networks", "full_networks", "full_steps", "architectures", "protocols", "scores")
 COLLAPSED = 0.02  # nats from the loss of an even guess
+_SMALLER_RATE = {
+    "real_lr": "lower evaluate.real_lr",
+    "given": "lower evaluate.lr (evaluate.transfer_lr on other architectures)",
+    "learned": "set evaluate.lr below the learned rate",
+}
 
 
 @dataclass(frozen=True)
@@ -113,11 +118,17 @@ def row_settings(config: Config) -> dict[str, Any]:
 
 def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
     """Return the row when it was already evaluated under the same token; a damaged one counts as absent."""
+    row = journal_entry(job)
+    return row if row is not None and "accuracy" in row else None
+
+
+def journal_entry(job: EvaluationJob) -> dict[str, Any] | None:
+    """Return what stands in the row's place under the same token: the row, or why there is none."""
     try:
-        row = json.loads(Path(job.row).read_text(encoding="utf-8"))
+        entry = json.loads(Path(job.row).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return row if isinstance(row, dict) and row.get("token") == job.token else None
+    return entry if isinstance(entry, dict) and entry.get("token") == job.token else None
 
 
 def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
@@ -152,7 +163,9 @@ def fetched_row(job: EvaluationJob) -> dict[str, Any] | None:
 def diverged(job: EvaluationJob, error: DivergenceError) -> DivergenceError:
     """The error with the names of set and network."""
     network = f"{job.architecture} network" if job.architecture else "network"
-    return DivergenceError(f"set {job.set_name!r}, {network} {job.index}: {error}")
+    advice = _SMALLER_RATE[lr_source(job.source, job.config, job.network)]
+    text = f"set {job.set_name!r}, {network} {job.index}: {error}; {advice}"
+    return DivergenceError(text, reason=error.reason, advice=advice)
 
 
 def publish_row(

@@ -52,11 +52,18 @@ SCHEMA = pa.schema(
 
 
 def row_token(config: Config, data_id: str, architecture: str, protocol: str, what: Mapping[str, Any]) -> str:
-    """Hash of everything that decides a row but its number; ``what`` identifies the set.
+    """Hash of `row_identity`."""
+    return fingerprint(row_identity(config, data_id, architecture, protocol, what))
+
+
+def row_identity(
+    config: Config, data_id: str, architecture: str, protocol: str, what: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything that decides a row but its number; ``what`` identifies the set.
 
     More networks, architectures or protocols leave rows that are there as they are.
     """
-    identity = {
+    return {
         "set": dict(what),
         "network": dataclasses.asdict(network_config(config, architecture)),
         "protocol": protocol,
@@ -64,7 +71,6 @@ def row_token(config: Config, data_id: str, architecture: str, protocol: str, wh
         "data": expert_identity(config, data_id)["data"],
         "seed": config.seed,
     }
-    return fingerprint(identity)
 
 
 def real_set_identity(source: str, config: Config, data: RealData) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.trajectory import read_metadata
 from ast_ray.store.trajectory import read_metrics as read_expert
+from ast_ray.telemetry.failure import read_failure, run_failures
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.run_directory import RunDirectory
 
@@ -31,6 +32,7 @@ def describe_run(path: Path) -> dict[str, Any]:
     results: dict[str, Any] = {"rows": []}
     if directory.results.exists():
         results = json.loads(directory.results.read_text(encoding="utf-8"))
+    failed = run_failures(directory, config.run.methods, results.get("failed", []))
     experts = mirror.listed(directory.experts, "*/expert-*.parquet")
     return {
         "run": mirror.shown(path),
@@ -42,7 +44,8 @@ def describe_run(path: Path) -> dict[str, Any]:
         "methods": {method: _method(directory, method, config.distill.iterations) for method in config.run.methods},
         "rows": results["rows"],
         "verdicts": results.get("verdicts", []),
-        "finished": directory.results.exists(),
+        "failed": [failure.row() for failure in failed],
+        "finished": directory.results.exists() and not failed,
     }
 
 
@@ -68,5 +71,7 @@ def _method(directory: RunDirectory, method: str, iterations: int) -> str:
             f"finished, {outcome['iterations']} iterations, best validation accuracy "
             f"{outcome['validation_accuracy']:.1%} at {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}"
         )
+    if (record := read_failure(place)) is not None:
+        return record.failure.what
     rows = read_metrics(place.metrics)
     return f"iteration {rows[-1]['iteration']} of {iterations}" if rows else "not started"

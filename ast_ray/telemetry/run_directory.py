@@ -53,6 +53,11 @@ class MethodDirectory:
         return self.path / "outcome.json"
 
     @property
+    def failure(self) -> Path:
+        """Why the method failed, and under which settings; gone once it is tried again."""
+        return self.path / "failure.json"
+
+    @property
     def train(self) -> Path:
         """What Ray Train keeps while it holds the workers of a distillation."""
         return self.path / "train"

@@ -38,7 +38,7 @@ def test_a_run_directory_is_all_its_sets_with_the_settings_they_were_made_with(
         assert row["n"] == 2
         assert row["images"] == 10
         assert row["accuracies"] == results[str(row["set"])]["accuracies"]  # the same networks, the same streams
-    assert json.loads((tmp_path / "rows" / "results.json").read_text()) == {"rows": found["rows"]}
+    assert json.loads((tmp_path / "rows" / "results.json").read_text()) == {"rows": found["rows"], "failed": []}
 
 
 def test_rows_that_are_there_are_not_evaluated_again(

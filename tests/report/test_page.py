@@ -13,6 +13,7 @@ from PIL import Image
 
 from ast_ray.report.page import LIMIT, render
 from ast_ray.report.reading import read_run
+from ast_ray.telemetry.failure import Failure
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&"
 
@@ -97,6 +98,7 @@ def test_texts_from_files_cannot_break_out(run: Path, tmp_path: Path) -> None:
     (place / "manifest.json").write_text(json.dumps(manifest))
     results = json.loads((place / "results.json").read_text())
     results["rows"][0]["set"] = results["rows"][0]["network"] = HOSTILE
+    results["failed"] = [Failure(HOSTILE, "evaluation", HOSTILE, HOSTILE, HOSTILE, True, network=HOSTILE).row()]
     (place / "results.json").write_text(json.dumps(results))
     outcome = json.loads((place / "distill" / "ast" / "outcome.json").read_text())
     (place / "distill" / "ast" / "outcome.json").write_text(json.dumps({**outcome, "warning": HOSTILE}))
