@@ -15,6 +15,7 @@ from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.trajectory import read_metrics as read_expert
 from ast_ray.telemetry.metrics import read_metrics
+from ast_ray.telemetry.outcome import damage, read_outcome
 from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
 
 TITLES = {
@@ -141,10 +142,17 @@ def _method(directory: RunDirectory, config: Config, name: str, manifest: Mappin
         name=name,
         config=settings,
         metrics=read_metrics(place.metrics),
-        outcome=_json(place.outcome),
+        outcome=_outcome(place),
         snapshots=_snapshots(place),
         experts=_experts(directory, settings, str(manifest.get("data_id", ""))),
     )
+
+
+def _outcome(place: MethodDirectory) -> dict[str, Any] | None:
+    """What a finished distillation published; None while it is not finished or where its sets are not whole."""
+    found = _json(place.outcome)
+    outcome = None if found is None else read_outcome(place)
+    return None if outcome is None or damage(place, outcome) else found
 
 
 def _snapshots(place: MethodDirectory) -> dict[int, Path]:
