@@ -14,8 +14,9 @@ from rich.table import Table
 
 from ast_ray.cli.display import Display
 from ast_ray.cli.errors import reported
-from ast_ray.config import DataConfig
+from ast_ray.config import DataConfig, check
 from ast_ray.config.loading import apply_overrides, to_dict
+from ast_ray.config.location import local_path
 from ast_ray.config.presets.datasets import DATASETS
 from ast_ray.config.settings import Config
 from ast_ray.telemetry.progress import Update
@@ -48,7 +49,7 @@ def _settings(source: str | None, given: dict[str, Any]) -> DataConfig:
         values = {"data.source": named.source, "data.subset": named.subset, **values}
     elif source is not None:
         values["data.source"] = source
-    return apply_overrides(Config(), values).data
+    return check(apply_overrides(Config(), values)).data
 
 
 @data.command("inspect")
@@ -70,7 +71,7 @@ def inspect(source: str, ipc: int, png: str | None, as_json: bool, **given: Any)
         from ast_ray.stages.inspect_data import inspect_source
 
         settings = _settings(source, given)
-        picture = Path(png or f"samples-{Path(source).resolve().stem}.png").expanduser().resolve()
+        picture = local_path(png or f"samples-{Path(source).resolve().stem}.png", "png")
         with Display(messages, quiet=as_json) as display:
 
             def progress(what: str, done: int, total: int) -> None:

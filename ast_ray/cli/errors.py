@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from ast_ray.config.location import scrubbed
 from ast_ray.errors import AstRayError, ConfigError
 
 INTERRUPTED = 130
@@ -36,6 +37,6 @@ def reported(console: Console, *, as_json: bool, resume: Callable[[], str]) -> I
 def _render(console: Console, kind: str, message: str, shown: str, *, as_json: bool) -> None:
     """For people on stderr, unwrapped so that paths and commands can be copied; for scripts as JSON on stdout."""
     if as_json:
-        print(json.dumps({"error": {"type": kind, "message": message}}))  # noqa: T201
+        print(json.dumps({"error": {"type": kind, "message": scrubbed(message)}}))  # noqa: T201
     style = None if kind == "Interrupted" else "red"
-    console.print(shown, style=style, highlight=False, markup=False, soft_wrap=True)
+    console.print(scrubbed(shown), style=style, highlight=False, markup=False, soft_wrap=True)

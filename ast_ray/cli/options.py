@@ -12,7 +12,7 @@ from ast_ray.config import Config, DataConfig, Setting, apply_overrides, check, 
 from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.presets import DATASETS, PRESETS, preset
 from ast_ray.config.schema import aliases
-from ast_ray.config.validation import unused_settings
+from ast_ray.config.validation import address_problems, unused_settings
 from ast_ray.errors import ConfigError, Problem, nearest
 
 _HIDDEN, _PREFIX = {"preset"}, "setting__"
@@ -156,12 +156,11 @@ def _unused_in_file(before: Config, after: Config, given: dict[str, Any]) -> lis
 
 
 def unusable(given: dict[str, Any]) -> list[Problem]:
-    """A problem for each setting whose value cannot be."""
+    """A problem for each setting whose value cannot be, whatever the others are."""
     try:
-        apply_overrides(Config(), given)
+        return address_problems(apply_overrides(Config(), given))
     except ConfigError as error:
         return list(error.problems)
-    return []
 
 
 def _beside(base: Config, given: dict[str, Any], error: ConfigError) -> list[Problem]:

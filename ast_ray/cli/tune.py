@@ -16,9 +16,11 @@ from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
 from ast_ray.cli.search_display import final_table, short_settings
 from ast_ray.config import Config, apply_overrides, check
-from ast_ray.config.location import is_address, redacted
+from ast_ray.config.location import local_path
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.telemetry.search_directory import SearchDirectory
+
+FOLDER = "a search needs a folder, here or on a shared mount"
 
 
 @click.command(cls=SettingsCommand)
@@ -66,7 +68,7 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
     from ast_ray.stages.search_setup import FREE, absolute, load_search, with_shared_experts
 
     if resume:
-        directory = SearchDirectory(Path(resume).expanduser().resolve())
+        directory = SearchDirectory(local_path(resume, "resume", FOLDER))
         stored = load_search(directory)
         free = {f"tune.{leaf}" for leaf in FREE}
         fixed = [key for key in given if key not in free and not key.startswith("compute.")]
@@ -78,10 +80,8 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
     space = load_space(str(given.get("tune.space", base.tune.space)))
     start = with_shared_experts(_with_settings(base, space), space.param_space)
     config = check(absolute(apply_overrides(start, given)))
-    if out and is_address(out):
-        raise ConfigError([Problem("out", redacted(out), "a search needs a folder, here or on a shared mount")])
-    folder = Path(out) if out else Path("runs") / f"tune-{config.preset or 'custom'}-{space.name}"
-    return config, space, SearchDirectory(folder.expanduser().resolve())
+    folder = out or str(Path("runs") / f"tune-{config.preset or 'custom'}-{space.name}")
+    return config, space, SearchDirectory(local_path(folder, "out", FOLDER))
 
 
 def _with_settings(base: Config, space: Any) -> Config:

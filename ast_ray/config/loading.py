@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ast_ray.config.location import local_path
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, nearest
@@ -94,7 +95,7 @@ def load_yaml(path: str | Path, base: Config | None = None) -> Config:
     Raises:
         ConfigError: the file is missing, is not YAML, or holds unknown or unusable settings.
     """
-    file = Path(path)
+    file = local_path(str(path), "config")
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
-from ast_ray.config.location import Address, is_address, parse_address
+from ast_ray.config.location import Address, is_address, local_path, parse_address
 from ast_ray.errors import ConfigError, ResourceError, StoreError
 from ast_ray.store import remote
 from ast_ray.store.lock import exclusive
@@ -38,11 +38,11 @@ def place(text: str | Path, setting: str = "address") -> Path:
     """The folder to work in for a folder or an address, absolute.
 
     Raises:
-        ConfigError: an address that cannot be.
+        ConfigError: an address or a path that cannot be.
     """
     if isinstance(text, str) and is_address(text):
         return _mirror(text, WORK, setting)
-    return Path(text).expanduser().resolve()
+    return local_path(str(text), setting)
 
 
 def view(text: str | Path) -> Path:
