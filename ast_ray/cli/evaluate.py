@@ -14,7 +14,8 @@ from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
-from ast_ray.config import Config, apply_overrides, check, from_dict
+from ast_ray.config import Config, check
+from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import ConfigError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
@@ -30,8 +31,9 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
     """Evaluate sets: files, exports, run directories with all their sets, or real images by name.
 
     Names of real images: random, representative, herding, k-centre, forgetting (as many as the first set has), full.
-    The settings are those the first set was distilled with, unless --preset or --config say otherwise. On which
-    networks and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
+    The settings are those the first set was distilled with, unless --preset or --config say otherwise; where the work
+    runs (compute.*, --root) is never taken from a set, and images it names by a path need --source. On which networks
+    and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
     stopped.
     """
     messages = Console(stderr=True)
@@ -82,5 +84,7 @@ def _config(path: Path | None, options: dict[str, Any]) -> Config:
         return build_config(name, file, options)
     from ast_ray.store.export import load_set
 
-    provenance = load_set(path).provenance
-    return check(apply_overrides(from_dict(provenance.get("config", {})), given_settings(options)))
+    given = given_settings(options)
+    config = check(from_elsewhere(load_set(path).provenance.get("config", {}), given))
+    check_source(config, given)
+    return config

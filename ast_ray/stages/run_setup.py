@@ -13,6 +13,7 @@ import yaml
 
 from ast_ray.config.fingerprint import differences
 from ast_ray.config.loading import to_dict, to_yaml
+from ast_ray.config.ownership import computed
 from ast_ray.config.reach import unused_epochs
 from ast_ray.config.settings import Config
 from ast_ray.errors import StoreError
@@ -27,11 +28,7 @@ from ast_ray.telemetry.run_directory import RunDirectory
 
 def _content(values: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide what a run computes."""
-    kept = {name: value for name, value in values.items() if name not in ("compute", "preset", "tune")}
-    kept["data"] = {
-        name: value for name, value in values.get("data", {}).items() if name not in ("root", "download", "placement")
-    }
-    return kept
+    return {name: value for name, value in computed(values).items() if name != "preset"}
 
 
 def check_run(plan: Plan) -> None:

@@ -49,18 +49,28 @@ def view(text: str | Path) -> Path:
     """The path to read from for a path or an address; a path is left as it is.
 
     Commands that only look have a mirror of their own, so that they never touch what a running job on this machine is
-    still writing.
+    still writing. A text is what a person typed; a `Path` has been here before, maybe on another machine.
 
     Raises:
-        ConfigError: an address that cannot be.
+        ConfigError: an address that cannot be; StoreError: a folder that only poses as the mirror of an address.
     """
-    return _mirror(text, VIEW, "address") if isinstance(text, str) and is_address(text) else Path(text)
+    if isinstance(text, Path):
+        return text
+    if is_address(text):
+        return _mirror(text, VIEW, "address")
+    path = Path(text)
+    if _MARK in os.path.realpath(path) and not Path(os.path.realpath(path)).is_relative_to(_root()):
+        raise StoreError(f"{text}: has the name of an address's mirror but is none of {_root()}; move it elsewhere")
+    return path
 
 
 def _mirror(text: str, kind: str, setting: str) -> Path:
     address = parse_address(text, setting)
-    root = Path(os.environ.get("AST_RAY_CACHE") or "~/.cache/ast-ray").expanduser().resolve()
-    return root / kind / quote(address.authority, safe="") / address.key
+    return _root() / kind / quote(address.authority, safe="") / address.key
+
+
+def _root() -> Path:
+    return Path(os.environ.get("AST_RAY_CACHE") or "~/.cache/ast-ray").expanduser().resolve()
 
 
 def address_of(path: Path) -> Address | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ast_ray.config.ownership import published
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import ConfigError, Problem, nearest
 from ast_ray.store.export.arrays import write_npz, write_pt
@@ -58,6 +59,8 @@ def check_formats(names: Sequence[str]) -> None:
 
 def _with_protocol(synthetic: SyntheticSet, reported: Sequence[Mapping[str, Any]]) -> SyntheticSet:
     about = dict(synthetic.provenance)
+    if isinstance(config := about.get("config"), Mapping):
+        about["config"] = published(config)
     settings = about.get("config", {}).get("evaluate", {})
     if all(name in settings for name in _PROTOCOL):
         about["protocol"] = {"name": "strict", **{name: settings[name] for name in _PROTOCOL}}
