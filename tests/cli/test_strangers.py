@@ -189,6 +189,22 @@ def test_features_that_are_there_need_no_images(
     assert "Features of class 0" in (run / "report.html").read_text()
 
 
+@pytest.mark.parametrize("name", ["../../elsewhere", "/tmp/elsewhere"])
+def test_a_configuration_does_not_decide_where_a_run_is_written(
+    call: Call, words: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    work = tmp_path / "a" / "b"
+    work.mkdir(parents=True)
+    monkeypatch.chdir(work)
+    (work / "x.yaml").write_text(yaml.safe_dump({"preset": name, "compute": {"backend": "serial"}}))
+    for command in ("run", "experts", "evaluate", "tune"):
+        more = ["random"] if command == "evaluate" else []
+        result = call(command, *more, "--config", "x.yaml")
+        assert result.exit_code == 2, result.output
+        assert f"preset = '{name}': expected a plain name" in result.stderr
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b", "x.yaml"]
+
+
 def test_a_folder_that_poses_as_an_address_is_refused(
     call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
