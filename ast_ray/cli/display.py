@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ast_ray.config.printable import one_line
 from ast_ray.telemetry.progress import Update
 
 _PLAIN_INTERVAL = 10.0
@@ -22,13 +24,13 @@ class Display:
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console, self._quiet = console, quiet
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             disable=quiet or not console.is_terminal,
         )
@@ -38,6 +40,7 @@ class Display:
 
     def update(self, update: Update) -> None:
         """Move a job's bar; without a terminal print a line now and then."""
+        update = replace(update, key=one_line(update.key), note=one_line(update.note))
         if self._console.is_terminal:
             if update.key not in self._tasks:
                 self._tasks[update.key] = self._bars.add_task(update.key, total=update.total, note="")
@@ -109,7 +112,7 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
-        cells = [_TITLES.get(row["set"], row["set"]), str(row["images"]), row["network"]]
+        cells = [_TITLES.get(row["set"], one_line(str(row["set"]))), str(row["images"]), one_line(str(row["network"]))]
         cells += [_PEAK if row["protocol"] == "peak" else row["protocol"]] if several else []
         table.add_row(*cells, f"{100 * row['mean']:.1f}{spread}", str(row["n"]))
     return table
@@ -127,7 +130,7 @@ def scores_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         table.add_column(name, justify="right")
     for row in scored:
         values = (_score(row.get(key), factor) for key, _, factor in _SCORES)
-        table.add_row(_TITLES.get(row["set"], row["set"]), row["network"], *values)
+        table.add_row(_TITLES.get(row["set"], one_line(str(row["set"]))), one_line(str(row["network"])), *values)
     return table
 
 

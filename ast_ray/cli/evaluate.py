@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ast_ray.cli.command_line import resume_command
 from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
+from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, check
 from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import ConfigError
@@ -36,7 +36,7 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
     and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
     stopped.
     """
-    messages = Console(stderr=True)
+    messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         if any(word.startswith("-") for word in sets):
             words = sets[next(place for place, word in enumerate(sets) if word.startswith("-")) :]
@@ -59,11 +59,11 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         if as_json:
             click.echo(json.dumps({"rows": table, "folder": mirror.shown(directory.path)}))
             return
-        console = Console()
+        console = Terminal()
         console.print(results_table(table))
         if scores := scores_table(table):
             console.print(scores)
-        click.echo(f"rows: {mirror.shown(directory.rows)}")
+        echo(f"rows: {mirror.shown(directory.rows)}")
 
 
 def _beside(path: Path | None, config: Config) -> Path:

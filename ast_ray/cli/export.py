@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ast_ray.cli.errors import reported
 from ast_ray.cli.options import build_config, setting_options
+from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config.location import is_address, local_path, local_problem
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.store import mirror
@@ -36,7 +36,7 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
     from ast_ray.stages.exporting import export_sets
     from ast_ray.store.export import FORMATS
 
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         names = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",") if name.strip()]
         if not names:
             raise ConfigError([Problem("format", formats, f"name at least one of {', '.join(FORMATS)}")])
@@ -45,7 +45,7 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
             click.echo(json.dumps({"written": written}))
             return
         for item in written:
-            click.echo(f"{item['set']} as {item['format']}: {item['path']}")
+            echo(f"{item['set']} as {item['format']}: {item['path']}")
 
 
 def _numbers(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...]:
@@ -85,7 +85,7 @@ def import_images(
     The settings say what the real images are (--source, --preprocess), and how to train: --student-lr,
     --distill.augmentation.
     """
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         places = {"images": images, "labels": labels, "to": to}
         problems = [found for name, text in places.items() if text and (found := local_problem(text, name))]
         problems += _problems(to, mean, std)
@@ -110,8 +110,8 @@ def import_images(
         if as_json:
             click.echo(json.dumps({"set": str(target), "images": len(imported), "space": taken}))
             return
-        click.echo(f"{len(imported)} images, read as {taken}, trained with rate {imported.student_lr:g}: {target}")
-        click.echo(f"evaluate them with: ast-ray evaluate {target}")
+        echo(f"{len(imported)} images, read as {taken}, trained with rate {imported.student_lr:g}: {target}")
+        echo(f"evaluate them with: ast-ray evaluate {target}")
 
 
 def _problems(to: str, mean: tuple[float, ...], std: tuple[float, ...]) -> list[Problem]:

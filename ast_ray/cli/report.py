@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ast_ray.cli.errors import reported
 from ast_ray.cli.options import given_settings, some_settings
+from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, apply_overrides, check, to_dict
 from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import AstRayError
@@ -38,7 +38,7 @@ def report(runs: tuple[str, ...], out: str | None, features: bool, as_json: bool
     and goes to report.html in the current folder. A run does not decide where the report looks: experts outside it
     (--store), images named by a path (--source) and downloads (--download) are asked for here.
     """
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         given = given_settings(options)
         check(apply_overrides(Config(), given))
         places = [mirror.view(run) for run in runs]
@@ -50,7 +50,7 @@ def report(runs: tuple[str, ...], out: str | None, features: bool, as_json: bool
         if as_json:
             click.echo(json.dumps({"report": mirror.shown(target.resolve()), "bytes": size}))
         else:
-            click.echo(f"report: {mirror.shown(target)} ({size / 2**20:.1f} MiB)")
+            echo(f"report: {mirror.shown(target)} ({size / 2**20:.1f} MiB)")
 
 
 def _records(

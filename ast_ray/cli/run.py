@@ -15,6 +15,7 @@ from ast_ray.cli.display import results_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, setting_options
+from ast_ray.cli.terminal import Terminal
 from ast_ray.config.location import is_address
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.store import mirror
@@ -42,7 +43,7 @@ def _work(
 ) -> None:
     """Build the configuration, open the session, work, show."""
     as_json, out = options.pop("as_json"), options.pop("out")
-    messages = Console(stderr=True)
+    messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
         if buffer and len(config.run.methods) != 1:
@@ -55,7 +56,7 @@ def _work(
         if as_json:
             click.echo(json.dumps(results))
         else:
-            show(Console(), results)
+            show(Terminal(), results)
 
 
 @click.command(cls=SettingsCommand)

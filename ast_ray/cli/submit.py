@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ast_ray.cli.errors import INTERRUPTED, reported
 from ast_ray.cli.options import given_settings, unknown_options, unusable
+from ast_ray.cli.terminal import Terminal
 from ast_ray.config.location import is_address, local_path, local_problem, parse_address, secret_problem
 from ast_ray.distributed import jobs
 from ast_ray.errors import ConfigError, Problem, nearest
@@ -42,7 +43,7 @@ def submit(address: str, detach: bool, resume: str | None, stop: str | None, com
     The driver runs on the cluster: this machine may be closed. Ctrl-C only stops following. Files named by --config and
     --space are sent along; every other path is the cluster's, and --out has to be one that all its machines see.
     """
-    messages = Console(stderr=True)
+    messages = Terminal(stderr=True)
     with reported(messages, as_json=False, resume=lambda: "ast-ray submit ..."):
         if sum((bool(command), resume is not None, stop is not None)) != 1:
             raise ConfigError([Problem("", "", "give a command to run, or --resume JOB, or --stop JOB")])

@@ -15,6 +15,7 @@ from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
 from ast_ray.cli.search_display import final_table, short_settings
+from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, apply_overrides, check
 from ast_ray.config.location import local_path
 from ast_ray.errors import ConfigError, Problem
@@ -36,7 +37,7 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
     Trials are ranked by accuracy on the validation split. The same command again, or --resume DIR, goes on after any
     interruption; trials that ended are never run again.
     """
-    messages, where = Console(stderr=True), [Path(resume or out or "DIR")]
+    messages, where = Terminal(stderr=True), [Path(resume or out or "DIR")]
     with reported(messages, as_json=as_json, resume=lambda: shlex.join(["ast-ray", "tune", "--resume", str(where[0])])):
         from ast_ray.distributed.session import prepare_import
         from ast_ray.distributed.tuning.environment import quiet_tune
@@ -54,7 +55,7 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
         if as_json:
             click.echo(json.dumps(results))
         else:
-            _show(Console(), results)
+            _show(Terminal(), results)
 
 
 def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tuple[Config, Any, SearchDirectory]:
@@ -101,7 +102,7 @@ def _list(as_json: bool) -> None:
         click.echo(json.dumps({"spaces": rows}))
         return
     for item in spaces:
-        click.echo(f"{item.name}: {item.doc.splitlines()[0] if item.doc else ''}")
+        echo(f"{item.name}: {item.doc.splitlines()[0] if item.doc else ''}")
 
 
 def _show(console: Console, results: dict[str, Any]) -> None:
