@@ -50,7 +50,8 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         first = next(iter(paths.values()), None)
         config = _config(first, options)
         check_device(config)
-        directory = EvaluationDirectory((mirror.view(out) if out else _beside(first, config)).expanduser().resolve())
+        folder = mirror.view(out) if out else mirror.genuine(_beside(first, config))
+        directory = EvaluationDirectory(folder.expanduser().resolve())
         jobs = set_jobs(config, paths, directory.path, real)
         with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
             train_embedding(jobs, executor)

@@ -47,10 +47,13 @@ def from_elsewhere(values: object, given: Mapping[str, object]) -> Config:
     """
     if not isinstance(values, Mapping):
         raise ConfigError([Problem("config", type(values).__name__, "holds no settings")])
-    config = apply_overrides(from_dict(computed(values)), given)
-    if given.keys() & {"data.source", "data.download"}:
-        return config
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, download=False))
+    theirs, ours = from_dict(computed(values)), Config()
+    mine: dict[str, Any] = {name: getattr(ours.data, name) for name in _OF_DATA}
+    if "data.source" not in given:
+        mine["download"] = False
+    # Set back and not only left out: a setting may stand in the file under a short name.
+    data = dataclasses.replace(theirs.data, **mine)
+    return apply_overrides(dataclasses.replace(theirs, compute=ours.compute, tune=ours.tune, data=data), given)
 
 
 def check_source(config: Config, given: Mapping[str, object]) -> None:

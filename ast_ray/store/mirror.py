@@ -58,9 +58,19 @@ def view(text: str | Path) -> Path:
         return text
     if is_address(text):
         return _mirror(text, VIEW, "address")
-    path = Path(text)
-    if _MARK in os.path.realpath(path) and not Path(os.path.realpath(path)).is_relative_to(_root()):
-        raise StoreError(f"{text}: has the name of an address's mirror but is none of {_root()}; move it elsewhere")
+    genuine(Path(os.path.expanduser(text)))
+    return Path(text)
+
+
+def genuine(path: Path) -> Path:
+    """Return the path, which may come from a stranger's links, unless it only poses as the mirror of an address.
+
+    Raises:
+        StoreError: its server would be asked for what lies below it, by the name of a folder.
+    """
+    real = os.path.realpath(path)
+    if _MARK in real and not Path(real).is_relative_to(_root()):
+        raise StoreError(f"{path}: has the name of an address's mirror but is none of {_root()}; move it elsewhere")
     return path
 
 

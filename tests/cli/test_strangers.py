@@ -224,3 +224,8 @@ def test_a_folder_that_poses_as_an_address_is_refused(
             result = call(*command, str(place))
             assert result.exit_code == 1, result.output
             assert "has the name of an address's mirror but is none" in result.stderr
+    (tmp_path / "run" / "distill").mkdir(parents=True)
+    (tmp_path / "run" / "distill" / "ast").symlink_to(pose / "distill" / "ast")
+    result = call("evaluate", str(tmp_path / "run"), "--backend", "serial")
+    assert result.exit_code == 1, result.output
+    assert "has the name of an address's mirror but is none" in result.stderr

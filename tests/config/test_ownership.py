@@ -30,6 +30,22 @@ def test_only_what_was_computed_is_taken() -> None:
     assert config.data.download is False
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"address": "203.0.113.5:6379", "store": "s3://x/y", "root": "/theirs", "download": True, "space": "/x.py"},
+        {"compute.address": "203.0.113.5:6379", "compute.store": "s3://x/y", "data.root": "/theirs"},
+        {"experts-together": 3, "gpus_per_task": 1},
+    ],
+)
+def test_other_names_of_a_setting_are_no_way_around(values: dict[str, object]) -> None:
+    config = from_elsewhere({"seed": 3, **values}, {"compute.workers": 2})
+    assert config.seed == 3
+    assert config.compute == ComputeConfig(workers=2)
+    assert config.tune == TuneConfig()
+    assert (config.data.root, config.data.download) == (DataConfig().root, False)
+
+
 def test_every_setting_of_where_belongs_to_the_user() -> None:
     """A setting that comes later has to be put on one side or the other."""
     taken = {name for name in schema() if not name.startswith(("compute.", "tune."))}
