@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from ast_ray.config.printable import one_line
 from ast_ray.config.titles import set_title
 from ast_ray.telemetry.failure import Failure
 from ast_ray.telemetry.progress import Update
@@ -25,13 +27,13 @@ class Display:
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console, self._quiet = console, quiet
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             disable=quiet or not console.is_terminal,
         )
@@ -42,6 +44,7 @@ class Display:
 
     def update(self, update: Update) -> None:
         """Move a job's bar, or take it away when the job failed; without a terminal print a line now and then."""
+        update = replace(update, key=one_line(update.key), note=one_line(update.note))
         if update.failed or update.key in self._failed:  # what a worker posted before may come after
             self._failed.add(update.key)
             if update.key in self._tasks:
@@ -113,12 +116,12 @@ def results_table(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[st
         table.add_column(name, justify="right")
     for row in rows:
         spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
-        cells = [_set(row), str(row["images"]), row["network"]]
+        cells = [one_line(_set(row)), str(row["images"]), one_line(str(row["network"]))]
         cells += [_PEAK if row["protocol"] == "peak" else row["protocol"]] if several else []
         table.add_row(*cells, f"{100 * row['mean']:.1f}{spread}", str(row["n"]))
     table.add_section()
     for failure in map(Failure.of_row, failed):
-        table.add_row(escape(f"{set_title(failure.set_name)}: {failure.what}"))
+        table.add_row(Text(one_line(f"{set_title(failure.set_name)}: {failure.what}")))
     return table
 
 
@@ -145,7 +148,7 @@ def scores_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         table.add_column(name, justify="right")
     for row in scored:
         values = (_score(row.get(key), factor) for key, _, factor in _SCORES)
-        table.add_row(set_title(row["set"]), row["network"], *values)
+        table.add_row(one_line(set_title(row["set"])), one_line(str(row["network"])), *values)
     return table
 
 

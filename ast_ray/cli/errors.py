@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ast_ray.config.location import scrubbed
 from ast_ray.config.titles import set_title
 from ast_ray.errors import AstRayError, ConfigError, DivergenceError
 from ast_ray.telemetry.failure import Failure
@@ -77,6 +78,6 @@ def missing_lines(failed: Sequence[Mapping[str, Any]], *, run: bool = True) -> l
 def _render(console: Console, kind: str, message: str, shown: str, *, as_json: bool) -> None:
     """For people on stderr, unwrapped so that paths and commands can be copied; for scripts as JSON on stdout."""
     if as_json:
-        print(json.dumps({"error": {"type": kind, "message": message}}))  # noqa: T201
+        print(json.dumps({"error": {"type": kind, "message": scrubbed(message)}}))  # noqa: T201
     style = None if kind == "Interrupted" else "red"
-    console.print(shown, style=style, highlight=False, markup=False, soft_wrap=True)
+    console.print(scrubbed(shown), style=style, highlight=False, markup=False, soft_wrap=True)

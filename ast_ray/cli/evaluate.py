@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ast_ray.cli.command_line import resume_command
 from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.errors import end_with, reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
-from ast_ray.config import Config, apply_overrides, check, from_dict
+from ast_ray.cli.terminal import Terminal, echo
+from ast_ray.config import Config, check
+from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import ConfigError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
@@ -30,11 +31,12 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
     """Evaluate sets: files, exports, run directories with all their sets, or real images by name.
 
     Names of real images: random, representative, herding, k-centre, forgetting (as many as the first set has), full.
-    The settings are those the first set was distilled with, unless --preset or --config say otherwise. On which
-    networks and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
+    The settings are those the first set was distilled with, unless --preset or --config say otherwise; where the work
+    runs (compute.*, --root) is never taken from a set, and images it names by a path need --source. On which networks
+    and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
     stopped.
     """
-    messages = Console(stderr=True)
+    messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         if any(word.startswith("-") for word in sets):
             words = sets[next(place for place, word in enumerate(sets) if word.startswith("-")) :]
@@ -49,7 +51,8 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         first = next(iter(paths.values()), None)
         config = _config(first, options)
         check_device(config)
-        directory = EvaluationDirectory((mirror.view(out) if out else _beside(first, config)).expanduser().resolve())
+        folder = mirror.view(out) if out else mirror.genuine(_beside(first, config))
+        directory = EvaluationDirectory(folder.expanduser().resolve())
         jobs = set_jobs(config, paths, directory.path, real)
         with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
             train_embedding(jobs, executor)
@@ -61,12 +64,12 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
             click.echo(json.dumps({"rows": table, "failed": failed, "folder": mirror.shown(directory.path)}))
         else:
             _show(table, failed)
-            click.echo(f"rows: {mirror.shown(directory.rows)}")
+            echo(f"rows: {mirror.shown(directory.rows)}")
         end_with(messages, failed, run=False)
 
 
 def _show(table: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
-    console = Console()
+    console = Terminal()
     console.print(results_table(table, failed))
     if scores := scores_table(table):
         console.print(scores)
@@ -90,5 +93,7 @@ def _config(path: Path | None, options: dict[str, Any]) -> Config:
         return build_config(name, file, options)
     from ast_ray.store.export import load_set
 
-    provenance = load_set(path).provenance
-    return check(apply_overrides(from_dict(provenance.get("config", {})), given_settings(options)))
+    given = given_settings(options)
+    config = check(from_elsewhere(load_set(path).provenance.get("config", {}), given))
+    check_source(config, given)
+    return config

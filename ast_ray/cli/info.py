@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ast_ray.cli.display import results_table, show_verdicts
 from ast_ray.cli.errors import missing_lines, reported
+from ast_ray.cli.terminal import Terminal
 from ast_ray.store import mirror
 
 
@@ -20,8 +21,8 @@ def info(run: str, as_json: bool) -> None:
     """Say what a run directory holds: settings, experts, distilled sets, results, and what is still to do."""
     from ast_ray.stages.inspect_run import describe_run
 
-    console = Console()
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    console = Terminal()
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         found = describe_run(mirror.view(run))
         if as_json:
             click.echo(json.dumps(found))

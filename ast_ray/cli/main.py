@@ -18,6 +18,7 @@ from ast_ray.cli.run import distill, experts, run
 from ast_ray.cli.submit import submit
 from ast_ray.cli.tensorboard import tensorboard
 from ast_ray.cli.tune import tune
+from ast_ray.config.location import scrubbed
 
 
 class _Commands(click.Group):
@@ -28,9 +29,10 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
+            told = scrubbed(error.format_message())
             if as_json:
-                click.echo(json.dumps({"error": {"type": "UsageError", "message": error.format_message()}}))
-            raise
+                click.echo(json.dumps({"error": {"type": "UsageError", "message": told}}))
+            raise click.UsageError(told, error.ctx) from None
         except KeyboardInterrupt:
             click.echo("interrupted before any work; the same command starts again", err=True)
             ctx.exit(130)

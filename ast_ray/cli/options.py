@@ -13,7 +13,7 @@ from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.presets import DATASETS, PRESETS, preset
 from ast_ray.config.presets.reason import reason_for_name
 from ast_ray.config.schema import aliases
-from ast_ray.config.validation import unused_settings
+from ast_ray.config.validation import address_problems, unused_settings
 from ast_ray.errors import ConfigError, Problem, nearest
 
 _HIDDEN, _PREFIX = {"preset"}, "setting__"
@@ -49,14 +49,27 @@ def given_settings(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _option(item: Setting) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    kind = item.kind.__name__ if not item.choices else "name"
+    bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if item.kind is bool else {}
+    return click.option(*_flags(item), parameter(item), metavar=kind.upper(), default=None, help=_help(item), **bare)
+
+
+def some_settings(*paths: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add an option for each of these settings, for commands that look at runs: where and with what is the user's."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for path in reversed(paths):
+            function = _option(schema()[path])(function)
+        return function
+
+    return add
+
+
 def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--preset``, ``--config`` and one option per setting."""
-    for item in reversed([item for item in schema().values() if item.path not in _HIDDEN]):
-        kind = item.kind.__name__ if not item.choices else "name"
-        bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if item.kind is bool else {}
-        function = click.option(
-            *_flags(item), parameter(item), metavar=kind.upper(), default=None, help=_help(item), **bare
-        )(function)
+    for path in reversed([path for path in schema() if path not in _HIDDEN]):
+        function = _option(schema()[path])(function)
     function = click.option(
         "--dataset",
         "dataset_name",
@@ -166,12 +179,11 @@ def _unused_in_file(before: Config, after: Config, given: dict[str, Any]) -> lis
 
 
 def unusable(given: dict[str, Any]) -> list[Problem]:
-    """A problem for each setting whose value cannot be."""
+    """A problem for each setting whose value cannot be, whatever the others are."""
     try:
-        apply_overrides(Config(), given)
+        return address_problems(apply_overrides(Config(), given))
     except ConfigError as error:
         return list(error.problems)
-    return []
 
 
 def _beside(base: Config, given: dict[str, Any], error: ConfigError) -> list[Problem]:

@@ -15,6 +15,7 @@ from ast_ray.cli.display import results_table, show_verdicts
 from ast_ray.cli.errors import end_with, reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import explained_config, setting_options
+from ast_ray.cli.terminal import Terminal
 from ast_ray.config.location import is_address
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.store import mirror
@@ -45,7 +46,7 @@ def _work(
 ) -> None:
     """Build the configuration, open the session, print its head, work, show."""
     as_json, out = options.pop("as_json"), options.pop("out")
-    messages = Console(stderr=True)
+    messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         config, why = explained_config(options.pop("preset_name"), options.pop("config_file"), options)
         if buffer and len(config.run.methods) != 1:
@@ -62,7 +63,7 @@ def _work(
         if as_json:
             click.echo(json.dumps(results))
         else:
-            show(Console(), results)
+            show(Terminal(), results)
         end_with(messages, results["failed"])
 
 

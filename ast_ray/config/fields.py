@@ -15,7 +15,11 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     below: float | None = None,
+    pattern: str = "",
 ) -> Any:
-    """Declare a setting; ``low``/``high`` are inclusive bounds, ``above``/``below`` exclusive ones."""
+    """Declare a setting; ``low``/``high`` are inclusive bounds, ``above``/``below`` exclusive ones.
+
+    ``pattern`` is a regular expression that a text has to match as a whole.
+    """
     bounds = {"low": low, "above": above, "high": high, "below": below}
-    return field(default=default, metadata={"doc": doc, "symbol": symbol, "bounds": bounds})
+    return field(default=default, metadata={"doc": doc, "symbol": symbol, "bounds": bounds, "pattern": pattern})

@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
+from ast_ray.config.location import local_path
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
+from ast_ray.config.yaml_reader import read_yaml
 from ast_ray.errors import ConfigError, Problem, nearest
 
 
@@ -94,13 +96,13 @@ def load_yaml(path: str | Path, base: Config | None = None) -> Config:
     Raises:
         ConfigError: the file is missing, is not YAML, or holds unknown or unusable settings.
     """
-    file = Path(path)
+    file = local_path(str(path), "config")
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file)
     except OSError as error:
         raise ConfigError([Problem("config", str(path), f"cannot be read: {error.strerror}")]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem("config", str(path), f"is not YAML: {' '.join(str(error).split())}")]) from None
+    except ValueError as error:
+        raise ConfigError([Problem("config", str(path), str(error))]) from None
     if not isinstance(values, Mapping):
         raise ConfigError([Problem("config", str(path), "holds no settings (expected section: {name: value})")])
     return from_dict(values, base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
@@ -24,6 +25,7 @@ class Setting:
     choices: tuple[str, ...]
     is_list: bool
     bounds: Mapping[str, float | None]
+    pattern: str = ""
 
     @property
     def leaf(self) -> str:
@@ -51,6 +53,8 @@ class Setting:
             raise ValueError(f"expected text, got {type(value).__name__}")
         if self.choices and value not in self.choices:
             raise ValueError(f"not one of {', '.join(self.choices)}{nearest(value, self.choices)}")
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise ValueError("expected a plain name: letters, digits, '.', '_' and '-', the first a letter or digit")
         return value
 
     def _check_bounds(self, number: float) -> None:
@@ -104,7 +108,17 @@ def _leaf(path: str, hint: Any, default: object, metadata: Mapping[str, Any]) ->
     inner = get_args(hint)[0] if is_list else hint
     choices = get_args(inner) if get_origin(inner) is Literal else ()
     kind = str if choices else inner
-    return Setting(path, kind, default, metadata["doc"], metadata["symbol"], choices, is_list, metadata["bounds"])
+    return Setting(
+        path,
+        kind,
+        default,
+        metadata["doc"],
+        metadata["symbol"],
+        choices,
+        is_list,
+        metadata["bounds"],
+        metadata["pattern"],
+    )
 
 
 @cache

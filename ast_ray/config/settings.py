@@ -10,6 +10,7 @@ from typing import Literal
 
 from ast_ray.config.fields import setting
 
+PLAIN_NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})?"  # it becomes the name of a folder
 DSA_ALL = "color_crop_cutout_flip_scale_rotate"
 
 
@@ -340,7 +341,7 @@ class TuneConfig:
 class Config:
     """One run, whole."""
 
-    preset: str = setting("", "name of the preset this started from")
+    preset: str = setting("", "name of the preset this started from", pattern=PLAIN_NAME)
     seed: int = setting(0, "seed of every random stream", low=0)
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ast_ray.config.architectures import NORMS, architecture
 from ast_ray.config.fingerprint import OUTER_SETTINGS
-from ast_ray.config.location import is_address, parse_address, redacted
+from ast_ray.config.location import is_address, local_problem, parse_address, secret_problem
 from ast_ray.config.own_settings import own_names, with_own_settings
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
@@ -157,16 +157,23 @@ def _compute(config: Config) -> list[Problem]:
     if compute.experts_together > 1 and config.expert.expert_engine == "compiled":
         reason = "the compiled expert step trains one at a time; use 1, or expert.expert_engine = eager"
         problems.append(Problem("compute.experts_together", compute.experts_together, reason))
-    if is_address(compute.store):
-        try:
-            parse_address(compute.store, "compute.store")
-        except ConfigError as error:
-            problems += error.problems
-    if is_address(config.data.root):
-        problems.append(Problem("data.root", redacted(config.data.root), "a folder of this machine, not an address"))
+    problems += address_problems(config)
     if not config.run.methods and not config.run.baselines:
         problems.append(Problem("run.methods", (), "nothing to do: name a method or a baseline"))
     return problems
+
+
+def address_problems(config: Config) -> list[Problem]:
+    """Return the addresses among the settings that cannot be, hold a secret, or stand where only a path will do."""
+    problems: list[Problem] = []
+    if is_address(config.compute.store):
+        try:
+            parse_address(config.compute.store, "compute.store")
+        except ConfigError as error:
+            problems += error.problems
+    found = [local_problem(str(_value(config, path)), path) for path in ("data.root", "data.source", "tune.space")]
+    found.append(secret_problem(config.compute.address, "compute.address"))
+    return problems + [problem for problem in found if problem is not None]
 
 
 def _tune(config: Config) -> list[Problem]:

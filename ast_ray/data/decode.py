@@ -5,8 +5,6 @@ Transparency is laid over white, 16-bit grey is scaled to 8 bits, camera rotatio
 
 from __future__ import annotations
 
-import io
-import struct
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,19 +13,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ast_ray.data.sources.chunks import Chunk, Failure
+from ast_ray.store.picture import UNREADABLE, open_picture
 
 _GREY = ("1", "L", "LA", "La", "I", "F")
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ def decode_chunk(job: DecodeJob) -> Decoded:
             continue
         try:
             pixels[len(labels)] = decode_image(content, target)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             failures.append(Failure(name, _reason(error)))
             continue
         labels.append(label)
@@ -84,14 +72,14 @@ def decode_chunk(job: DecodeJob) -> Decoded:
 
 def _reason(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "not an image" if "cannot identify image file" in text else text
+    return "not an image of a known format" if "cannot identify image file" in text else text
 
 
 def decode_image(content: bytes | np.ndarray, target: Target) -> np.ndarray:
     """One image as uint8 [C, H, W]."""
     if isinstance(content, np.ndarray) and content.dtype != np.uint8:
         raise ValueError(f"pixels are {content.dtype}, expected uint8")
-    image = _from_array(content) if isinstance(content, np.ndarray) else Image.open(io.BytesIO(content))
+    image = _from_array(content) if isinstance(content, np.ndarray) else open_picture(content)
     with image:
         image.load()
         if not isinstance(content, np.ndarray):
@@ -109,7 +97,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """Apply the camera's rotation; an image whose metadata is damaged is still an image."""
     try:
         return ImageOps.exif_transpose(image)
-    except _UNREADABLE:
+    except UNREADABLE:
         return image
 
 
@@ -175,11 +163,11 @@ def probe_chunk(job: ProbeJob) -> Probe:
         if isinstance(content, Failure):
             continue
         try:
-            with _from_array(content) if isinstance(content, np.ndarray) else Image.open(io.BytesIO(content)) as image:
+            with _from_array(content) if isinstance(content, np.ndarray) else open_picture(content) as image:
                 sizes[image.size] += 1
                 grey += image.mode in _GREY or image.mode.startswith("I;16")
                 alpha += _has_alpha(image)
-        except _UNREADABLE:
+        except UNREADABLE:
             continue
     return Probe(sizes, grey, alpha)
 

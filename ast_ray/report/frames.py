@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ast_ray.errors import StoreError
+from ast_ray.store.picture import UNREADABLE, open_picture
 
 ACROSS = 5
 MOMENTS = 12
@@ -42,9 +43,9 @@ def read_sheet(path: Path, image_shape: Sequence[int]) -> np.ndarray:
     """
     _, height, width = image_shape
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             whole = np.asarray(picture)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise StoreError(f"{path}: not a readable picture ({error}); delete it") from error
     if whole.ndim == 2:
         whole = whole[:, :, None]

@@ -17,6 +17,7 @@ from ast_ray.store import mirror
 from ast_ray.store.trajectory import read_metrics as read_expert
 from ast_ray.telemetry.failure import Failure, run_failures
 from ast_ray.telemetry.metrics import read_metrics
+from ast_ray.telemetry.outcome import damage, read_outcome
 from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
 
 
@@ -75,8 +76,10 @@ class RunRecord:
         return bool(self.rows) and not self.failed and all(method.outcome for method in self.methods)
 
 
-def read_run(path: Path) -> RunRecord:
+def read_run(path: Path, *, store: str = "") -> RunRecord:
     """Read what a run directory holds; one that stands for an address is brought here first, but for its experts.
+
+    Experts are those inside the directory, or in the user's ``store``; the directory's own settings do not say where.
 
     Raises:
         StoreError: not a run directory, or a damaged file in it, by name.
@@ -96,7 +99,7 @@ def read_run(path: Path) -> RunRecord:
         rows=_rows(directory),
         verdicts=(_json(directory.results) or {}).get("verdicts", []),
         failed=run_failures(directory, config.run.methods, (_json(directory.results) or {}).get("failed", [])),
-        methods=[_method(directory, config, name, manifest) for name in config.run.methods],
+        methods=[_method(directory, config, name, manifest, store) for name in config.run.methods],
         features=_json(directory.features),
     )
 
@@ -130,16 +133,28 @@ def _rows(directory: RunDirectory) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _method(directory: RunDirectory, config: Config, name: str, manifest: Mapping[str, Any]) -> MethodRecord:
+def _method(
+    directory: RunDirectory, config: Config, name: str, manifest: Mapping[str, Any], store: str
+) -> MethodRecord:
     place, settings = directory.method(name), method_config(config, name)
     return MethodRecord(
         name=name,
         config=settings,
         metrics=read_metrics(place.metrics),
-        outcome=_json(place.outcome),
+        outcome=_outcome(place),
         snapshots=_snapshots(place),
-        experts=_experts(directory, settings, str(manifest.get("data_id", ""))),
+        experts=_experts(
+            mirror.view(store).expanduser() if store else directory.experts,
+            expert_identity(settings, str(manifest.get("data_id", ""))),
+        ),
     )
+
+
+def _outcome(place: MethodDirectory) -> dict[str, Any] | None:
+    """What a finished distillation published; None while it is not finished or where its sets are not whole."""
+    found = _json(place.outcome)
+    outcome = None if found is None else read_outcome(place)
+    return None if outcome is None or damage(place, outcome) else found
 
 
 def _snapshots(place: MethodDirectory) -> dict[int, Path]:
@@ -147,10 +162,8 @@ def _snapshots(place: MethodDirectory) -> dict[int, Path]:
     return {int(file.stem.rpartition("-")[2]): file for file in files}
 
 
-def _experts(directory: RunDirectory, settings: Config, data_id: str) -> list[dict[str, list[float]]]:
+def _experts(store: Path, identity: Mapping[str, Any]) -> list[dict[str, list[float]]]:
     """Curves of the experts a method was matched to."""
-    identity = expert_identity(settings, data_id)
-    store = mirror.view(settings.compute.store).expanduser() if settings.compute.store else directory.experts
     folder = store / fingerprint(identity)
     files = mirror.listed(folder, "expert-*.parquet")
     if not files and (other := _of_another_version(store, identity)):

@@ -33,13 +33,12 @@ from ast_ray.stages.prefetch import Prefetching
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.stages.team import ALONE, Team
 from ast_ray.stages.validation import validation_accuracies
-from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ast_ray.store.synthetic import save_synthetic
 from ast_ray.telemetry.images import save_grid
 from ast_ray.telemetry.metrics import MetricsLog
+from ast_ray.telemetry.outcome import is_finished, publish_outcome
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.snapshots import Snapshots, due
 from ast_ray.telemetry.tensorboard import DistillationBoard
@@ -208,8 +207,7 @@ class Distillation:
             "engine": self.choice.engine,
             "gradient": self.choice.method,
         }
-        write_json(directory.outcome, outcome)
-        return outcome
+        return publish_outcome(directory, outcome)
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
@@ -316,10 +314,5 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
 
 
 def finished(job: DistillJob) -> bool:
-    """Whether this very distillation has published its outcome."""
-    mirror.fetch(job.directory.outcome)
-    try:
-        outcome = json.loads(job.directory.outcome.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    return isinstance(outcome, dict) and outcome.get("fingerprint") == fingerprint(job.identity)
+    """Return whether this very distillation has published its outcome, and its sets are there and whole."""
+    return is_finished(job.directory, fingerprint(job.identity))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from torch import Tensor
 
@@ -138,7 +139,7 @@ def check_set(synthetic: SyntheticSet, source: str, data: RealData) -> None:
 
 
 def _synthetic(source: str, protocol: str, config: Config, data: RealData, network: NetworkConfig) -> Training:
-    synthetic = load_set(source)
+    synthetic = load_set(Path(source))
     check_set(synthetic, source, data)
     recipe = Recipe.of(
         config.evaluate,

@@ -18,6 +18,7 @@ from ast_ray.errors import DataError
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.store import mirror
 from ast_ray.store.export import export_set, load_set
+from ast_ray.store.export.folder import own_files
 from ast_ray.store.export.foreign import read_images, read_labels
 from ast_ray.store.export.writing import check_formats
 
@@ -33,12 +34,18 @@ def export_sets(paths: Mapping[str, Path], formats: Sequence[str], out: Path | N
         ConfigError: unknown format; StoreError: a set cannot be read or a folder holds something else.
     """
     check_formats(formats)
+    places = {
+        name: path.parent / "export" if out is None else out / name if len(paths) > 1 else out
+        for name, path in paths.items()
+    }
+    for place in places.values():
+        for container in formats:
+            own_files(place / container)
     written = []
     for name, path in paths.items():
         synthetic = load_set(path)
-        place = path.parent / "export" if out is None else out / name if len(paths) > 1 else out
         for container in formats:
-            folder = export_set(synthetic, place / container, container, reported=reported_rows(path, name))
+            folder = export_set(synthetic, places[name] / container, container, reported=reported_rows(path, name))
             written.append({"set": name, "format": container, "path": mirror.shown(folder)})
     return written
 

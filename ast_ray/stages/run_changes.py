@@ -12,11 +12,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from ast_ray.config.fingerprint import differences, fingerprint, method_identity
 from ast_ray.config.loading import from_dict, to_dict
+from ast_ray.config.ownership import computed
 from ast_ray.config.settings import Config
+from ast_ray.config.yaml_reader import read_yaml
 from ast_ray.errors import ConfigError, StoreError
 from ast_ray.stages.evaluate import PROTOCOL
 from ast_ray.stages.evaluate_rows import cells, networks_of, row_identity
@@ -33,11 +33,7 @@ _NAMES = {"experts:": "expert.count:", "set.batch_size:": "expert.batch_size:", 
 
 def content(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that decide what a run computes."""
-    kept = {name: value for name, value in values.items() if name not in ("compute", "preset", "tune")}
-    kept["data"] = {
-        name: value for name, value in values.get("data", {}).items() if name not in ("root", "download", "placement")
-    }
-    return kept
+    return {name: value for name, value in computed(values).items() if name != "preset"}
 
 
 def earlier_settings(directory: RunDirectory) -> dict[str, Any] | None:
@@ -47,11 +43,12 @@ def earlier_settings(directory: RunDirectory) -> dict[str, Any] | None:
         StoreError: they cannot be read.
     """
     try:
-        found = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
-        content(found)
+        found = read_yaml(directory.config)
+        if not isinstance(found, dict):
+            raise ValueError("holds no settings")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, yaml.YAMLError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise StoreError(
             f"{mirror.shown(directory.config)}: cannot be read ({error}); move it away or choose another --out"
         ) from error

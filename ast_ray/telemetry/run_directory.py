@@ -49,7 +49,7 @@ class MethodDirectory:
 
     @property
     def outcome(self) -> Path:
-        """Written last: its presence means the distillation is finished."""
+        """Written last: with the sets it names whole, the distillation is finished (`telemetry.outcome`)."""
         return self.path / "outcome.json"
 
     @property

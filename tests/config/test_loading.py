@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import yaml
 
-from ast_ray.config import Config, apply_overrides, from_dict, load_yaml, to_dict, to_yaml
+from ast_ray.config import Config, apply_overrides, check, from_dict, load_yaml, to_dict, to_yaml
 from ast_ray.config.loading import flatten
+from ast_ray.config.presets import PRESETS
+from ast_ray.config.presets.automatic import automatic
+from ast_ray.config.presets.datasets import DatasetFacts
 from ast_ray.errors import ConfigError
 
 
@@ -99,6 +103,23 @@ def test_files_that_are_refused(tmp_path, content, reason):
     with pytest.raises(ConfigError) as caught:
         load_yaml(path)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/x", "..", ".x", "a/b", "a\\b", "a b", "\x1b[31m", "x" * 101, "~x", "-x"]
+)
+def test_a_preset_is_a_plain_name(tmp_path, name):
+    (tmp_path / "x.yaml").write_text(json.dumps({"preset": name}))
+    with pytest.raises(ConfigError, match=r"preset = .*: expected a plain name"):
+        load_yaml(tmp_path / "x.yaml")
+    with pytest.raises(ConfigError, match=r"preset = .*: expected a plain name"):
+        check(Config(preset=name))
+
+
+def test_names_of_presets_are_plain(tmp_path):
+    for name in (*PRESETS, "", automatic(DatasetFacts("../Übung [1]", 3, 3, 32, 100, 20), 1).preset):
+        (tmp_path / "x.yaml").write_text(json.dumps({"preset": name}))
+        assert load_yaml(tmp_path / "x.yaml").preset == name
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -80,7 +80,9 @@ def test_corrupt_files_are_counted_and_named(pets: Path, tmp_path: Path):
     for name in ("cat/1.png", "dog/2.png"):
         (pets / name).write_bytes(b"broken")
     config = settings(pets, tmp_path)
-    with pytest.raises(DataError, match=r"2 images, .*cat/1.png \(not an image\); dog/2.png .*--skip-corrupt"):
+    with pytest.raises(
+        DataError, match=r"2 images, .*cat/1.png \(not an image of a known format\); dog/2.png .*--skip-corrupt"
+    ):
         load_dataset(config)
     assert list_cache(config) == []
     assert [path.name for path in cache_folder(config).glob(".*")] == []

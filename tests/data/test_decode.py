@@ -97,7 +97,7 @@ def test_failures_are_collected_with_their_names(tmp_path: Path, make_picture):
     assert result.pixels.shape == (2, 3, 4, 4)
     assert result.pixels[1, :, 0, 0].tolist() == [1, 2, 3]
     assert [failure.name for failure in result.failures] == ["b.png", "c.png", "d.png", "missing.png"]
-    assert result.failures[0].reason == "not an image"
+    assert result.failures[0].reason == "not an image of a known format"
     assert "No such file" in result.failures[3].reason
 
 

@@ -84,6 +84,41 @@ def test_only_what_is_missing_is_done_again(finished_copy: Plan, reference: Plan
     assert json.loads(lost.read_text())["accuracy"] == fresh["accuracy"]
 
 
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("name", ["synthetic", "last"])
+@pytest.mark.parametrize("harm", [Path.unlink, truncate, flip])
+def test_a_finished_distillation_whose_set_is_lost_publishes_it_again(
+    name: str, harm: Callable[[Path], None], finished_copy: Plan, reference: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harm(getattr(finished_copy.directory.method("ast"), name))
+
+    def never(*_: object) -> object:
+        raise AssertionError("iterated again in spite of the checkpoint")
+
+    monkeypatch.setattr("ast_ray.stages.distill.iterate", never)
+    run_all(finished_copy, SerialExecutor(Recorder()), Recorder())
+    assert artefacts(finished_copy.directory.path) == artefacts(reference.directory.path)
+
+
+def test_without_its_checkpoint_too_a_lost_set_is_distilled_from_the_start(
+    finished_copy: Plan, reference: Plan
+) -> None:
+    method = finished_copy.directory.method("mtt")
+    method.synthetic.unlink()
+    method.checkpoint.unlink()
+    run_all(finished_copy, SerialExecutor(Recorder()), Recorder())
+    assert artefacts(finished_copy.directory.path) == artefacts(reference.directory.path)
+
+
 def test_two_runs_are_the_same_bytes_rows_included(
     tiny: Callable[..., Config], reference: Plan, tmp_path: Path
 ) -> None:

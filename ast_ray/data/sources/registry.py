@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ast_ray.config.presets.datasets import NAMED_SOURCES
 from ast_ray.config.settings import DataConfig
 from ast_ray.data.sources.arrays import npz_file
 from ast_ray.data.sources.base import Source
@@ -15,8 +16,6 @@ from ast_ray.data.sources.tiny_imagenet import FOLDER, is_tiny_imagenet, tiny_im
 from ast_ray.data.sources.vision import NAMES as TORCHVISION
 from ast_ray.data.sources.vision import torchvision_dataset
 from ast_ray.errors import ConfigError, DataError, Problem, nearest
-
-NAMES = ("digits", *TORCHVISION, "tiny-imagenet", "imagenet")
 
 
 def open_source(config: DataConfig) -> Source:
@@ -38,7 +37,7 @@ def open_source(config: DataConfig) -> Source:
         return imagenet_subset(_placed(root / "imagenet", "imagenet"), config.subset)
     path = Path(config.source).expanduser()
     if not path.exists():
-        reason = f"neither a known dataset nor an existing path{nearest(config.source, NAMES)}"
+        reason = f"neither a known dataset nor an existing path{nearest(config.source, NAMED_SOURCES)}"
         raise ConfigError([Problem("data.source", config.source, reason)])
     return _open_path(path.resolve(), config)
 

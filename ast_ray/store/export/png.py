@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
@@ -25,6 +25,7 @@ from ast_ray.store.export.parts import (
     read_tensors,
     write_tensors,
 )
+from ast_ray.store.picture import UNREADABLE, open_picture
 from ast_ray.store.synthetic import pack, unpack
 
 
@@ -69,9 +70,9 @@ def _decode(folder: Path, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.T
     images = []
     for path in files:
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 array = np.asarray(image.convert("L" if shape[0] == 1 else "RGB"), dtype=np.float32) / 255
-        except (UnidentifiedImageError, OSError) as error:
+        except UNREADABLE as error:
             raise StoreError(f"{path}: cannot be decoded ({error})") from error
         images.append(torch.from_numpy(array.copy()).view(*array.shape[:2], shape[0]).permute(2, 0, 1))
     labels = torch.tensor([int(path.parent.name.partition("-")[0]) for path in files])

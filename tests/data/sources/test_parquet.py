@@ -100,7 +100,7 @@ def test_rows_without_label_or_image_are_named_and_can_be_skipped(tmp_path: Path
     (warning,) = dataset.warnings
     assert "without 3 images" in warning
     assert "row group 0, row 1 (neither bytes nor path)" in warning
-    assert "row group 1, row 1 (not an image)" in warning
+    assert "row group 1, row 1 (not an image of a known format)" in warning
 
 
 def test_images_beside_the_file_are_read_by_path(tmp_path: Path, make_picture):
@@ -109,6 +109,31 @@ def test_images_beside_the_file_are_read_by_path(tmp_path: Path, make_picture):
     column = pa.array([{"bytes": None, "path": "images/a.png"}] * 3, kind)
     pq.write_table(pa.table({"image": column, "label": [0, 0, 0]}), tmp_path / "p/all.parquet")
     assert load(tmp_path / "p", tmp_path).train_images.unique().tolist() == [9]
+
+
+@pytest.mark.parametrize("kind", ["absolute", "parent", "hidden parent", "link", "nul"])
+def test_a_path_out_of_the_folder_is_not_read(tmp_path: Path, make_picture, kind: str):
+    secret = make_picture(tmp_path / "secret.png", size=(4, 4), color=(9, 9, 9))
+    make_picture(tmp_path / "p/images/a.png", size=(4, 4), color=(1, 1, 1))
+    (tmp_path / "p/link.png").symlink_to(secret)
+    path = {
+        "absolute": str(secret),
+        "parent": "../secret.png",
+        "hidden parent": "images/../../secret.png",
+        "link": "link.png",
+        "nul": "a\0.png",
+    }[kind]
+    column = pa.array(
+        [{"bytes": None, "path": name} for name in ("images/a.png", "images/a.png", path)],
+        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    )
+    pq.write_table(pa.table({"image": column, "label": [0, 0, 0]}), tmp_path / "p/train.parquet")
+    write(tmp_path / "p/test.parquet", [1, 2], [0, 0])
+    with pytest.raises(DataError, match="1 images") as refused:
+        load(tmp_path / "p", tmp_path)
+    assert ("null" if kind == "nul" else "leads out of the folder of the data set") in str(refused.value)
+    dataset = load(tmp_path / "p", tmp_path, skip_corrupt=True)
+    assert dataset.train_images.unique().tolist() == [1]
 
 
 def test_labels_out_of_range_are_an_error(tmp_path: Path):
