@@ -49,14 +49,14 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
 
 def _numbers(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(",")) if text else ()
+        return () if text is None else tuple(float(part) for part in text.split(","))
     except ValueError:
         raise click.BadParameter("expected numbers joined by commas, one per channel", param=parameter) from None
 
 
 @click.command("import")
-@click.argument("images", type=click.Path(path_type=Path))
-@click.option("--labels", type=click.Path(path_type=Path), help="file of labels; default: in the file of images")
+@click.argument("images")
+@click.option("--labels", metavar="FILE", help="file of labels; default: in the file of images")
 @click.option("--to", required=True, metavar="FILE", help="the set to write, a .safetensors file")
 @click.option(
     "--image-space",
@@ -70,8 +70,8 @@ def _numbers(_context: click.Context, parameter: click.Parameter, text: str | No
 @click.option("--json", "as_json", is_flag=True, help="the result as JSON on stdout, nothing else there")
 @setting_options
 def import_images(
-    images: Path,
-    labels: Path | None,
+    images: str,
+    labels: str | None,
     to: str,
     space: Any,
     mean: tuple[float, ...],
@@ -100,7 +100,8 @@ def import_images(
         channels = data.image_shape[0]
         if mean and not (len(mean) == len(std) == channels):
             raise ConfigError([Problem("mean", mean, f"one number per channel, with --std: {channels}")])
-        imported = import_set(config, data, images, labels, space=space, mean=mean, std=std)
+        files = Path(images), Path(labels) if labels else None
+        imported = import_set(config, data, *files, space=space, mean=mean, std=std)
         save_synthetic(target, imported)
         taken = imported.provenance["space"]
         if as_json:

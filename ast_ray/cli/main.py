@@ -12,6 +12,7 @@ from ast_ray.cli.data import data
 from ast_ray.cli.evaluate import evaluate
 from ast_ray.cli.export import export, import_images
 from ast_ray.cli.info import info
+from ast_ray.cli.options import without_empty_text
 from ast_ray.cli.presets import presets
 from ast_ray.cli.report import report
 from ast_ray.cli.run import distill, experts, run
@@ -60,4 +61,4 @@ for command in (
     data,
     info,
 ):
-    main.add_command(command)
+    main.add_command(without_empty_text(command))

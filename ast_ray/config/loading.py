@@ -11,6 +11,7 @@ import yaml
 
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
+from ast_ray.config.yaml_reader import read_yaml, write_yaml
 from ast_ray.errors import ConfigError, Problem, nearest
 
 
@@ -31,33 +32,46 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """Return the configuration as YAML that `load_yaml` reads back to an equal value."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    return write_yaml(to_dict(config))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Turn nested sections into ``section.field`` names."""
+    """Turn nested sections into ``section.field`` names.
+
+    Raises:
+        ConfigError: one setting in two spellings, ``section.field`` and ``section: {field: ...}``.
+    """
     flat: dict[str, object] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{path}."))
-        else:
-            flat[path] = value
+        inside = flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+        if twice := flat.keys() & inside.keys():
+            raise ConfigError([Problem(name, inside[name], _twice(name, flat[name])) for name in sorted(twice)])
+        flat.update(inside)
     return flat
+
+
+def _twice(name: str, other: object) -> str:
+    return f"is given twice, as {name} = {other!r} too; keep one"
 
 
 def apply_overrides(config: Config, values: Mapping[str, object]) -> Config:
     """Return a copy with settings replaced by name (dashes or underscores, full path or unique last part).
 
     Raises:
-        ConfigError: all unknown names and unusable values at once, each with the nearest valid one.
+        ConfigError: all unknown names and unusable values at once, each with the nearest valid one, and settings that
+            are given under two names.
     """
     problems: list[Problem] = []
     changes: dict[str, dict[str, object]] = {}
+    names: dict[str, str] = {}
     for name, value in values.items():
         path = aliases().get(name.replace("-", "_"))
         if path is None:
             problems.append(Problem(name, value, f"unknown setting{_nearest_setting(name)}"))
+            continue
+        if (other := names.setdefault(path, name)) != name:
+            problems.append(Problem(path, value, _twice(other, values[other])))
             continue
         try:
             parsed = schema()[path].parse(value)
@@ -96,7 +110,7 @@ def load_yaml(path: str | Path, base: Config | None = None) -> Config:
     """
     file = Path(path)
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError([Problem("config", str(path), f"cannot be read: {error.strerror}")]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

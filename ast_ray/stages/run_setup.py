@@ -15,6 +15,7 @@ from ast_ray.config.fingerprint import differences
 from ast_ray.config.loading import to_dict, to_yaml
 from ast_ray.config.reach import unused_epochs
 from ast_ray.config.settings import Config
+from ast_ray.config.yaml_reader import read_yaml
 from ast_ray.errors import StoreError
 from ast_ray.stages.pipeline import Plan, expert_methods
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
@@ -100,7 +101,7 @@ def _earlier(directory: RunDirectory) -> list[Any]:
 
 def _refuse_other_settings(config: Config, directory: RunDirectory) -> None:
     try:
-        found = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
+        found = read_yaml(directory.config.read_text(encoding="utf-8"))
         other = _content(found)
     except (FileNotFoundError, NotADirectoryError):
         return

@@ -20,7 +20,7 @@ from tests.tiny import Recorder, tiny_plan
 
 
 def jobs_in(tiny: Callable[..., Config], path: Path, **overrides: object) -> list[EvaluationJob]:
-    plan = tiny_plan(tiny(run__methods="", run__baselines="random,full", **overrides), path)
+    plan = tiny_plan(tiny(run__methods="none", run__baselines="random,full", **overrides), path)
     return evaluation_jobs(plan)
 
 
