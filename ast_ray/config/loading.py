@@ -59,19 +59,14 @@ def apply_overrides(config: Config, values: Mapping[str, object]) -> Config:
     """Return a copy with settings replaced by name (dashes or underscores, full path or unique last part).
 
     Raises:
-        ConfigError: all unknown names and unusable values at once, each with the nearest valid one, and settings that
-            are given under two names.
+        ConfigError: all unknown names and unusable values at once, each with the nearest valid one.
     """
     problems: list[Problem] = []
     changes: dict[str, dict[str, object]] = {}
-    names: dict[str, str] = {}
     for name, value in values.items():
         path = aliases().get(name.replace("-", "_"))
         if path is None:
             problems.append(Problem(name, value, f"unknown setting{_nearest_setting(name)}"))
-            continue
-        if (other := names.setdefault(path, name)) != name:
-            problems.append(Problem(path, value, _twice(other, values[other])))
             continue
         try:
             parsed = schema()[path].parse(value)
@@ -98,8 +93,17 @@ def _nearest_setting(name: str) -> str:
 
 
 def from_dict(values: Mapping[str, Any], base: Config | None = None) -> Config:
-    """Build a configuration from nested values over ``base`` (default: the defaults)."""
-    return apply_overrides(base or Config(), flatten(values))
+    """Build a configuration from nested values over ``base`` (default: the defaults).
+
+    Raises:
+        ConfigError: as `apply_overrides`, and for settings that are given under two names.
+    """
+    flat, names = flatten(values), dict[str, str]()
+    for name in flat:
+        path = aliases().get(name.replace("-", "_"), name)
+        if (other := names.setdefault(path, name)) != name:
+            raise ConfigError([Problem(path, flat[name], _twice(other, flat[other]))])
+    return apply_overrides(base or Config(), flat)
 
 
 def load_yaml(path: str | Path, base: Config | None = None) -> Config:

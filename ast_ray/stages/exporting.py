@@ -15,6 +15,7 @@ from ast_ray.config.settings import Config
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import DataError
+from ast_ray.stages.evaluate_data import REAL_SETS
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.store import mirror
 from ast_ray.store.export import export_set, load_set
@@ -38,18 +39,19 @@ def export_sets(paths: Mapping[str, Path], formats: Sequence[str], out: Path | N
         synthetic = load_set(path)
         place = path.parent / "export" if out is None else out / name if len(paths) > 1 else out
         for container in formats:
-            folder = export_set(synthetic, place / container, container, reported=reported_rows(path, name))
+            folder = export_set(synthetic, place / container, container, reported=reported_rows(path))
             written.append({"set": name, "format": container, "path": mirror.shown(folder)})
     return written
 
 
-def reported_rows(path: Path, name: str) -> list[dict[str, Any]]:
-    """Rows of the run's table about a set that lies in a run directory; none elsewhere."""
+def reported_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of the run's table about a set that lies in a run directory, under its method's name; none elsewhere."""
+    method = path.parent.name
     results = path.parents[2] / "results.json" if len(path.parents) > 2 else path
-    if path.name != "synthetic.safetensors" or not mirror.fetch(results):
+    if path.name != "synthetic.safetensors" or method in REAL_SETS or not mirror.fetch(results):
         return []
     rows = json.loads(results.read_text(encoding="utf-8")).get("rows", [])
-    return [row for row in rows if row["set"] == name]
+    return [row for row in rows if row["set"] == method]
 
 
 def import_set(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,6 +90,27 @@ def test_images_come_in_from_every_space(name: str, request: pytest.FixtureReque
         assert found.ipc == 2
         assert found.provenance["method"] == "imported"
         assert found.provenance["config"]["distill"]["ipc"] == 2
+
+
+def test_sets_of_two_runs_keep_what_each_run_measured(reference: Plan, tmp_path: Path) -> None:
+    rows = json.loads(reference.directory.results.read_text())["rows"]
+    for number, run in enumerate(("one", "two")):
+        shutil.copytree(reference.directory.path / "distill" / "ast", tmp_path / run / "distill" / "ast")
+        changed = [{**row, "mean": 0.1 + number} for row in rows]
+        (tmp_path / run / "results.json").write_text(json.dumps({"rows": changed}))
+    paths = set_paths([str(tmp_path / "one"), str(tmp_path / "two")])
+    written = {item["set"]: item["path"] for item in export_sets(paths, ["npz"], tmp_path / "out")}
+    assert set(written) == {"one-ast", "two-ast"}
+    for number, path in enumerate(written.values()):
+        assert {row["mean"] for row in ast_ray.load(path).provenance["reported"]} == {0.1 + number}
+
+
+def test_a_set_under_the_name_of_real_images_has_no_reported_rows(reference: Plan, tmp_path: Path) -> None:
+    place = tmp_path / "run" / "distill" / "random"
+    shutil.copytree(reference.directory.method("ast").path, place)
+    shutil.copy(reference.directory.results, tmp_path / "run" / "results.json")
+    (item,) = export_sets(set_paths([str(place)]), ["npz"], tmp_path / "out")
+    assert "reported" not in ast_ray.load(item["path"]).provenance
 
 
 def test_an_imported_set_is_evaluated_with_its_own_rate(reference: Plan, tmp_path: Path) -> None:
