@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def _problems(target: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> 
         problems.append(Problem("to", str(target), f"a .safetensors file, e.g. {target.with_suffix('.safetensors')}"))
     if bool(mean) != bool(std):
         problems.append(Problem("mean", mean, "--mean and --std belong together"))
-    if any(value <= 0 for value in std):
-        problems.append(Problem("std", std, "must be above 0"))
+    problems += [Problem("mean", value, "must be finite") for value in mean if not math.isfinite(value)]
+    for value in std:
+        if not (math.isfinite(value) and value > 0):
+            problems.append(Problem("std", value, "must be finite and above 0"))
     return problems

@@ -70,7 +70,7 @@ def import_set(
         config: its data say what the real images are and how they are prepared; ``distill.student_lr`` (0 =
             ``evaluate.real_lr``) and ``distill.augmentation`` how to train.
         labels: file of labels; None = in the file of images.
-        space: values are in model space, or pixels (uint8, or 0..1); auto = by their type and range.
+        space: values are in model space, or pixels (whole numbers 0..255, or floats 0..1); auto = by their range.
         mean: with ``std``, another normalisation the values are in, per channel: pixel = value * std + mean.
 
     Raises:
@@ -79,6 +79,8 @@ def import_set(
     values, classes = read_images(images), read_labels(labels or images)
     _check(images, values, classes, data)
     found = space_of(values) if space == "auto" else space
+    if found == "pixels" and not mean:
+        values = _unit(images, values)
     about = {"method": "imported", "file": images.name, "space": "other statistics" if mean else found}
     settings = dataclasses.replace(
         config, distill=dataclasses.replace(config.distill, ipc=len(classes) // data.classes)
@@ -88,17 +90,44 @@ def import_set(
     if mean:
         shape = (1, -1, 1, 1)
         pixels = values.float() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
-        return dataclasses.replace(imported, images=imported.to_model_space(pixels))
-    if found == "pixels":
-        pixels = values.float() / 255 if not values.is_floating_point() else values.float()
-        return dataclasses.replace(imported, images=imported.to_model_space(pixels))
+        imported = dataclasses.replace(imported, images=imported.to_model_space(pixels))
+    elif found == "pixels":
+        imported = dataclasses.replace(imported, images=imported.to_model_space(values))
+    if not torch.isfinite(imported.images).all():
+        raise DataError(f"{images}: with this mean and std some values are not finite")
     return imported
 
 
 def space_of(values: Tensor) -> Literal["model", "pixels"]:
-    """Whole numbers, and numbers that stay within [0, 1], are pixels; others are normalised already."""
-    whole = not values.is_floating_point()
-    return "pixels" if whole or (float(values.min()) >= 0 and float(values.max()) <= 1) else "model"
+    """Whole numbers, and numbers that stay within [0, 1], are pixels; others are normalised already.
+
+    Floats count as whole numbers where all of them are, from 0 to 255.
+    """
+    if not values.is_floating_point():
+        return "pixels"
+    inside = float(values.min()) >= 0 and float(values.max()) <= 255
+    return "pixels" if inside and (float(values.max()) <= 1 or _whole(values)) else "model"
+
+
+def _whole(values: Tensor) -> bool:
+    return torch.equal(values, values.round())
+
+
+def _unit(path: Path, values: Tensor) -> Tensor:
+    """Pixels as floats in [0, 1].
+
+    Raises:
+        DataError: whole numbers outside 0..255, or floats outside [0, 1] that are not whole numbers.
+    """
+    low, high = float(values.min()), float(values.max())
+    if values.is_floating_point() and low >= 0 and high <= 1:
+        return values
+    if low >= 0 and high <= 255 and _whole(values):
+        return values.float() / 255
+    raise DataError(
+        f"{path}: pixels from {low:g} to {high:g}; expected whole numbers from 0 to 255, or floats from 0 to 1 "
+        "(--mean 0 --std 1, once per channel, takes values as they are)"
+    )
 
 
 def _check(path: Path, values: Tensor, labels: Tensor, data: RealData) -> None:
@@ -114,5 +143,8 @@ def _check(path: Path, values: Tensor, labels: Tensor, data: RealData) -> None:
         raise DataError(f"{path}: label {int(wrong[0])} out of range 0..{data.classes - 1}")
     if len(labels) < data.classes:
         raise DataError(f"{path}: {len(labels)} images for {data.classes} classes; at least one each")
+    missing = [name for label, name in enumerate(data.class_names) if not (labels == label).any()]
+    if missing:
+        raise DataError(f"{path}: no image of {len(missing)} classes: {', '.join(missing[:5])}; at least one each")
     if not torch.isfinite(values.float()).all():
         raise DataError(f"{path}: images hold numbers that are not finite")

@@ -31,7 +31,12 @@ def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
 
 
 def pack(synthetic: SyntheticSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (images, labels, whitening) and a plain description: all of a set, for any container."""
+    """Tensors (images, labels, whitening) and a plain description: all of a set, for any container.
+
+    Raises:
+        StoreError: labels that name no class.
+    """
+    _check_labels("the set", synthetic.labels, len(synthetic.images), len(synthetic.class_names))
     tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels}
     if synthetic.whitening is not None:
         whitening = synthetic.whitening
@@ -81,11 +86,20 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
     return unpack(path, tensors, description)
 
 
+def _check_labels(where: str | Path, labels: Tensor, images: int, classes: int) -> None:
+    """Refuse labels that are not one class of 0..classes-1 per image: -1 would be the last class's images."""
+    if labels.shape != (images,):
+        raise StoreError(f"{where}: labels are {tuple(labels.shape)} for {images} images")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise StoreError(f"{where}: {len(wrong)} labels out of range 0..{classes - 1}; first: {int(wrong[0])}")
+
+
 def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object) -> SyntheticSet:
     """Put a packed set together again; ``path`` is named in errors.
 
     Raises:
-        StoreError: not a synthetic set, or one without its tensors.
+        StoreError: not a synthetic set, one without its tensors, or labels that name no class.
     """
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
@@ -93,14 +107,16 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object)
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise StoreError(f"{path}: a synthetic set without {', '.join(missing)}")
+    labels, names = tensors["labels"].to(torch.int64), tuple(description["class_names"])
+    _check_labels(path, labels, len(tensors["images"]), len(names))
     whitening = None
-    if "whitening_mean" in tensors:
+    if description["preprocess"] == "zca":
         whitening = Whitening(*(tensors[name] for name in _WHITENING))
     return SyntheticSet(
         images=tensors["images"],
-        labels=tensors["labels"].to(torch.int64),
+        labels=labels,
         student_lr=description["student_lr"],
-        class_names=tuple(description["class_names"]),
+        class_names=names,
         augmentation=description["augmentation"],
         siamese=description["siamese"],
         mean=tuple(description["mean"]),
