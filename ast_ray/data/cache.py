@@ -18,7 +18,7 @@ from ast_ray.config.settings import DataConfig
 from ast_ray.data.sources.base import DecodedDataset, Source
 
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
-FORMAT = "2"
+FORMAT = "3"  # changes with what decoding makes of an image, or listing of a source
 _STALE_SECONDS = 3600
 
 
