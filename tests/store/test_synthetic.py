@@ -13,6 +13,7 @@ from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.core.whitening import Whitening
 from ast_ray.errors import StoreError
 from ast_ray.store.checkpoint import Checkpoint, write_checkpoint
+from ast_ray.store.checksum import sealed
 from ast_ray.store.synthetic import load_synthetic, pack, save_synthetic
 
 
@@ -128,6 +129,7 @@ def test_a_set_whose_labels_name_no_class_is_refused(tmp_path: Path, label: int)
     path = tmp_path / "synthetic.safetensors"
     tensors, description = pack(example())
     tensors["labels"][3] = label
+    description = sealed(tensors, description)  # not damaged: somebody made it so
     save_file(tensors, path, {"description": json.dumps(description)})
     with pytest.raises(StoreError, match=rf"1 labels out of range 0\.\.1; first: {label}"):
         load_synthetic(path)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ast_ray.errors import StoreError, nearest
 
 SUFFIXES = (".pt", ".pth", ".npz", ".npy", ".safetensors")
+_DAMAGED = (OSError, ValueError, RuntimeError, EOFError, LookupError, TypeError, SafetensorError, zipfile.BadZipFile)
 _IMAGE_NAMES = ("images", "image", "data", "x", "images_train", "images_best")
 _LABEL_NAMES = ("labels", "label", "targets", "target", "y", "labels_train", "labels_best")
 
@@ -46,7 +47,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path}: no such file") from None
     except pickle.UnpicklingError as error:
         raise StoreError(f"{path}: holds more than tensors and plain values, refused ({_first(error)})") from error
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise StoreError(f"{path}: damaged, or not what its name says ({_first(error)})") from error
     return found if isinstance(found, dict) else {"": found}
 
