@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ast_ray.cli.command_line import resume_command
+from ast_ray.cli.command_line import command_line, resume_command
 from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.errors import reported
 from ast_ray.cli.help import SettingsCommand
@@ -18,6 +18,7 @@ from ast_ray.config import Config, apply_overrides, check, from_dict
 from ast_ray.errors import ConfigError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
+from ast_ray.store.claim import claimed
 from ast_ray.telemetry.run_directory import EvaluationDirectory
 
 
@@ -49,11 +50,12 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         config = _config(first, options)
         check_device(config)
         directory = EvaluationDirectory((mirror.view(out) if out else _beside(first, config)).expanduser().resolve())
-        jobs = set_jobs(config, paths, directory.path, real)
-        with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
-            train_embedding(jobs, executor)
-            table = evaluate_sets(jobs, executor, display)
-        write_json(directory.results, {"rows": table})
+        with claimed(directory.lock, "another command", command_line()):
+            jobs = set_jobs(config, paths, directory.path, real)
+            with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
+                train_embedding(jobs, executor)
+                table = evaluate_sets(jobs, executor, display)
+            write_json(directory.results, {"rows": table})
         if as_json:
             click.echo(json.dumps({"rows": table, "folder": mirror.shown(directory.path)}))
             return

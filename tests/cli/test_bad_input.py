@@ -175,7 +175,7 @@ def test_no_space_left(call: Call, words: Words, tmp_path: Path, monkeypatch: py
     assert result.exit_code == 1
     assert "MiB needed for experts, 1 MiB free" in result.stderr
     assert "lower expert.count or expert.epochs, or set compute.store" in result.stderr
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_space_in_the_shared_store(
