@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ast_ray.signals import check
 from ast_ray.telemetry.progress import Update
 
 _PLAIN_INTERVAL = 10.0
@@ -38,6 +39,7 @@ class Display:
 
     def update(self, update: Update) -> None:
         """Move a job's bar; without a terminal print a line now and then."""
+        check()
         if self._console.is_terminal:
             if update.key not in self._tasks:
                 self._tasks[update.key] = self._bars.add_task(update.key, total=update.total, note="")

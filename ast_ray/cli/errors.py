@@ -1,4 +1,7 @@
-"""Errors as messages and exit codes: 2 configuration, 3 divergence, 1 anything else a user can act on, 130 Ctrl-C."""
+"""Errors as messages and exit codes: 2 configuration, 3 divergence, 1 anything else a user can act on.
+
+Ctrl-C is 130, SIGTERM 143, SIGHUP 129.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from ast_ray.errors import AstRayError, ConfigError
-
-INTERRUPTED = 130
+from ast_ray.signals import Ended, cause, exit_code, interruption
 
 
 @contextmanager
@@ -27,10 +29,11 @@ def reported(console: Console, *, as_json: bool, resume: Callable[[], str]) -> I
         message = "\n".join(lines)
         _render(console, type(error).__name__, message, "error: " + "\n  ".join(message.splitlines()), as_json=as_json)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        message = f"interrupted; what finished is kept. Go on with:\n  {resume()}"
+    except KeyboardInterrupt as error:
+        ended = error if isinstance(error, Ended) else interruption()  # Ray raises one of its own
+        message = f"{cause(ended)}; what finished is kept. Go on with:\n  {resume()}"
         _render(console, "Interrupted", message, f"\n{message}", as_json=as_json)
-        sys.exit(INTERRUPTED)
+        sys.exit(exit_code(ended))
 
 
 def _render(console: Console, kind: str, message: str, shown: str, *, as_json: bool) -> None:

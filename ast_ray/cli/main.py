@@ -19,6 +19,7 @@ from ast_ray.cli.run import distill, experts, run
 from ast_ray.cli.submit import submit
 from ast_ray.cli.tensorboard import tensorboard
 from ast_ray.cli.tune import tune
+from ast_ray.signals import cause, exit_code
 
 
 class _Commands(click.Group):
@@ -32,9 +33,9 @@ class _Commands(click.Group):
             if as_json:
                 click.echo(json.dumps({"error": {"type": "UsageError", "message": error.format_message()}}))
             raise
-        except KeyboardInterrupt:
-            click.echo("interrupted before any work; the same command starts again", err=True)
-            ctx.exit(130)
+        except KeyboardInterrupt as error:
+            click.echo(f"{cause(error)} before any work; the same command starts again", err=True)
+            ctx.exit(exit_code(error))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
