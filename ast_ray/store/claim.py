@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import count
 from pathlib import Path
 
 from ast_ray.errors import ResourceError
@@ -16,6 +17,8 @@ from ast_ray.store import mirror
 from ast_ray.store.claimant import Claimant, refusal
 from ast_ray.store.lease import leased
 from ast_ray.store.lock import try_lock
+
+_TRIES = 1000
 
 
 @contextmanager
@@ -56,8 +59,12 @@ def _lock(path: Path) -> int | None:
 
     A holder deletes the file before it lets go, so a lock on a file that is no longer there is worth nothing.
     """
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in count():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:  # a file of that name, or a folder that goes with its lock in this moment
+            if attempt >= _TRIES:
+                raise
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             if not try_lock(descriptor):
@@ -67,6 +74,7 @@ def _lock(path: Path) -> int | None:
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor
             os.close(descriptor)
+    return None
 
 
 def _claimant(path: Path) -> Claimant | None:
