@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ast_ray.config.printable import one_line
 from ast_ray.config.titles import set_title
+from ast_ray.signals import check
 from ast_ray.telemetry.failure import Failure
 from ast_ray.telemetry.progress import Update
 
@@ -44,6 +45,7 @@ class Display:
 
     def update(self, update: Update) -> None:
         """Move a job's bar, or take it away when the job failed; without a terminal print a line now and then."""
+        check()
         update = replace(update, key=one_line(update.key), note=one_line(update.note))
         if update.failed or update.key in self._failed:  # what a worker posted before may come after
             self._failed.add(update.key)

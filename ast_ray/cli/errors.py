@@ -1,7 +1,7 @@
-"""Errors as messages and exit codes: 2 configuration, 3 divergence, 1 anything else a user can act on, 130 Ctrl-C.
+"""Errors as messages and exit codes: 2 configuration, 3 divergence, 1 anything else a user can act on.
 
 A command that shows results and lacks some ends with 3 or 1 too: 3 where a setting has to change, 1 where the same
-command may do.
+command may do. Ctrl-C is 130, SIGTERM 143, SIGHUP 129.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from rich.console import Console
 from ast_ray.config.location import scrubbed
 from ast_ray.config.titles import set_title
 from ast_ray.errors import AstRayError, ConfigError, DivergenceError
+from ast_ray.signals import Ended, cause, exit_code, interruption
 from ast_ray.telemetry.failure import Failure
-
-INTERRUPTED = 130
 
 
 @contextmanager
@@ -35,10 +34,11 @@ def reported(console: Console, *, as_json: bool, resume: Callable[[], str]) -> I
         message = "\n".join(lines)
         _render(console, type(error).__name__, message, "error: " + "\n  ".join(message.splitlines()), as_json=as_json)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        message = f"interrupted; what finished is kept. Go on with:\n  {resume()}"
+    except KeyboardInterrupt as error:
+        ended = error if isinstance(error, Ended) else interruption()  # Ray raises one of its own
+        message = f"{cause(ended)}; what finished is kept. Go on with:\n  {resume()}"
         _render(console, "Interrupted", message, f"\n{message}", as_json=as_json)
-        sys.exit(INTERRUPTED)
+        sys.exit(exit_code(ended))
 
 
 def end_with(console: Console, failed: Sequence[Mapping[str, Any]], *, run: bool = True) -> None:

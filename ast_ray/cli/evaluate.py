@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ast_ray.cli.command_line import resume_command
+from ast_ray.cli.command_line import command_line, resume_command
 from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.errors import end_with, reported
 from ast_ray.cli.help import SettingsCommand
@@ -19,6 +19,7 @@ from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import ConfigError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
+from ast_ray.store.claim import claimed
 from ast_ray.telemetry.run_directory import EvaluationDirectory
 
 
@@ -53,13 +54,14 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         check_device(config)
         folder = mirror.view(out) if out else mirror.genuine(_beside(first, config))
         directory = EvaluationDirectory(folder.expanduser().resolve())
-        jobs = set_jobs(config, paths, directory.path, real)
-        with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
-            train_embedding(jobs, executor)
-            failures = Failures({}, display)
-            table = evaluate_sets(failures.evaluable(jobs), executor, display, failures)
-        failed = failures.rows([job.set_name for job in jobs])
-        write_json(directory.results, {"rows": table, "failed": failed})
+        with claimed(directory.lock, "another command", command_line()):
+            jobs = set_jobs(config, paths, directory.path, real)
+            with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
+                train_embedding(jobs, executor)
+                failures = Failures({}, display)
+                table = evaluate_sets(failures.evaluable(jobs), executor, display, failures)
+            failed = failures.rows([job.set_name for job in jobs])
+            write_json(directory.results, {"rows": table, "failed": failed})
         if as_json:
             click.echo(json.dumps({"rows": table, "failed": failed, "folder": mirror.shown(directory.path)}))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
 
 def _numbers(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(",")) if text else ()
+        return () if text is None else tuple(float(part) for part in text.split(","))
     except ValueError:
         raise click.BadParameter("expected numbers joined by commas, one per channel", param=parameter) from None
 
@@ -121,6 +122,8 @@ def _problems(to: str, mean: tuple[float, ...], std: tuple[float, ...]) -> list[
         problems.append(Problem("to", to, f"a .safetensors file, e.g. {stem}.safetensors"))
     if bool(mean) != bool(std):
         problems.append(Problem("mean", mean, "--mean and --std belong together"))
-    if any(value <= 0 for value in std):
-        problems.append(Problem("std", std, "must be above 0"))
+    problems += [Problem("mean", value, "must be finite") for value in mean if not math.isfinite(value)]
+    for value in std:
+        if not (math.isfinite(value) and value > 0):
+            problems.append(Problem("std", value, "must be finite and above 0"))
     return problems

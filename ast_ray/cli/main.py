@@ -12,6 +12,7 @@ from ast_ray.cli.data import data
 from ast_ray.cli.evaluate import evaluate
 from ast_ray.cli.export import export, import_images
 from ast_ray.cli.info import info
+from ast_ray.cli.options import without_empty_text
 from ast_ray.cli.presets import presets
 from ast_ray.cli.report import report
 from ast_ray.cli.run import distill, experts, run
@@ -19,6 +20,7 @@ from ast_ray.cli.submit import submit
 from ast_ray.cli.tensorboard import tensorboard
 from ast_ray.cli.tune import tune
 from ast_ray.config.location import scrubbed
+from ast_ray.signals import cause, exit_code
 
 
 class _Commands(click.Group):
@@ -33,9 +35,9 @@ class _Commands(click.Group):
             if as_json:
                 click.echo(json.dumps({"error": {"type": "UsageError", "message": told}}))
             raise click.UsageError(told, error.ctx) from None
-        except KeyboardInterrupt:
-            click.echo("interrupted before any work; the same command starts again", err=True)
-            ctx.exit(130)
+        except KeyboardInterrupt as error:
+            click.echo(f"{cause(error)} before any work; the same command starts again", err=True)
+            ctx.exit(exit_code(error))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -62,4 +64,4 @@ for command in (
     data,
     info,
 ):
-    main.add_command(command)
+    main.add_command(without_empty_text(command))

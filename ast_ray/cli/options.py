@@ -40,6 +40,31 @@ def parameter(item: Setting) -> str:
     return _PREFIX + item.path.replace(".", "__")
 
 
+class GivenText(click.types.StringParamType):
+    """Text that is not empty: an empty one is what an unset variable of a script leaves, never a wish."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text; fail for an empty one."""
+        text = super().convert(value, param, ctx)
+        if not text.strip():
+            self.fail("empty text (an unset variable?); name a value, or leave it out", param, ctx)
+        return text
+
+
+def without_empty_text(command: click.Command) -> click.Command:
+    """Let every argument and option of a command, and of those below it, refuse empty text by its name.
+
+    Settings are left to their schema, which knows where empty text has a meaning.
+    """
+    for item in command.params:
+        setting = (item.name or "").startswith(_PREFIX)
+        if type(item.type) is click.types.StringParamType and not setting:
+            item.type = GivenText()
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        without_empty_text(inner)
+    return command
+
+
 def given_settings(options: dict[str, Any]) -> dict[str, Any]:
     """The settings among click's options that were given, by path."""
     return {

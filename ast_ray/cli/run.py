@@ -43,12 +43,16 @@ def _work(
     options: dict[str, Any],
     stages: Sequence[Stage],
     buffer: str | None = None,
+    *,
+    needs_method: bool = True,
 ) -> None:
     """Build the configuration, open the session, print its head, work, show."""
     as_json, out = options.pop("as_json"), options.pop("out")
     messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         config, why = explained_config(options.pop("preset_name"), options.pop("config_file"), options)
+        if needs_method and not config.run.methods:
+            raise ConfigError([Problem("run.methods", [], "nothing to do: name a method with --methods")])
         if buffer and len(config.run.methods) != 1:
             reason = "one folder of experts serves one method; name it with --methods"
             raise ConfigError([Problem("run.methods", ",".join(config.run.methods), reason)])
@@ -77,7 +81,7 @@ def run(**options: Any) -> None:
 
         return run_all(session.plan, session.executor, session.display)
 
-    _work(work, _show_results, options, ("experts", "distillation", "evaluation"))
+    _work(work, _show_results, options, ("experts", "distillation", "evaluation"), needs_method=False)
 
 
 @click.command(cls=SettingsCommand)

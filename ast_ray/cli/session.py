@@ -23,6 +23,7 @@ from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.run_setup import check_run, record_run, unused
 from ast_ray.stages.verdicts import small_splits
 from ast_ray.store import mirror
+from ast_ray.store.claim import claimed
 from ast_ray.telemetry.progress import Update
 from ast_ray.telemetry.run_directory import RunDirectory
 
@@ -64,8 +65,9 @@ def open_session(
     if config.compute.store:
         open_place(config.compute.store, "compute.store")
     experts = open_place(buffer, "experts") if buffer else None
-    mirror.pull(directory.path, without=("experts", "tensorboard"))
     with ExitStack() as stack:
+        stack.enter_context(claimed(directory.lock, "another run", command_line()))
+        mirror.pull(directory.path, without=("experts", "tensorboard"))
         display = stack.enter_context(Display(console, quiet=quiet))
         executor = None
         if config.compute.backend == "ray" and images_to_decode(config.data) >= WORTH_RAY:

@@ -11,12 +11,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from ast_ray.cli.errors import INTERRUPTED, reported
+from ast_ray.cli.errors import reported
 from ast_ray.cli.options import given_settings, unknown_options, unusable
 from ast_ray.cli.terminal import Terminal
 from ast_ray.config.location import is_address, local_path, local_problem, parse_address, secret_problem
 from ast_ray.distributed import jobs
 from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.signals import exit_code
 
 _HERE_ONLY = ("submit", "tensorboard")
 _FILES = ("--config", "--space")
@@ -77,10 +78,10 @@ def _follow(client: object, name: str, address: str, messages: Console) -> int:
     _say(messages, f"job {name}")
     try:
         found = jobs.follow(client, name, lambda text: click.echo(text, nl=False), address=address)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _say(messages, f"\ndetached; {name} runs on. Follow it again, or end it, with:")
         _say(messages, f"  ast-ray submit {at}--resume {name}\n  ast-ray submit {at}--stop {name}")
-        return INTERRUPTED
+        return exit_code(error)
     if found.status != "SUCCEEDED":
         _say(messages, f"job {name}: {found.status.lower()}, exit code {found.exit_code}")
     return found.exit_code

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ast_ray.config.location import local_path
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
-from ast_ray.config.yaml_reader import read_yaml
+from ast_ray.config.yaml_reader import read_yaml, write_yaml
 from ast_ray.errors import ConfigError, Problem, nearest
 
 
@@ -33,19 +31,27 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """Return the configuration as YAML that `load_yaml` reads back to an equal value."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    return write_yaml(to_dict(config))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Turn nested sections into ``section.field`` names."""
+    """Turn nested sections into ``section.field`` names.
+
+    Raises:
+        ConfigError: one setting in two spellings, ``section.field`` and ``section: {field: ...}``.
+    """
     flat: dict[str, object] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{path}."))
-        else:
-            flat[path] = value
+        inside = flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+        if twice := flat.keys() & inside.keys():
+            raise ConfigError([Problem(name, inside[name], _twice(name, flat[name])) for name in sorted(twice)])
+        flat.update(inside)
     return flat
+
+
+def _twice(name: str, other: object) -> str:
+    return f"is given twice, as {name} = {other!r} too; keep one"
 
 
 def apply_overrides(config: Config, values: Mapping[str, object]) -> Config:
@@ -86,8 +92,17 @@ def _nearest_setting(name: str) -> str:
 
 
 def from_dict(values: Mapping[str, Any], base: Config | None = None) -> Config:
-    """Build a configuration from nested values over ``base`` (default: the defaults)."""
-    return apply_overrides(base or Config(), flatten(values))
+    """Build a configuration from nested values over ``base`` (default: the defaults).
+
+    Raises:
+        ConfigError: as `apply_overrides`, and for settings that are given under two names.
+    """
+    flat, names = flatten(values), dict[str, str]()
+    for name in flat:
+        path = aliases().get(name.replace("-", "_"), name)
+        if (other := names.setdefault(path, name)) != name:
+            raise ConfigError([Problem(path, flat[name], _twice(other, flat[other]))])
+    return apply_overrides(base or Config(), flat)
 
 
 def load_yaml(path: str | Path, base: Config | None = None) -> Config:

@@ -1,20 +1,36 @@
-"""The one reader of YAML: plain values only, within limits of size, depth and repetition.
+"""The YAML of every file of settings: plain values within limits, numbers as on the command line, no key twice.
 
 PyYAML's safe loader runs no code, but a few lines of aliases describe more values than there is memory for, and a value
 that contains itself has no end. Limits are far above what a configuration of every setting needs.
+
+Numbers follow YAML 1.2: ``010`` is ten and ``1e-6`` a number. PyYAML alone follows YAML 1.1, where ``010`` is eight,
+``1:30`` ninety, ``1e-6`` text, and the first of two equal keys is lost without a word.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 LARGEST, DEEPEST, MOST_VALUES = 2**18, 20, 10_000
 
+_INT, _FLOAT, _TIMESTAMP = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp"))
+_MERGE = "tag:yaml.org,2002:merge"
+_WHOLE = re.compile(r"[-+]?[0-9]+$")
+_REAL = re.compile(r"([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$")
+
 
 class _Loader(yaml.SafeLoader):
     """Counts values while they are composed, aliases as what they stand for, before any of them is built."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in known if tag not in (_INT, _FLOAT, _TIMESTAMP)]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -47,6 +63,38 @@ class _Loader(yaml.SafeLoader):
             raise ValueError(f"{where}: more than {MOST_VALUES} values, aliases counted as what they stand for")
         return node
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build a mapping, or refuse one that names a key twice."""
+        places: dict[Hashable, yaml.Mark] = {}
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key_node.tag == _MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and places.setdefault(key, key_node.start_mark) is not key_node.start_mark:
+                told = f"key {key!r} again; it stands in line {places[key].line + 1} already"
+                raise yaml.constructor.ConstructorError(None, None, told, key_node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Writer(yaml.SafeDumper):
+    """Quotes every text that `_Loader` would take for a number."""
+
+
+def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
+    """Read a whole number in base ten."""
+    text = loader.construct_scalar(node)
+    try:
+        return int(text, 10)
+    except ValueError:
+        told = f"{text[:40]!r} is not a whole number"
+        raise yaml.constructor.ConstructorError(None, None, told, node.start_mark) from None
+
+
+for _kind in (_Loader, _Writer):
+    _kind.add_implicit_resolver(_INT, _WHOLE, list("-+0123456789"))
+    _kind.add_implicit_resolver(_FLOAT, _REAL, list("-+.0123456789"))
+_Loader.add_constructor(_INT, _whole)
+
 
 def read_yaml(path: Path) -> object:
     """Return the plain values of a YAML file.
@@ -66,11 +114,14 @@ def read_yaml(path: Path) -> object:
         raise ValueError(f"is not YAML: not UTF-8 text at byte {error.start}") from None
 
 
-def parse_yaml(text: str) -> object:
+def parse_yaml(text: str) -> Any:
     """Return the plain values of a YAML text.
 
+    >>> parse_yaml("expert: {epochs: 010, lr: 1e-2}")
+    {'expert': {'epochs': 10, 'lr': 0.01}}
+
     Raises:
-        ValueError: not YAML, or beyond the limits; says where.
+        ValueError: not YAML, a key that stands twice in one mapping, or beyond the limits; says where.
     """
     loader = _Loader(text)
     try:
@@ -93,3 +144,8 @@ def _built(loader: _Loader, node: yaml.Node) -> object:
         OverflowError,
     ) as error:  # dates, numbers, tags of types
         raise ValueError(f"holds a value that cannot be ({error})") from None
+
+
+def write_yaml(values: Any) -> str:
+    """Return plain values as YAML that `parse_yaml` reads back to equal ones, keys in their order."""
+    return yaml.dump(values, Dumper=_Writer, sort_keys=False, allow_unicode=True)

@@ -1,6 +1,7 @@
 """One chunk of images from bytes to uint8 pixels of one size: pure functions, the same in a thread or a Ray task.
 
-Transparency is laid over white, 16-bit grey is scaled to 8 bits, camera rotation is applied, palettes become colours.
+Transparency is laid over white, 16-bit grey is scaled to 8 bits, floats are grey from 0 to 1, camera rotation is
+applied, palettes become colours. Whole numbers of 32 bits or with a sign are refused: nothing says which is white.
 """
 
 from __future__ import annotations
@@ -82,9 +83,10 @@ def decode_image(content: bytes | np.ndarray, target: Target) -> np.ndarray:
     image = _from_array(content) if isinstance(content, np.ndarray) else open_picture(content)
     with image:
         image.load()
+        container = image.format
         if not isinstance(content, np.ndarray):
             image = _upright(image)
-        image = _fit(_convert(image, target.channels), target)
+        image = _fit(_convert(_eight_bit(image, container), target.channels), target)
         pixels = np.asarray(image)
     return pixels[None] if target.channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -101,14 +103,38 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def _eight_bit(image: Image.Image, container: str | None) -> Image.Image:
+    """Scale deeper grey to 8 bits by the range of its type, where Pillow's own conversion clips.
+
+    Raises:
+        ValueError: floats outside [0, 1], or whole numbers whose range nobody states.
+    """
+    values = np.asarray(image) if image.mode[0] in "IF" else np.empty(0)
+    if image.mode == "F":
+        low, high = float(values.min()), float(values.max())
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"grey floats from {low:g} to {high:g}; expected 0 to 1")
+        scaled = values * 255
+    elif image.mode.startswith("I;16") or (image.mode == "I" and container == "PPM"):  # which Pillow brings to 0..65535
+        scaled = values / 257
+    elif image.mode.startswith("I"):
+        raise ValueError(
+            "whole numbers of 32 bits or with a sign; save 8 or 16 bits without one, or floats from 0 to 1"
+        )
+    else:
+        return image
+    grey = Image.fromarray(scaled.round().astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
+
+
 def _convert(image: Image.Image, channels: int) -> Image.Image:
     """To grey or RGB; transparency over white."""
     wanted = "L" if channels == 1 else "RGB"
     if _has_alpha(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    elif image.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips instead of scaling
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     return image if image.mode == wanted else image.convert(wanted)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ast_ray.core.whitening import Whitening
 from ast_ray.errors import ResourceError
 from ast_ray.store.atomic import atomic_path
+from ast_ray.store.checksum import intact, sealed
 
 ZCA_EPS = 0.1
 _BATCH, _PARTS = 4096, ("mean", "vectors", "scale")
@@ -45,11 +46,16 @@ def _mean(images: Tensor) -> Tensor:
 
 
 def cached_zca(images: Tensor, content_id: str, folder: Path, *, device: torch.device | str = "cpu") -> Whitening:
-    """Read the fit of these images from ``folder``, or fit and keep it there (if the folder can be written)."""
+    """Read the fit of these images from ``folder``, or fit and keep it there (if the folder can be written).
+
+    A damaged fit is made again.
+    """
     path = folder / f"{content_id}-eps{ZCA_EPS:g}-zca.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
-            return Whitening(*(file.get_tensor(name) for name in _PARTS))
+            tensors = {name: file.get_tensor(name) for name in _PARTS}
+            if intact(tensors, file.metadata() or {}):
+                return Whitening(*tensors.values())
     except (OSError, SafetensorError):
         pass
     before = torch.get_num_threads()
@@ -60,7 +66,8 @@ def cached_zca(images: Tensor, content_id: str, folder: Path, *, device: torch.d
         torch.set_num_threads(before)
     try:
         with atomic_path(path) as temporary:
-            save_file({name: getattr(whitening, name) for name in _PARTS}, temporary, {"content_id": content_id})
+            tensors = {name: getattr(whitening, name) for name in _PARTS}
+            save_file(tensors, temporary, sealed(tensors, {"content_id": content_id}))
     except ResourceError:
         pass
     return whitening

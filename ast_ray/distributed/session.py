@@ -13,6 +13,7 @@ from typing import Literal
 
 from ast_ray.config.settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
+from ast_ray.signals import keeping
 from ast_ray.stages.executor import Needs
 
 _LOG = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def _connect(compute: ComputeConfig) -> None:
     import ray
 
     if not compute.address:
-        with loopback_only():
+        with loopback_only(), signals_kept():
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -102,7 +103,8 @@ def _connect(compute: ComputeConfig) -> None:
         keep_token_private()
         return
     try:
-        ray.init(address=compute.address, log_to_driver=False, logging_level=logging.ERROR)
+        with signals_kept():
+            ray.init(address=compute.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ResourceError(
             f"compute.address = {compute.address!r}: no Ray cluster answered ({str(error).splitlines()[0]}); "
@@ -129,6 +131,19 @@ def loopback_only() -> Iterator[None]:
         yield
     finally:
         setattr(ray_constants, _CLUSTERS, before)
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Keep what SIGTERM does while Ray starts in the block.
+
+    Ray's own handlers, in Python during its start and below it for good, end the process at once, with the log of a
+    crash. The setter is private; without it a SIGTERM during the start is Ray's.
+    """
+    from ray._private import utils
+
+    with keeping(utils, "set_sigterm_handler"):
+        yield
 
 
 def keep_token_private() -> None:

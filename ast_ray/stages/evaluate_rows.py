@@ -133,13 +133,23 @@ def check_architectures(config: Config, data: RealData) -> None:
 
 
 def publish_rows(folder: Path) -> Path:
-    """Gather the journal of a folder into ``rows.parquet``, sorted by set, network, protocol and seed."""
-    rows = [row for path in sorted(folder.glob("*.json")) if (row := _journal_row(path)) is not None]
-    rows.sort(key=lambda row: (row["set"], row["network"], row["protocol"], row["seed"]))
+    """Gather the journal of a folder into ``rows.parquet``, sorted by set, network, protocol and seed.
+
+    The rows of a set, network and protocol are those of one evaluation, the one its first seed belongs to: what is left
+    of an earlier one, of another set by this name or with other settings, is not gathered.
+    """
+    found = [row for path in sorted(folder.glob("*.json")) if (row := _journal_row(path)) is not None]
+    found.sort(key=lambda row: (row["set"], row["network"], row["protocol"], row["seed"]))
+    tokens: dict[tuple[str, str, str], str] = {}
+    rows = [row for row in found if tokens.setdefault(_cell(row), row["token"]) == row["token"]]
     target = folder / "rows.parquet"
     with atomic_path(target) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
     return target
+
+
+def _cell(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["set"], row["network"], row["protocol"]
 
 
 def _journal_row(path: Path) -> dict[str, Any] | None:

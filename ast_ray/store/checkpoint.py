@@ -1,4 +1,4 @@
-"""Distillation checkpoints: the whole state as one safetensors file, atomically replaced."""
+"""Distillation checkpoints: the whole state as one safetensors file with its checksum, atomically replaced."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path
+from ast_ray.store.checksum import intact, sealed
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     header = {"fingerprint": checkpoint.fingerprint, "values": json.dumps(dict(checkpoint.values))}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, header)
+        save_file(tensors, temporary, sealed(tensors, header))
 
 
 def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
@@ -48,6 +49,8 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{mirror.shown(path)}: damaged checkpoint ({error}); delete it to start over") from error
+    if not intact(tensors, header):
+        raise StoreError(f"{mirror.shown(path)}: damaged checkpoint (its checksum is wrong); delete it to start over")
     if header.get("fingerprint") != fingerprint:
         raise StoreError(
             f"{mirror.shown(path)}: checkpoint of run {header.get('fingerprint', 'unknown')}, this run is {fingerprint}"

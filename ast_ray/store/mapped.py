@@ -59,7 +59,8 @@ class Mapped:
         with pq.ParquetFile(
             self._path, metadata=self._metadata, memory_map=True, page_checksum_verification=True
         ) as file:
-            read = file.read_row_group(epoch, columns=[column]).column(column)[0].as_buffer()
+            rows = file.read_row_group(epoch, columns=[column]).column(column)
+        read = rows[0].as_buffer() if len(rows) else None
         if read is None or not np.array_equal(np.frombuffer(read, "<u2"), values.view("<u2")):
             raise pa.ArrowInvalid(f"epoch {epoch} is not where the footer says")
 

@@ -28,7 +28,7 @@ from ast_ray.store import remote
 from ast_ray.store.lock import exclusive
 
 WORK, VIEW = "storage", "views"
-SUMS, PENDING = ".sums", ".pending"
+SUMS, PENDING, LEASE = ".sums", ".pending", ".lease"
 _KEPT, _THREADS, _SETTLED_NS = 8, 8, 2_000_000_000
 _MARK = "%3A%2F%2F"
 _checked: dict[Path, remote.Found | None] = {}
@@ -259,7 +259,7 @@ def pull(folder: Path, *, without: Iterable[str] = ()) -> None:
     wanted = {
         folder / name: info
         for name, info in found.items()
-        if not left_out & {name.split("/")[0]} and SUMS not in name.split("/")
+        if not left_out & {name.split("/")[0]} and SUMS not in name.split("/") and not name.startswith(LEASE)
     }
     for path in sorted(folder.rglob("*")) if folder.exists() else []:
         inside = path.relative_to(folder).parts

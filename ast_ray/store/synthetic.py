@@ -1,4 +1,7 @@
-"""A SyntheticSet as one self-describing safetensors file, with the same description as JSON beside it for people."""
+"""A SyntheticSet as one self-describing safetensors file, with the same description as JSON beside it for people.
+
+The description carries the checksum of tensors and description, whatever container they lie in.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from ast_ray.core.whitening import Whitening
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path, write_json
+from ast_ray.store.checksum import intact, sealed
 
 FORMAT = "ast-ray synthetic set 1"
 _WHITENING = ("whitening_mean", "whitening_vectors", "whitening_scale")
@@ -31,13 +35,19 @@ def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
 
 
 def pack(synthetic: SyntheticSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (images, labels, whitening) and a plain description: all of a set, for any container."""
-    tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels}
+    """Tensors (images, labels, whitening) and a plain description: all of a set, for any container.
+
+    Raises:
+        StoreError: labels that name no class.
+    """
+    _check_labels("the set", synthetic.labels, len(synthetic.images), len(synthetic.class_names))
+    tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels.to(torch.int64)}
     if synthetic.whitening is not None:
         whitening = synthetic.whitening
         parts = (whitening.mean, whitening.vectors, whitening.scale)
         tensors.update({name: part.float() for name, part in zip(_WHITENING, parts, strict=True)})
-    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, _describe(synthetic)
+    plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    return plain, sealed(plain, _describe(synthetic))
 
 
 def _describe(synthetic: SyntheticSet) -> dict[str, Any]:
@@ -81,26 +91,42 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
     return unpack(path, tensors, description)
 
 
-def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object) -> SyntheticSet:
+def _check_labels(where: str | Path, labels: Tensor, images: int, classes: int) -> None:
+    """Refuse labels that are not one class of 0..classes-1 per image: -1 would be the last class's images."""
+    if labels.shape != (images,):
+        raise StoreError(f"{where}: labels are {tuple(labels.shape)} for {images} images")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise StoreError(f"{where}: {len(wrong)} labels out of range 0..{classes - 1}; first: {int(wrong[0])}")
+
+
+def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object, *, exact: bool = True) -> SyntheticSet:
     """Put a packed set together again; ``path`` is named in errors.
 
+    Without ``exact`` the tensors need not be those that were packed, as where pixels are read from 8-bit pictures.
+
     Raises:
-        StoreError: not a synthetic set, or one without its tensors.
+        StoreError: not a synthetic set, one without its tensors, a wrong checksum, or labels that name no class.
     """
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
-    needed = ("images", "labels", *(_WHITENING if description["preprocess"] == "zca" else ()))
+    whitened = description.get("preprocess") == "zca"
+    needed = ("images", "labels", *(_WHITENING if whitened else ()))
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise StoreError(f"{path}: a synthetic set without {', '.join(missing)}")
+    if exact and not intact({name: tensors[name] for name in needed}, description):
+        raise StoreError(f"{path}: damaged (its checksum is wrong)")
+    labels, names = tensors["labels"].to(torch.int64), tuple(description["class_names"])
+    _check_labels(path, labels, len(tensors["images"]), len(names))
     whitening = None
-    if "whitening_mean" in tensors:
+    if whitened:
         whitening = Whitening(*(tensors[name] for name in _WHITENING))
     return SyntheticSet(
         images=tensors["images"],
-        labels=tensors["labels"].to(torch.int64),
+        labels=labels,
         student_lr=description["student_lr"],
-        class_names=tuple(description["class_names"]),
+        class_names=names,
         augmentation=description["augmentation"],
         siamese=description["siamese"],
         mean=tuple(description["mean"]),

@@ -3,7 +3,8 @@
 Columns: ``epoch`` int32, ``theta`` fixed-size binary of P little-endian float32 (a plain copy in and out, where a list
 column would code every number), and per-epoch statistics. Stored as bf16, only epoch 0 has a ``theta``; each later one
 has ``delta``, the rounded difference to the epoch before as it will be read, so that errors do not add up. The schema's
-metadata names fingerprint, expert and P. Pages carry checksums, which reading verifies (`store.mapped`).
+metadata names fingerprint, expert and P. Pages carry checksums, which reading verifies (`store.mapped`), and the footer
+carries its own (`store.parquet_footer`), which is verified before the footer is parsed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ast_ray.errors import StoreError
 from ast_ray.store import mirror, remote
 from ast_ray.store.atomic import atomic_path
 from ast_ray.store.mapped import Mapped, from_bf16, to_bf16
+from ast_ray.store.parquet_footer import FOOTER_KEY, UNSEALED, check_footer, seal_footer
 
 _STATISTICS = "ast_ray_statistics"
 _KEPT = 64  # mapped files; a mapping costs address space, not memory
@@ -50,20 +52,19 @@ class TrajectoryWriter:
         fields += [(name, pa.float64()) for name in METRICS]
         encoded = {"ast_ray": json.dumps({**metadata, "parameters": parameters}, sort_keys=True)}
         schema = pa.schema(fields, metadata=encoded)
-        with (
-            atomic_path(path) as temporary,
-            pq.ParquetWriter(
+        with atomic_path(path) as temporary:
+            with pq.ParquetWriter(
                 temporary,
                 schema,
                 compression="none",
                 use_dictionary=False,
                 write_statistics=False,
                 write_page_checksum=True,
-            ) as writer,
-        ):
-            recorder = cls(writer, schema)
-            yield recorder
-            writer.add_key_value_metadata({_STATISTICS: json.dumps(recorder.statistics)})
+            ) as writer:
+                recorder = cls(writer, schema)
+                yield recorder
+                writer.add_key_value_metadata({_STATISTICS: json.dumps(recorder.statistics), FOOTER_KEY: UNSEALED})
+            seal_footer(temporary)
 
     def append(self, epoch: int, theta: np.ndarray, metrics: Mapping[str, float]) -> None:
         """Add one epoch as a row group; theta is float32 [P]."""
@@ -91,11 +92,15 @@ def _open(path: Path) -> pq.ParquetFile:
     address = None if path.exists() else mirror.address_of(path)
     try:
         if address is not None:  # the few numbers wanted are read at the address, without the weights
-            return pq.ParquetFile(remote.open_ranges(address), page_checksum_verification=True, pre_buffer=True)
+            ranges = remote.open_ranges(address)
+            check_footer(ranges, ranges.size())
+            return pq.ParquetFile(ranges, page_checksum_verification=True, pre_buffer=True)
+        with path.open("rb") as file:
+            check_footer(file, path.stat().st_size)
         return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     except FileNotFoundError:
         raise StoreError(f"{mirror.shown(path)}: no such expert") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (ValueError, OSError) as error:  # Arrow's errors are among them
         told = f"not a complete Parquet file ({str(error).splitlines()[0]}); delete it and it is trained again"
         raise StoreError(f"{mirror.shown(path)}: {told}") from error
 

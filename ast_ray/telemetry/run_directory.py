@@ -70,6 +70,12 @@ class EvaluationDirectory:
     path: Path
 
     @property
+    def lock(self) -> Path:
+        """Held by the evaluation that writes here; in a run directory that is the run's."""
+        run = RunDirectory(self.path.parent)
+        return run.lock if run.evaluation == self and run.config.exists() else self.path / ".lock"
+
+    @property
     def rows(self) -> Path:
         """Every row, gathered from the journal."""
         return self.path / "rows.parquet"
@@ -89,6 +95,11 @@ class RunDirectory:
     """A run directory and what it holds."""
 
     path: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that works here."""
+        return self.path / ".lock"
 
     @property
     def config(self) -> Path:

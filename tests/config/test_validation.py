@@ -50,14 +50,14 @@ def test_the_largest_valid_start_is_named_and_is_valid():
         ({"log_base": 0.5}, "distill.log_base", "the base must be above 1; 0 = e"),
         ({"device": "cpu", "gpus_per_task": 0.5}, "compute.gpus_per_task", "device is cpu; use 0"),
         ({"backend": "serial", "address": "auto"}, "compute.address", "joins no cluster"),
-        ({"methods": "", "baselines": ""}, "run.methods", "nothing to do"),
+        ({"methods": "none", "baselines": "none"}, "run.methods", "nothing to do"),
         ({"methods": "ast,ast"}, "run.methods", "names something twice"),
         (
             {"expert.augmentation": "color_corp"},
             "expert.augmentation",
             "unknown operation 'corp'; did you mean 'crop'?",
         ),
-        ({"distill.augmentation": ""}, "distill.augmentation", "unknown operation ''"),
+        ({"distill.augmentation": "_"}, "distill.augmentation", "unknown operation ''"),
     ],
 )
 def test_rules(changes, setting, reason):
@@ -73,8 +73,8 @@ def test_rules(changes, setting, reason):
         {"init_clusters": 2, "ipc": 2},
         {"log_base": 5},
         {"distill.augmentation": "none", "expert.augmentation": "flip"},
-        {"methods": ""},
-        {"baselines": ""},
+        {"methods": "none"},
+        {"baselines": "none"},
         {"device": "cuda", "gpus_per_task": 0.25},
     ],
 )
@@ -84,7 +84,7 @@ def test_what_is_allowed(changes):
 
 def test_all_problems_at_once():
     with pytest.raises(ConfigError) as caught:
-        check(apply_overrides(Config(), {"max_start_epoch": 99, "log_base": 1, "methods": "", "baselines": ""}))
+        check(apply_overrides(Config(), {"max_start_epoch": 99, "log_base": 1, "methods": "none", "baselines": "none"}))
     assert [problem.setting for problem in caught.value.problems] == [
         "distill.max_start_epoch",
         "distill.log_base",

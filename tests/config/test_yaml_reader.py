@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ast_ray.config import Config, load_yaml, to_yaml
+from ast_ray.config import Config, load_yaml, to_dict, to_yaml
 from ast_ray.config.presets import PRESETS, preset
-from ast_ray.config.yaml_reader import DEEPEST, LARGEST, MOST_VALUES, parse_yaml, read_yaml
+from ast_ray.config.yaml_reader import DEEPEST, LARGEST, MOST_VALUES, parse_yaml, read_yaml, write_yaml
 from ast_ray.errors import ConfigError
 
 
@@ -82,5 +83,56 @@ def test_a_few_aliases_are_welcome() -> None:
 def test_every_configuration_is_far_below_the_limits(name: str) -> None:
     text = to_yaml(preset(name))
     assert len(text) < LARGEST / 10
-    assert parse_yaml(text) == yaml.safe_load(text)
-    assert parse_yaml(to_yaml(Config())) == yaml.safe_load(to_yaml(Config()))
+    assert parse_yaml(text) == to_dict(preset(name))
+    assert parse_yaml(to_yaml(Config())) == to_dict(Config())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("010", 10),
+        ("-007", -7),
+        ("!!int 010", 10),
+        ("1e-6", 1e-6),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("1.0e+3", 1000.0),
+        ("1:30", "1:30"),
+        ("0x10", "0x10"),
+        ("2020-02-30", "2020-02-30"),
+        ("'010'", "010"),
+        ("true", True),
+        ("~", None),
+    ],
+)
+def test_scalars_are_read_as_the_command_line_reads_them(text, value):
+    found = parse_yaml(f"a: {text}")["a"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("distill:\n  ipc: 1\n  rho: 0\n  ipc: 50\n", r"key 'ipc' again; it stands in line 2 already.*line 4"),
+        ("a: 1\nb: {c: 1}\na: 1\n", r"key 'a' again; it stands in line 1 already.*line 3"),
+        ("- {x: 1, 'x': 1}\n", "key 'x' again"),
+        ("a: !!int x\n", "'x' is not a whole number"),
+        (f"a: {'9' * 5000}\n", "is not a whole number"),
+        ("a: !!python/name:os.system ''\n", "could not determine a constructor"),
+    ],
+)
+def test_what_is_refused(text, told):
+    with pytest.raises(ValueError) as caught:
+        parse_yaml(text)
+    assert re.search(told, " ".join(str(caught.value).split()))
+
+
+def test_a_merged_key_may_be_given_again():
+    found = parse_yaml("base: &base {ipc: 1, rho: 0}\ndistill: {<<: *base, ipc: 50}\n")
+    assert found["distill"] == {"ipc": 50, "rho": 0}
+
+
+@pytest.mark.parametrize("text", ["010", "09", "1e-6", "1e5", "1:30", "0x10", "2020-02-02", "yes", "", "a: b", ".inf"])
+def test_texts_that_look_like_numbers_stay_texts(text):
+    assert parse_yaml(write_yaml({"source": text, "count": 10})) == {"source": text, "count": 10}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from ast_ray.distributed.tuning.environment import quiet_tune
 from ast_ray.distributed.tuning.search import prepare, search
 from ast_ray.distributed.tuning.spaces import Space
 from ast_ray.distributed.tuning.watcher import Watcher
-from ast_ray.errors import DivergenceError
+from ast_ray.errors import ConfigError, DivergenceError
 from ast_ray.stages.context import real_data
 from ast_ray.stages.trial import ExpertCost, Trial, plan_trial
 from ast_ray.stages.trial_experts import expert_costs
@@ -117,6 +118,17 @@ def test_one_diverging_buffer_is_tried_once(keeper: Any, data: RealData, root: P
         with pytest.raises(DivergenceError, match="expert 0 diverged"):
             SharedExperts(keeper, str(number))(trials[number], Recorder(), ExpertCost())
     assert expert_costs(trials[0].search) == []
+
+
+def test_a_function_of_the_space_that_ends_the_process(
+    capacity: Capacity, data: RealData, root: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(root, {**BUDGET, "tune.space": "mine.py"})
+    space = {"distill.rho": tune.sample_from(lambda _: sys.exit(0))}
+    draws = prepare(config, Space("mine", "", "", space, {}))
+    told = r"tune\.space = 'mine\.py': its code ends the process \(sys\.exit, code 0\)"
+    with pytest.raises(ConfigError, match=told):
+        search(config, data.data_id, draws, SearchDirectory(tmp_path), capacity, Rows())
 
 
 class KillOnce:

@@ -114,6 +114,8 @@ def test_unknown_spaces_are_refused_with_the_nearest(tmp_path: Path) -> None:
         ("param_spce = {}", "did you mean 'param_spce'"),
         ("param_space = {}", "has no param_space"),
         ("1 / 0", "ZeroDivisionError"),
+        ("import sys\nsys.exit(0)", r"its code ends the process \(sys\.exit, code 0\); a space only says"),
+        ("raise SystemExit('done')", r"its code ends the process \(sys\.exit, code done\)"),
         ("param_space = {'rho': 1}\nsettings = 3", "settings has to be a dictionary"),
     ],
 )

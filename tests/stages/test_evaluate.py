@@ -12,16 +12,16 @@ from ast_ray.config import Config
 from ast_ray.errors import DataError, DivergenceError, StoreError
 from ast_ray.stages import evaluate as module
 from ast_ray.stages.evaluate import EvaluationJob, evaluate_network, finished_row, row_settings
-from ast_ray.stages.evaluate_data import check_set
+from ast_ray.stages.evaluate_data import REAL_SETS, check_set
 from ast_ray.stages.evaluate_rows import real_set_identity
-from ast_ray.stages.evaluate_sets import set_jobs, set_paths
+from ast_ray.stages.evaluate_sets import row_names, set_jobs, set_paths
 from ast_ray.stages.pipeline import Plan, evaluation_jobs
 from ast_ray.store.synthetic import load_synthetic
 from tests.tiny import Recorder, tiny_plan
 
 
 def jobs_in(tiny: Callable[..., Config], path: Path, **overrides: object) -> list[EvaluationJob]:
-    plan = tiny_plan(tiny(run__methods="", run__baselines="random,full", **overrides), path)
+    plan = tiny_plan(tiny(run__methods="none", run__baselines="random,full", **overrides), path)
     return evaluation_jobs(plan)
 
 
@@ -155,6 +155,25 @@ def test_where_sets_are_found(reference: Plan, tmp_path: Path) -> None:
     assert set_paths([str(run.method("ast").last)]) == {"ast-last": run.method("ast").last}
     with pytest.raises(StoreError, match="no synthetic set here"):
         set_paths([str(run.path), str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("chains", "names"),
+    [
+        ([("ast", "one"), ("mtt", "one")], ["ast", "mtt"]),
+        ([("ast", "one", "runs"), ("ast", "two", "runs")], ["one-ast", "two-ast"]),
+        ([("ast", "one", "a"), ("ast", "one", "b"), ("ast", "two", "b")], ["a-one-ast", "b-one-ast", "two-ast"]),
+        ([("random", "sets"), ("full", "sets")], ["sets-random", "sets-full"]),
+        ([("b-c", "a"), ("c", "b", "x"), ("c", "d", "x")], ["a-b-c", "x-b-c", "d-c"]),
+        ([("random",), ("full",)], ["random-2", "full-2"]),  # in the file system's root nothing is around them
+        ([("x",), ("x",), ("x-2",)], ["x-3", "x", "x-2"]),
+    ],
+)
+def test_sets_are_named_by_what_tells_them_apart(chains: list[tuple[str, ...]], names: list[str]) -> None:
+    found = row_names(chains)
+    assert found == names
+    assert len(set(found)) == len(found)
+    assert not set(found) & set(REAL_SETS)
 
 
 def test_the_token_of_a_set_is_its_content_and_protocol(

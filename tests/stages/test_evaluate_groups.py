@@ -29,7 +29,7 @@ NETWORKS = 5
 
 def jobs_in(tiny: Tiny, folder: Path, **overrides: object) -> list[EvaluationJob]:
     """The full set, on groups of three networks and two."""
-    given = {"run__methods": "", "run__baselines": "full", "evaluate__networks": NETWORKS, "real_lr": 0.05}
+    given = {"run__methods": "none", "run__baselines": "full", "evaluate__networks": NETWORKS, "real_lr": 0.05}
     return evaluation_jobs(tiny_plan(tiny(**{**given, "compute__networks_together": 3, **overrides}), folder))
 
 

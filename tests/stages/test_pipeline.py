@@ -238,7 +238,12 @@ def test_the_row_of_a_baseline_is_not_stale_when_only_more_networks_are_asked_fo
 
 @pytest.mark.parametrize(
     ("methods", "baselines", "expected"),
-    [("ast,mtt", "", ["ast", "mtt"]), ("mtt", "random", ["mtt"]), ("", "representative", ["ast"]), ("", "random", [])],
+    [
+        ("ast,mtt", "none", ["ast", "mtt"]),
+        ("mtt", "random", ["mtt"]),
+        ("none", "representative", ["ast"]),
+        ("none", "random", []),
+    ],
 )
 def test_whose_experts_a_run_needs(
     tiny: Callable[..., Config], methods: str, baselines: str, expected: list[str]
@@ -247,7 +252,7 @@ def test_whose_experts_a_run_needs(
 
 
 def test_baselines_alone(tiny: Callable[..., Config], tmp_path: Path) -> None:
-    plan = serial_run(tiny(run__methods="", run__baselines="random"), tmp_path)
+    plan = serial_run(tiny(run__methods="none", run__baselines="random"), tmp_path)
     results = json.loads(plan.directory.results.read_text())
     assert results["experts"] == {}
     assert [row["set"] for row in results["rows"]] == ["random"]

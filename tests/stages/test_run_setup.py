@@ -60,8 +60,8 @@ def test_space_is_needed_for_what_is_missing_only(
     shutil.copytree(reference.directory.experts, tmp_path / "old" / "experts")
     check_run(tiny_plan(tiny(), tmp_path / "old"))
     with pytest.raises(ResourceError, match="needed for experts"):
-        check_run(tiny_plan(tiny(run__methods="", run__baselines="representative"), tmp_path / "new"))
-    check_run(tiny_plan(tiny(run__methods="", run__baselines="random"), tmp_path / "new"))
+        check_run(tiny_plan(tiny(run__methods="none", run__baselines="representative"), tmp_path / "new"))
+    check_run(tiny_plan(tiny(run__methods="none", run__baselines="random"), tmp_path / "new"))
 
 
 def test_a_folder_with_too_little_space(tmp_path: Path, no_space: None) -> None:

@@ -52,6 +52,7 @@ class Listing:
     class_names: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,10 @@ def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:
 
 
 def check_names(name: str, class_names: tuple[str, ...]) -> None:
-    """Raise `DataError` for class names that are the same but for case and surrounding space."""
+    """Raise `DataError` for a single class, and for names that are the same but for case and surrounding space."""
+    if len(class_names) < 2:
+        held = f"a single class, {class_names[0]!r}" if class_names else "no class"
+        raise DataError(f"{name}: {held}; telling classes apart needs at least two")
     first: dict[str, str] = {}
     clashes = []
     for item in class_names:

@@ -46,7 +46,7 @@ def read_npz(path: Path) -> SyntheticSet:
             tensors = {name: torch.from_numpy(archive[name]) for name in archive.files if name not in plain}
     except KeyError:
         raise StoreError(f"{path}: arrays without a description; bring them in with `ast-ray import`") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path}: damaged, or more than plain arrays ({error})") from error
     return unpack(path, tensors, description)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from ast_ray.errors import StoreError, nearest
 
 SUFFIXES = (".pt", ".pth", ".npz", ".npy", ".safetensors")
+_DAMAGED = (OSError, ValueError, RuntimeError, EOFError, LookupError, TypeError, SafetensorError, zipfile.BadZipFile)
 _IMAGE_NAMES = ("images", "image", "data", "x", "images_train", "images_best")
 _LABEL_NAMES = ("labels", "label", "targets", "target", "y", "labels_train", "labels_best")
 
@@ -46,7 +47,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path}: no such file") from None
     except pickle.UnpicklingError as error:
         raise StoreError(f"{path}: holds more than tensors and plain values, refused ({_first(error)})") from error
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise StoreError(f"{path}: damaged, or not what its name says ({_first(error)})") from error
     return found if isinstance(found, dict) else {"": found}
 
@@ -62,12 +63,17 @@ def _arrays(archive: Any) -> dict[str, Tensor]:
 
 
 def read_images(path: Path) -> Tensor:
-    """The images of a file: its only tensor, or the one named like images.
+    """The images of a file: its only tensor, or the one named like images; whole numbers, or float32 for any floats.
 
     Raises:
-        StoreError: none to be found; says what the file holds.
+        StoreError: none to be found (says what the file holds), or neither whole numbers nor floats.
     """
-    return _pick(path, read_arrays(path), _IMAGE_NAMES, "images")
+    images = _pick(path, read_arrays(path), _IMAGE_NAMES, "images")
+    if images.dtype == torch.bool:
+        raise StoreError(f"{path}: images are {images.dtype}, expected whole numbers or floats")
+    if images.is_floating_point():
+        return images.float()
+    return images if images.dtype == torch.uint8 else images.to(torch.int64)
 
 
 def read_labels(path: Path) -> Tensor:
@@ -78,12 +84,15 @@ def read_labels(path: Path) -> Tensor:
     """
     labels = _pick(path, read_arrays(path), _LABEL_NAMES, "labels")
     if labels.ndim == 2:
+        labels = labels.float()
         hard = labels.argmax(1)
         if not torch.equal(torch.nn.functional.one_hot(hard, labels.shape[1]).to(labels), labels):
             raise StoreError(f"{path}: soft labels [S, K]; a synthetic set holds one class per image")
         return hard
     if labels.ndim != 1:
         raise StoreError(f"{path}: labels are {tuple(labels.shape)}, expected [S]")
+    if labels.dtype == torch.bool:
+        raise StoreError(f"{path}: labels are {labels.dtype}, expected class numbers")
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
         raise StoreError(f"{path}: labels are not whole numbers")
     return labels.to(torch.int64)
@@ -93,6 +102,9 @@ def _pick(path: Path, found: dict[str, Any], names: tuple[str, ...], what: str) 
     for name in ("", *names):
         value = found.get(name)
         if isinstance(value, Tensor):
+            if value.is_complex() or value.is_quantized or value.layout is not torch.strided:
+                kind = f"{value.dtype} ({value.layout})"
+                raise StoreError(f"{path}: {what} are {kind}, expected plain whole numbers or floats")
             return value.detach()
     held = ", ".join(f"{name} {tuple(value.shape)}" for name, value in found.items() if isinstance(value, Tensor))
     raise StoreError(f"{path}: no {what} in it (looked for {', '.join(names)}; it holds {held or 'no tensor'})")

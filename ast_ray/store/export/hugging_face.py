@@ -22,6 +22,7 @@ from ast_ray.errors import StoreError
 from ast_ray.store.atomic import atomic_path, write_text
 from ast_ray.store.export.card import dataset_card
 from ast_ray.store.export.parts import PREPROCESSING, eight_bit, preprocessing_tensors, read_tensors, write_tensors
+from ast_ray.store.parquet_footer import FOOTER_KEY, UNSEALED, check_footer, seal_footer
 from ast_ray.store.synthetic import pack, unpack
 
 SHARD = Path("data") / "train-00000-of-00001.parquet"
@@ -44,7 +45,10 @@ def write_hugging_face(synthetic: SyntheticSet, folder: Path) -> None:
         schema=_schema(synthetic, description),
     )
     with atomic_path(folder / SHARD) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        with pq.ParquetWriter(temporary, table.schema, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({FOOTER_KEY: UNSEALED})
+        seal_footer(temporary)
     write_tensors(folder / PREPROCESSING, preprocessing_tensors(tensors))
     write_text(folder / "README.md", dataset_card(synthetic, description))
 
@@ -80,10 +84,12 @@ def read_hugging_face(path: Path) -> SyntheticSet:
         StoreError: missing, damaged, or another dataset's.
     """
     try:
+        with path.open("rb") as file:
+            check_footer(file, path.stat().st_size)
         table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise StoreError(f"{path}: no synthetic set here") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (ValueError, OSError) as error:  # Arrow's errors are among them
         raise StoreError(f"{path}: damaged ({str(error).splitlines()[0]})") from error
     found = (table.schema.metadata or {}).get(b"ast_ray")
     if found is None or "model_space" not in table.column_names:

@@ -19,6 +19,7 @@ from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
 from ast_ray.store.export.parts import (
     MODEL_SPACE,
+    OF_THE_FOLDER,
     PREPROCESSING,
     eight_bit,
     preprocessing_tensors,
@@ -53,12 +54,13 @@ def read_png(folder: Path, description: dict[str, Any]) -> SyntheticSet:
     Raises:
         StoreError: missing or damaged files.
     """
+    description = {name: value for name, value in description.items() if name not in OF_THE_FOLDER}
     preprocessing = read_tensors(folder / PREPROCESSING)
     exact = read_tensors(folder / MODEL_SPACE)
     if exact:
         return unpack(folder, {**exact, **preprocessing}, description)
     pixels, labels = _decode(folder, tuple(description["image_shape"]))
-    rough = unpack(folder, {"images": pixels, "labels": labels, **preprocessing}, description)
+    rough = unpack(folder, {"images": pixels, "labels": labels, **preprocessing}, description, exact=False)
     provenance = {**rough.provenance, "pixels": "read from 8-bit PNG files: values outside [0, 1] are lost"}
     return dataclasses.replace(rough, images=rough.to_model_space(pixels), provenance=provenance)
 
