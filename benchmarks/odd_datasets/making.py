@@ -118,13 +118,13 @@ def two_classes(rng: Generator, folder: Path) -> None:
 
 
 def two_hundred_classes(rng: Generator, folder: Path) -> None:
-    """200 classes of ten images of 16 px: ten shapes in ten colours on a light or a dark ground."""
+    """200 classes of ten images of 12 px: ten shapes in ten colours on a light or a dark ground."""
     labels = labels_of((10,) * 200)
     shape, hue, light = labels % 10, labels // 10 % 10, labels // 100
     count = len(labels)
     ground = np.where(light[:, None] == 1, 0.85, 0.12) + np.zeros((count, 3))
     front = hues(hue / 10 + rng.uniform(-0.02, 0.02, count), light=0.5)
-    images = noisy(rng, painted(masks(rng, shape, 16), front, ground), 0.05)
+    images = noisy(rng, painted(masks(rng, shape, 12), front, ground), 0.05)
     names = [f"{SHAPES[s]}-hue{h}-{'light' if on else 'dark'}" for s, h, on in zip(shape, hue, light, strict=True)]
     write_folder(folder, pictures(images), names)
 

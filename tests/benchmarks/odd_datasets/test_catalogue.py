@@ -26,7 +26,7 @@ READ: dict[str, tuple[tuple[int, int, int], int, int, int] | str] = {
     "cifar10-folder": ((3, 32, 32), 10, 480, 120),
     "cifar10-parquet": ((3, 32, 32), 4, 240, 60),
     "two-classes": ((3, 64, 64), 2, 96, 24),
-    "two-hundred-classes": ((3, 16, 16), 200, 1600, 400),
+    "two-hundred-classes": ((3, 12, 12), 200, 1600, 400),
     "ten-per-class": ((3, 32, 32), 10, 100, 200),
     "imbalanced": ((3, 24, 24), 4, 512, 128),
     "large-images": ((3, 128, 128), 4, 80, 20),
