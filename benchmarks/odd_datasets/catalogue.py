@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,14 +22,14 @@ _MARK = ".odd-datasets"
 class OddSet:
     """One set: ``make`` writes it; ``file`` is the source's name in its folder where that is not the folder itself.
 
-    ``case``: one of the first commands of a new user that once failed, rather than an oddity. ``unusable``: a run has
-    to be refused. ``options``: settings of the command, for cases only.
+    ``case``: one of the first commands of a new user that once failed, rather than an oddity. ``ends``: how a run
+    should end: some sets cannot be used as they are. ``options``: settings of the command, for cases only.
     """
 
     make: Callable[..., None]
     file: str = ""
     case: bool = False
-    unusable: bool = False
+    ends: Literal["result", "refusal", "either"] = "result"
     options: tuple[str, ...] = ()
 
     @property
@@ -69,7 +69,7 @@ _ALL = (
     OddSet(making.rgba_icons),
     OddSet(making.grey_16_bit),
     OddSet(making.palette),
-    OddSet(making.normalised_floats, "normalised.npz"),
+    OddSet(making.normalised_floats, "normalised.npz", ends="either"),
     OddSet(making.digits_half_negative, "digits.npz"),
     OddSet(making.constant_images),
     OddSet(making.label_noise),
@@ -77,11 +77,11 @@ _ALL = (
     OddSet(making.colour_only),
     OddSet(making.texture_only),
     OddSet(making.class_named_train),
-    OddSet(making.three_images, unusable=True),
-    OddSet(making.two_images, unusable=True),
-    OddSet(making.single_class, unusable=True),
-    OddSet(making.empty_class, unusable=True),
-    OddSet(making.corrupt_file, unusable=True),
+    OddSet(making.three_images, ends="refusal"),
+    OddSet(making.two_images, ends="refusal"),
+    OddSet(making.single_class, ends="refusal"),
+    OddSet(making.empty_class, ends="refusal"),
+    OddSet(making.corrupt_file, ends="refusal"),
 )
 SETS = {item.name: item for item in _ALL}
 

@@ -136,7 +136,8 @@ def printed(output: str) -> dict[str, Any]:
 
 def row_of(odd: OddSet, place: Place, ended: Ended) -> dict[str, Any]:
     """A line of the results file, but for its provenance; paths in messages are shortened to names."""
-    accuracy = {row["set"]: _accuracy(row) for row in ended.printed.get("rows", ()) if row["protocol"] == "strict"}
+    rows = [row for row in ended.printed.get("rows", ()) if row.get("protocol") == "strict" and row.get("accuracies")]
+    accuracy = {row["set"]: _accuracy(row) for row in rows}
     error = ended.printed.get("error") or {}
     refused = bool(error) and ended.exit_code not in (0, None) and not has_begun(place.out(odd))
     return {

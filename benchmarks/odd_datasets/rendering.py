@@ -35,7 +35,8 @@ How to read the tables:
 - *AST - random* is the mean of the differences, paired by network, with its 95 % interval (Student's t), in percentage
   points. *above* and *below* follow its sign alone: where the interval holds 0, another seed may say otherwise.
 - *refused* means that the command ended with a message before anything was trained; *failed*, that it ended without
-  both figures after that, or without a message.
+  both figures after that, or without a message. A result in bold is not what it should be: sets that cannot be used
+  as they are should be refused, all others should end above.
 - Time is of the whole command, start and decoding included, on the number of threads named below.
 """
 
@@ -58,8 +59,8 @@ def page(rows: Sequence[Row]) -> str:
 
 def _counted(items: Sequence[OddSet], found: Mapping[str, Row]) -> str:
     """How the measured ones ended, in a sentence."""
-    measured = [found[item.name] for item in items if item.name in found]
-    counts = Counter(row["verdict"] for row in measured)
+    measured = [item for item in items if item.name in found]
+    counts = Counter(found[item.name]["verdict"] for item in measured)
     words = (
         ("above", "ended above random real images"),
         ("below", "ended not above them"),
@@ -67,9 +68,12 @@ def _counted(items: Sequence[OddSet], found: Mapping[str, Row]) -> str:
         ("failed", "failed"),
     )
     ends = ", ".join(f"{counts[name]} {text}" for name, text in words if counts[name])
+    wrong = [item.name for item in measured if not is_as_it_should_be(item, found[item.name])]
     left = [item.name for item in items if item.name not in found]
-    missing = f" Not measured: {', '.join(left)}." if left else ""
-    return f"Of {len(measured)} sets {ends}.{missing}\n"
+    parts = [f"Of {len(measured)} sets {ends}."]
+    parts += [f"Not as they should: {', '.join(wrong)}."] if wrong else ["All ended as they should."]
+    parts += [f"Not measured: {', '.join(left)}."] if left else []
+    return " ".join(parts) + "\n"
 
 
 def _table(items: Sequence[OddSet], found: Mapping[str, Row]) -> str:
@@ -81,7 +85,7 @@ def _line(item: OddSet, row: Row) -> list[str]:
     options = f" With `{shlex.join(item.options)}`." if item.options else ""
     means = [_mean(row, name) for name in SHOWN]
     gap = difference(row)
-    result = f"**{row['verdict']}**" if row["verdict"] in ("below", "failed") else str(row["verdict"])
+    result = str(row["verdict"]) if is_as_it_should_be(item, row) else f"**{row['verdict']}**"
     code = "" if row["exit_code"] in (0, None) else f" (exit code {row['exit_code']})"
     return [
         f"`{item.name}`: {item.oddity}{options}",
@@ -91,6 +95,12 @@ def _line(item: OddSet, row: Row) -> list[str]:
         f"{row['seconds']:.0f}",
         result + code,
     ]
+
+
+def is_as_it_should_be(item: OddSet, row: Row) -> bool:
+    """Tell if a set ended above random real images, or was refused, whichever it should."""
+    verdicts = {"result": ("above",), "refusal": ("refused",), "either": ("above", "refused")}
+    return row["verdict"] in verdicts[item.ends]
 
 
 def _mean(row: Row, name: str) -> str:

@@ -76,6 +76,7 @@ def test_only_where_the_work_runs_is_added_to_the_users_command(place: Place) ->
         (ended(1, "Traceback", "KeyError: 'x'"), False, "failed"),
         (ended(None, **REFUSAL), False, "failed"),
         (ended(rows=ROWS[:1]), True, "failed"),
+        (ended(rows=[*ROWS, {"set": "mtt", "error": "alpha"}]), True, "above"),  # a row without a result
         (ended(rows=[{**row, "protocol": "peak"} for row in ROWS]), True, "failed"),
     ],
 )

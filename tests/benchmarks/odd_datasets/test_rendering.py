@@ -82,11 +82,29 @@ def test_ends_are_counted_and_reasons_shown() -> None:
         "Of 4 sets 1 ended above random real images, 1 ended not above them, 1 were refused before the work, 1 fai"
         in text
     )
-    assert "Not measured: digits-folder," in text
+    assert "Not as they should: imbalanced, label-noise. Not measured: digits-folder," in text
     assert "| **below** |" in line(text, "imbalanced")
     assert "| refused (exit code 1) |" in line(text, "two-images")
     assert "| `two-images` | refused | 62 | `two-images: 1 classes have fewer than 3 images` |" in text
     assert "| **failed** |" in line(text, "label-noise")
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "shown"),
+    [
+        ("palette", "above", "above"),
+        ("palette", "refused", "**refused**"),
+        ("single-class", "refused", "refused"),
+        ("single-class", "above", "**above**"),
+        ("normalised-floats", "above", "above"),
+        ("normalised-floats", "refused", "refused"),
+        ("normalised-floats", "failed", "**failed**"),
+    ],
+)
+def test_what_should_not_be_is_bold(name: str, verdict: str, shown: str) -> None:
+    text = page([row(name, verdict)])
+    assert line(text, name).endswith(f"| {shown} |")
+    assert ("All ended as they should." in text) == ("*" not in shown)
 
 
 def test_the_newest_row_counts_and_unknown_sets_are_left_out() -> None:
