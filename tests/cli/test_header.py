@@ -131,7 +131,7 @@ def test_the_head_says_why_the_settings_are_these(call: Call, pets: Path, words:
 
 
 def test_small_splits_are_said_with_json_too(call: Call, words: Words, tmp_path: Path, reference: Plan) -> None:
-    few = words(data__validation_size=20, run__methods="", run__baselines="random")
+    few = words(data__validation_size=20, run__methods="none", run__baselines="random")
     result = call("run", *few, "--out", str(tmp_path / "run"), "--json")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("validation split of 20 images: one image is 5.0 points") == 1

@@ -20,14 +20,14 @@ def identity(settings, method: str) -> str:
 
 def test_they_change_mtt_and_nothing_else():
     own = config("distill.step-img=0.1, expert.lr=0.5,rho=0.2")
-    mtt, plain = method_config(own, "mtt"), config("")
+    mtt, plain = method_config(own, "mtt"), config("none")
     assert (mtt.distill.step_img, mtt.expert.lr, mtt.distill.rho) == (0.1, 0.5, 0.2), "what MTT switches off included"
     assert identity(own, "ast") == identity(plain, "ast")
     assert identity(own, "mtt") != identity(plain, "mtt")
 
 
 def test_mtt_can_keep_what_ast_changes():
-    assert identity(config("distill.syn_steps=25", syn_steps=7), "mtt") == identity(config(""), "mtt")
+    assert identity(config("distill.syn_steps=25", syn_steps=7), "mtt") == identity(config("none"), "mtt")
 
 
 @pytest.mark.parametrize(

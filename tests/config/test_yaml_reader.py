@@ -64,7 +64,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a: 2020-02-30", "a: !!int x", "a: !!int ''", "a: !!timestamp x", "a: " + "9" * 5000, "? [1]\n: 2", "a: *b"],
+    ["a: !!int x", "a: !!int ''", "a: !!timestamp x", "a: " + "9" * 5000, "? [1]\n: 2", "a: *b"],
 )
 def test_values_that_cannot_be_are_errors_too(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)

@@ -75,14 +75,14 @@ def test_stages_and_workers_by_hand(
 
 @pytest.mark.usefixtures("watched")
 def test_longer_training_on_the_full_set_counts(tiny: Callable[..., Config], tmp_path: Path) -> None:
-    given = {"run__methods": "", "run__baselines": "full", "evaluate__full_steps": 15}
+    given = {"run__methods": "none", "run__baselines": "full", "evaluate__full_steps": 15}
     found = expected(tiny_plan(tiny(**given), tmp_path))
     assert found.seconds == pytest.approx(2 * (8 * 2 * 0.064 + 5.0))
 
 
 @pytest.mark.usefixtures("watched")
 def test_peeking_scores_the_test_set_again_and_again(tiny: Callable[..., Config], tmp_path: Path) -> None:
-    given = {"run__methods": "", "run__baselines": "random", "protocols": "peak", "peak_every": 2}
+    given = {"run__methods": "none", "run__baselines": "random", "protocols": "peak", "peak_every": 2}
     found = expected(tiny_plan(tiny(**given), tmp_path))
     assert found.seconds == pytest.approx(2 * (5 * 0.01 + 3 * 5.0))  # after passes 2, 4 and 5
 
@@ -95,7 +95,7 @@ def test_what_is_there_costs_nothing(reference: Plan) -> None:
 
 @pytest.mark.usefixtures("watched")
 def test_other_networks_are_not_counted_and_clusters_not_timed(tiny: Callable[..., Config], tmp_path: Path) -> None:
-    given = {"run__methods": "", "run__baselines": "random", "architectures": "convnet,mlp"}
+    given = {"run__methods": "none", "run__baselines": "random", "architectures": "convnet,mlp"}
     found = expected(tiny_plan(tiny(**given), tmp_path))
     assert found.partly
     assert found.seconds == pytest.approx(2 * (5 * 0.01 + 5.0))

@@ -257,7 +257,7 @@ def test_a_network_that_diverges_is_listed_and_not_trained_again(
     tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: Sequence[int], n: int
 ) -> None:
     networks_fail(monkeypatch, *numbers)
-    plan = tiny_plan(tiny(run__methods="", run__baselines="random,full"), tmp_path)
+    plan = tiny_plan(tiny(run__methods="none", run__baselines="random,full"), tmp_path)
     results, sink = run(plan)
     assert [(row["set"], row["n"]) for row in results["rows"]] == [("random", 2), ("full", n)][: 1 + bool(n)]
     (failed,) = results["failed"]

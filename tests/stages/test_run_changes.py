@@ -147,7 +147,7 @@ def test_experts_of_a_failed_method_may_be_others_and_chosen_images_follow(
 @pytest.mark.parametrize(
     ("overrides", "lines"),
     [
-        ({"seed": 1, "run__methods": "", "run__baselines": "random"}, ["seed: 1 here, 0 there"]),
+        ({"seed": 1, "run__methods": "none", "run__baselines": "random"}, ["seed: 1 here, 0 there"]),
         ({"data__train_size": 90}, ["data.train_size: 90 here, 100 there"]),
         ({"network__width": 8}, ["network.width: 8 here, 4 there"]),
     ],
@@ -190,12 +190,12 @@ def test_rows_under_another_protocol_are_refused(tiny: Make, finished: Path) -> 
     found = refused(tiny_plan(tiny(evaluate__real_lr=0.02), finished))
     assert len(found) == 1
     assert found[0].startswith("evaluate.real_lr: 0.02 here, 0.01 there (rows of random")
-    baselines = tiny(evaluate__real_lr=0.02, run__methods="", run__baselines="herding")
+    baselines = tiny(evaluate__real_lr=0.02, run__methods="none", run__baselines="herding")
     check_run(tiny_plan(baselines, finished))
 
 
 def test_chosen_images_keep_their_expert_where_no_method_asks_for_others(tiny: Make, finished: Path) -> None:
-    settings = {"run__methods": "", "run__baselines": "representative", "expert__lr": 0.02}
+    settings = {"run__methods": "none", "run__baselines": "representative", "expert__lr": 0.02}
     assert refused(tiny_plan(tiny(**settings), finished)) == [
         "expert.lr: 0.02 here, 0.01 there (rows of representative)"
     ]
@@ -204,7 +204,7 @@ def test_chosen_images_keep_their_expert_where_no_method_asks_for_others(tiny: M
 def test_what_was_made_under_settings_before_the_last_ones_is_refused_too(tiny: Make, finished: Path) -> None:
     """The second command asks for nothing that is there, the third for all of it, with the second one's settings."""
     other = {"evaluate__real_lr": 0.02, "distill__syn_steps": 4}
-    nothing = tiny_plan(tiny(**other, run__methods="", run__baselines="herding"), finished)
+    nothing = tiny_plan(tiny(**other, run__methods="none", run__baselines="herding"), finished)
     check_run(nothing)
     record_run(nothing, [])
     found = refused(tiny_plan(tiny(**other), finished))

@@ -78,7 +78,7 @@ def own_files(target: Path) -> list[str]:
     needed = {parent.as_posix() for name in own for parent in PurePosixPath(name).parents}
     added = [name for name in files if name not in own] + [name for name in folders if name not in needed] + others
     edited = [name for name in files if name in written and _sum(target / name) != written[name]]
-    if description.get("checksum") != _sum_of(description.get("container"), _content(description)):
+    if description.get("list_checksum") != _sum_of(description.get("container"), _content(description)):
         edited.append(DESCRIPTION)
     if added or edited:
         reasons = [f"{_some(names)} ({what})" for names, what in ((added, "added"), (edited, "edited")) if names]
@@ -93,7 +93,7 @@ def describe(folder: Path, container: str, description: Mapping[str, Any]) -> No
     """Write ``dataset.json`` with the list of the files that lie in the folder."""
     files = {name: _sum(folder / name) for name in _held(folder)[0]}
     content = {**description, "files": files}
-    write_description(folder, container, {**content, "checksum": _sum_of(container, content)})
+    write_description(folder, container, {**content, "list_checksum": _sum_of(container, content)})
 
 
 def _swap(inside: Path, target: Path) -> None:
@@ -133,7 +133,7 @@ def _some(names: list[str]) -> str:
 
 
 def _content(description: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in description.items() if name not in ("export", "container", "checksum")}
+    return {name: value for name, value in description.items() if name not in ("export", "container", "list_checksum")}
 
 
 def _sum_of(container: object, content: Mapping[str, Any]) -> str:
