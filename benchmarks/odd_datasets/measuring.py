@@ -170,7 +170,8 @@ def _message(error: Mapping[str, Any], ended: Ended, place: Place) -> str:
 
 
 def _shortened(text: str, place: Place) -> str:
-    for folder in (place.sets, place.work, ROOT, Path(sys.prefix), Path(sys.base_prefix), Path.home()):
+    folders = (place.sets, place.work, ROOT, Path(sys.prefix), Path(sys.base_prefix), Path.home())
+    for folder in sorted(folders, key=lambda path: -len(path.parts)):  # inner ones first
         text = text.replace(f"{folder}{os.sep}", "")
     return text
 

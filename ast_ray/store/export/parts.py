@@ -22,7 +22,7 @@ DESCRIPTION = "dataset.json"
 PREPROCESSING = "preprocessing.safetensors"
 MODEL_SPACE = "model-space.safetensors"
 FORMAT = "ast-ray export 1"
-OF_THE_FOLDER = ("export", "container", "files", "list_checksum")
+OF_THE_FOLDER = ("export", "container", "files", "list_checksum")  # what a description file says beside the set's own
 
 
 def write_description(folder: Path, container: str, description: Mapping[str, Any]) -> None:

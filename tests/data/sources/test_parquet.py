@@ -127,8 +127,8 @@ def test_a_path_out_of_the_folder_is_not_read(tmp_path: Path, make_picture, kind
         [{"bytes": None, "path": name} for name in ("images/a.png", "images/a.png", path)],
         pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
     )
-    pq.write_table(pa.table({"image": column, "label": [0, 0, 0]}), tmp_path / "p/train.parquet")
-    write(tmp_path / "p/test.parquet", [1, 2], [0, 0])
+    pq.write_table(pa.table({"image": column, "label": [0, 1, 0]}), tmp_path / "p/train.parquet")
+    write(tmp_path / "p/test.parquet", [1, 2], [0, 1])
     with pytest.raises(DataError, match="1 images") as refused:
         load(tmp_path / "p", tmp_path)
     assert ("null" if kind == "nul" else "leads out of the folder of the data set") in str(refused.value)
