@@ -36,8 +36,8 @@ class Coverage:
 
     ``student_lr`` is the alpha the student starts with and ``loss`` its loss; ``walk_lr`` is the alpha that makes the
     student's walk as long as the expert's way; ``suggested_lr`` is the smaller of it and the alpha with ``best_loss``,
-    the smallest loss found. ``distance`` is the mean of ||theta_{t+M} - theta*_t||, ``perturbed`` the share of its square
-    that is the perturbation alone. Losses that are not finite are infinite.
+    the smallest loss found. ``distance`` is the mean of ||theta_{t+M} - theta*_t||, ``perturbed`` the share of its
+    square that is the perturbation alone. Losses that are not finite are infinite.
     """
 
     student_lr: float
