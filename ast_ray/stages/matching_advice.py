@@ -25,7 +25,8 @@ def describe_coverage(coverage: Coverage, config: DistillConfig) -> str:
     )
     if coverage.perturbed > _DROWNED or coverage.best_loss >= _NO_WAY:
         return f"{line}. This can hardly work: {_advise_distance(coverage)}"
-    if config.student_lr and not 1 / _OUT_OF_REACH < config.student_lr / coverage.suggested_lr < _OUT_OF_REACH:
+    ratio = coverage.student_lr / coverage.suggested_lr
+    if config.student_lr and not 1 / _OUT_OF_REACH < ratio < _OUT_OF_REACH:
         return f"{line}; {_advise_alpha(coverage)}"
     return line
 
