@@ -271,3 +271,20 @@ def test_an_unknown_preset_is_not_shown(call: Call) -> None:
     result = call("presets", "show", "cifar10-ipc2", "--json")
     assert result.exit_code == 2
     assert "did you mean 'cifar10-ipc" in json.loads(result.stdout)["error"]["message"]
+
+
+def test_a_setting_that_the_outer_optimizer_does_not_use(call: Call, words: Words, tmp_path: Path) -> None:
+    """Given by option, by a file or with the other optimizer; a whole file of a run of the other one is no problem."""
+    refused = call("run", *words(distill__lr_img=5), "--out", str(tmp_path / "run"))
+    assert refused.exit_code == 2
+    assert "distill.lr_img = 5.0: not used with distill.outer = normalized" in refused.stderr
+    (tmp_path / "mine.yaml").write_text("distill: {lr_lr: 1e-6}\n")
+    filed = call("run", *words(), "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "run"))
+    assert filed.exit_code == 2
+    assert "distill.lr_lr = 1e-06: not used" in filed.stderr
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "whole.yaml").write_text("distill: {outer: sgd, lr_img: 5.0, lr_lr: 1e-6, student_lr: 0.01}\n")
+    for outer in ("sgd", "normalized"):
+        given = words(distill__outer=outer, run__methods="ast", run__baselines="none")
+        done = call("run", *given, "--config", str(tmp_path / "whole.yaml"), "--out", str(tmp_path / outer))
+        assert done.exit_code == 0, done.stderr

@@ -10,6 +10,7 @@ from ast_ray.config import Config, apply_overrides, check, fingerprint, from_dic
 from ast_ray.config.presets import PRESETS, method_config, preset
 from ast_ray.config.presets.modifiers import as_mtt
 from ast_ray.config.reach import trained
+from ast_ray.config.validation import unused_settings
 from ast_ray.core.networks.registry import automatic_depth
 from ast_ray.errors import ConfigError
 
@@ -178,3 +179,18 @@ def test_as_mtt_switches_every_component_off_and_keeps_the_budget():
         assert getattr(config, section) == getattr(everything, section)
     assert method_config(everything, "mtt") == trained(config)
     assert method_config(everything, "ast") == everything
+
+
+@pytest.mark.parametrize(
+    ("outer", "path", "instead"),
+    [
+        ("normalized", "distill.lr_img", "use distill.outer = sgd, or set distill.step_img"),
+        ("normalized", "distill.lr_lr", "use distill.outer = sgd, or set distill.step_lr"),
+        ("sgd", "distill.step_img", "use distill.outer = normalized, or set distill.lr_img"),
+    ],
+)
+def test_settings_of_the_other_outer_optimizer_are_named_with_what_to_set(outer, path, instead):
+    config = apply_overrides(Config(), {"distill.outer": outer})
+    (problem,) = unused_settings(config, ["distill.rho", path, "expert.lr"])
+    assert problem.setting == path
+    assert problem.reason == f"not used with distill.outer = {outer}; {instead}"
