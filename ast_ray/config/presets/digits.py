@@ -15,8 +15,8 @@ from ast_ray.config.settings import (
 def digits() -> Config:
     """1,797 handwritten digits of 8x8 pixels, 1 image per class, minutes on two cores.
 
-    Values are our own, chosen on the validation split; accuracy has settled after about 100 iterations. Augmentation leaves out colour (grey images) and flips
-    (a mirrored digit is another one or none).
+    Values are our own, chosen on the validation split; accuracy has settled after about 100 iterations. Augmentation
+    leaves out colour (grey images) and flips (a mirrored digit is another one or none).
     """
     augmentation = "crop_scale_rotate"
     return Config(
