@@ -108,8 +108,8 @@ def test_a_holder_renews_and_one_that_lost_its_lease_stops(
             while remote.read(place) is None and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert remote.read(place) is not None  # renewed
-            remote.write(place, other.encode())
             while time.monotonic() < deadline:
+                remote.write(place, other.encode())  # again: a renewal that had read the place before may write after
                 time.sleep(0.01)
 
     with pytest.raises(ResourceError, match=told):
