@@ -149,8 +149,8 @@ class DistillConfig:
         high=1,
     )
     step_lr: float = setting(
-        0.1,
-        "normalized: step of log(alpha) per unit of the relative loss's derivative with respect to it",
+        0.05,
+        "normalized: largest change of log(alpha) in one update",
         low=0,
         high=1,
     )

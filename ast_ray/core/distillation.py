@@ -68,8 +68,8 @@ class DistillState:
     def from_saved(cls, tensors: Mapping[str, Tensor], numbers: Mapping[str, int]) -> DistillState:
         """Return the state that `tensors` and `numbers` describe; what an earlier version did not keep is 0."""
         alpha = tensors["student_lr"]
-        scale = tensors.get("image_scale", torch.zeros_like(alpha))
-        outer = OuterState(tensors["image_velocity"], tensors["lr_velocity"], scale, numbers.get("updates", 0))
+        scales = (tensors.get(name, torch.zeros_like(alpha)) for name in ("image_scale", "lr_scale"))
+        outer = OuterState(tensors["image_velocity"], tensors["lr_velocity"], *scales, numbers.get("updates", 0))
         counts = {name: numbers.get(name, 0) for name in ("skipped", "skipped_in_a_row")}
         where = {name: numbers[name] for name in ("iteration", "last_start_epoch")}
         return cls(tensors["images"], alpha, outer, **where, **counts)
@@ -83,6 +83,7 @@ class DistillState:
             "image_velocity": self.outer.image_velocity,
             "lr_velocity": self.outer.lr_velocity,
             "image_scale": self.outer.image_scale,
+            "lr_scale": self.outer.lr_scale,
         }
 
     @property
