@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ast_ray.core.distillation import Problem, balance_of, total_weight
+from ast_ray.core.distillation import Problem, total_weight
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.matching import Target, matching_points, targets_of
 from ast_ray.core.perturbation import perturb
 from ast_ray.core.rng import stream
+from ast_ray.core.segment_draws import balance_of
 from ast_ray.core.unroll import Student, StudentStep, plan_steps, run_student
 
 SEGMENTS = 3

@@ -7,8 +7,9 @@ root mean square, with the same decay, so a step never exceeds its bound, whatev
     v <- 0.9*v + 0.1*u     r <- 0.9*r + 0.1*u^2                     alpha <- alpha * exp(-step_lr * v' / sqrt(r'))
 
 with bias-corrected m', s', v' and r'. The mean over all pixels makes s one number, and sigma is the standard deviation
-of the real images. Alpha moves in log space, where it cannot turn negative, along u = clip(alpha * dL/dalpha / sum(beta),
--1, 1): the matching loss is relative (1 = nothing covered), so u is a pure number, of order 1 where alpha matters.
+of the real images. Alpha moves in log space, where it cannot turn negative, along
+u = clip(alpha * dL/dalpha / sum(beta), -1, 1): the matching loss is relative (1 = nothing covered), so u is a pure
+number, of order 1 where alpha matters.
 
 ``sgd`` is the published update: SGD with momentum on pixels and alpha, at rates that fit one cell of the tables only.
 """
