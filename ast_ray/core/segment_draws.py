@@ -25,7 +25,7 @@ class Draw:
 def draw_start_epoch(config: DistillConfig, last: int, generator: torch.Generator) -> int:
     """Draw a start epoch from 0..T+ - 1.
 
-    With ``distill.start_epoch_window`` it lies within +-window of the last one (the alternative rejected in Sec. IV-C2).
+    With ``distill.start_epoch_window`` within +-window of the last one (the alternative rejected in Sec. IV-C2).
     """
     low, high = 0, config.max_start_epoch - 1
     if config.start_epoch_window and last >= 0:
