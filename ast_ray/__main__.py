@@ -1,43 +1,25 @@
 """``python -m ast_ray`` is ``ast-ray``."""
 
-import os
-import signal
 import sys
-from types import FrameType
 
-_INTERRUPTED, _PATIENCE = 130, 2
-
-
-class _Interrupts:
-    """Ctrl-C: twice as ever, so that work and cleaning up can end in order; then at once, without a trace."""
-
-    def __init__(self) -> None:
-        self._count, self._code = 0, _INTERRUPTED
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._count += 1
-        if self._count > _PATIENCE:
-            os._exit(self._code)
-        signal.default_int_handler(number, frame)
-
-    def end(self, code: int) -> None:
-        """From here on a signal ends the process with this code: nothing is left that could be ended in order."""
-        self._count, self._code = _PATIENCE, code
+from ast_ray.signals import exit_code, finish, leave, listen
 
 
 def run() -> None:
-    """Load and run the command line; no signal and no stream makes it end in a trace."""
-    interrupts = _Interrupts()
-    signal.signal(signal.SIGINT, interrupts)
-    code = _INTERRUPTED
+    """Load and run the command line; no signal and no stream makes it end in a trace, also while it still loads."""
+    listen()
+    code = None
     try:
         code = _command()
-        interrupts.end(code)
+        finish(code)
         from ast_ray.cli.streams import flushed
 
         code = flushed(code)
-    except KeyboardInterrupt:
-        interrupts.end(code)
+    except KeyboardInterrupt as error:
+        code = exit_code(error) if code is None else code
+        finish(code)
+    if "ray" in sys.modules:
+        leave(code)
     sys.exit(code)
 
 

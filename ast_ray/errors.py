@@ -8,12 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Self
 
 
 class AstRayError(Exception):
-    """Something a user can act on: bad input, a missing file, a diverged run."""
+    """Something a user can act on: bad input, a missing file, a diverged run.
+
+    The text tells all of it. Errors of a job also hold its parts for tables: ``reason`` is what happened and nothing
+    else, ``advice`` what to change, ``iteration`` the outer iteration where it happened. Those left out are empty.
+    """
 
     exit_code = 1
+
+    def __init__(self, text: str = "", *, reason: str = "", advice: str = "", iteration: int | None = None) -> None:
+        super().__init__(text)
+        self.reason, self.advice, self.iteration = reason or text, advice, iteration
+
+    def retold(self, text: str) -> Self:
+        """Return the same error with another text, by someone who knows more of where it happened."""
+        return type(self)(text, reason=self.reason, advice=self.advice, iteration=self.iteration)
 
 
 _LONGEST = 500

@@ -127,7 +127,8 @@ def whole_run(config: Config, folder: Path, executor: Executor) -> None:
     plan = Plan(config, data, RunDirectory(folder))
     check_run(plan)
     record_run(plan, ["benchmarks/chaos.py"])
-    run_all(plan, executor, Silent())
+    if failed := run_all(plan, executor, Silent())["failed"]:
+        raise SystemExit(f"failed: {failed}")
 
 
 def drive(options: argparse.Namespace) -> None:

@@ -30,7 +30,7 @@ def distilled(seed: int, engine: str, out: Path) -> float:
     """Test accuracy (mean over networks) of the set that this engine distils for this seed."""
     place = out / f"{engine}-{seed}"
     command = [sys.executable, "-m", "ast_ray", "run", "--preset", "digits", "--out", str(place), "--json"]
-    command += ["--seed", str(seed), *ENGINES[engine], "--methods", "ast", "--baselines", ""]
+    command += ["--seed", str(seed), *ENGINES[engine], "--methods", "ast", "--baselines", "none"]
     command += ["--backend", "serial", "--store", str(out / "experts")]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     rows = json.loads(done.stdout)["rows"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
-from ast_ray.store import mirror, remote
+from ast_ray.store import lease, mirror, remote
 from tests.object_store import CREDENTIALS, ObjectStore, running
 from tests.tiny import largest_file, tiny_config
 
@@ -161,6 +161,7 @@ def object_store(object_server: ObjectStore, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AST_RAY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "PATIENCE", remote.Patience(attempts=6, first=0.01, longest=0.05))
+    monkeypatch.setattr(lease, "SETTLE", 0.02)
     mirror._checked.clear()
     yield object_server
     object_server.faults()

@@ -33,6 +33,7 @@ SETTINGS: Mapping[str, str] = {
     "evaluate.passes": "5",
     "evaluate.networks": "2",
     "evaluate.full_epochs": "1",
+    "evaluate.full_steps": "0",
     "compute.backend": "serial",
 }
 
@@ -59,7 +60,7 @@ def tiny_plan(config: Config, path: Path, *, buffer: Path | None = None) -> Plan
 def serial_run(config: Config, path: Path) -> Plan:
     """Run everything in this process."""
     plan = tiny_plan(config, path)
-    run_all(plan, SerialExecutor(Recorder()), Recorder())
+    assert run_all(plan, SerialExecutor(Recorder()), Recorder())["failed"] == []
     return plan
 
 

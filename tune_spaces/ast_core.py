@@ -22,4 +22,4 @@ param_space = {
     "distill.beta_strategy": tune.choice(["equal", "scaled", "final"]),
 }
 
-settings = {"tune.trials": 32, "tune.buffers": 6}
+settings = {"tune.trials": 32, "tune.buffers": 6, "distill.outer": "normalized", "distill.student_lr": 0.0}

@@ -34,4 +34,4 @@ param_space = {
     "distill.init": tune.choice(["representative", "random-real", "noise"]),
 }
 
-settings = {"tune.trials": 128, "tune.buffers": 8}
+settings = {"tune.trials": 128, "tune.buffers": 8, "distill.outer": "normalized", "distill.student_lr": 0.0}

@@ -18,6 +18,8 @@ param_space = {
 }
 
 settings = {
+    "distill.outer": "normalized",
+    "distill.student_lr": 0.0,
     "tune.trials": 16,
     "tune.budget": 120,
     "tune.grace": 30,

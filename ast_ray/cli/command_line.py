@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 
+from ast_ray.config.location import scrubbed
+
 
 def command_line() -> list[str]:
-    """The command as typed."""
-    return ["ast-ray", *sys.argv[1:]]
+    """The command as typed, but for credentials in addresses."""
+    return ["ast-ray", *map(scrubbed, sys.argv[1:])]
 
 
 def resume_command() -> str:

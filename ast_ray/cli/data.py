@@ -14,9 +14,12 @@ from rich.table import Table
 from ast_ray.cli.display import Display
 from ast_ray.cli.errors import reported
 from ast_ray.cli.streams import say_json
-from ast_ray.config import DataConfig
+from ast_ray.cli.terminal import Terminal, echo
+from ast_ray.config import DataConfig, check
 from ast_ray.config.loading import apply_overrides, to_dict
+from ast_ray.config.location import local_path
 from ast_ray.config.presets.datasets import DATASETS
+from ast_ray.config.printable import one_line
 from ast_ray.config.settings import Config
 from ast_ray.telemetry.progress import Update
 
@@ -48,7 +51,7 @@ def _settings(source: str | None, given: dict[str, Any]) -> DataConfig:
         values = {"data.source": named.source, "data.subset": named.subset, **values}
     elif source is not None:
         values["data.source"] = source
-    return apply_overrides(Config(), values).data
+    return check(apply_overrides(Config(), values)).data
 
 
 @data.command("inspect")
@@ -65,12 +68,12 @@ def _settings(source: str | None, given: dict[str, Any]) -> DataConfig:
 @_root_option
 def inspect(source: str, ipc: int, png: str | None, as_json: bool, **given: Any) -> None:
     """Describe SOURCE, a dataset's name or a path: size, classes, statistics, samples, preset, disk needed."""
-    messages = Console(stderr=True)
+    messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=str):
         from ast_ray.stages.inspect_data import inspect_source
 
         settings = _settings(source, given)
-        picture = Path(png or f"samples-{Path(source).resolve().stem}.png").expanduser().resolve()
+        picture = local_path(png or f"samples-{Path(source).resolve().stem}.png", "png")
         with Display(messages, quiet=as_json) as display:
 
             def progress(what: str, done: int, total: int) -> None:
@@ -80,7 +83,7 @@ def inspect(source: str, ipc: int, png: str | None, as_json: bool, **given: Any)
         if as_json:
             say_json(_as_json(found))
             return
-        _show(Console(), found)
+        _show(Terminal(), found)
 
 
 def _as_json(found: Any) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def _show(console: Console, found: Any) -> None:
     say(f"images: {width}x{height} px, {'grey' if channels == 1 else 'rgb'}, content {found.content_id}")
     say(f"training images: {_spread(found.train_counts)}")
     say(f"test images: {_spread(found.test_counts)}")
-    names = ", ".join(found.class_names[:_CLASSES_SHOWN])
+    names = ", ".join(map(one_line, found.class_names[:_CLASSES_SHOWN]))
     more = len(found.class_names) - _CLASSES_SHOWN
     say(f"classes: {len(found.class_names)}: {names}{f' and {more} more' if more > 0 else ''}")
     say(f"mean: {_numbers(found.means)}, std: {_numbers(found.deviations)} (training split, per channel)")
@@ -144,7 +147,7 @@ def _numbers(values: Sequence[float]) -> str:
 @_root_option
 def list_cached(as_json: bool, root: str | None) -> None:
     """What lies in the cache of decoded images."""
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         from ast_ray.data.cache import cache_folder, list_cache
 
         settings = _settings(None, {"root": root})
@@ -160,7 +163,7 @@ def list_cached(as_json: bool, root: str | None) -> None:
             when = datetime.fromtimestamp(item.modified).isoformat(sep=" ", timespec="minutes")
             cells = (item.source or item.kind, str(item.images or ""), shape, size_text(item.size_bytes), when)
             table.add_row(item.path.stem, *cells)
-        Console().print(table)
+        Terminal().print(table)
 
 
 @data.command("clear")
@@ -169,7 +172,7 @@ def list_cached(as_json: bool, root: str | None) -> None:
 @_root_option
 def clear(names: tuple[str, ...], as_json: bool, root: str | None) -> None:
     """Delete decoded images: those named (by name, source or content id, as `list` shows them), or all."""
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         from ast_ray.data.cache import clear_cache
         from ast_ray.errors import ConfigError, Problem
 
@@ -180,4 +183,4 @@ def clear(names: tuple[str, ...], as_json: bool, root: str | None) -> None:
         if as_json:
             say_json({"deleted": [str(item.path) for item in gone], "bytes": total})
             return
-        click.echo(f"deleted {len(gone)} files, {size_text(total)}")
+        echo(f"deleted {len(gone)} files, {size_text(total)}")

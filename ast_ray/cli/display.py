@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from ast_ray.config.printable import one_line
+from ast_ray.config.titles import set_title
+from ast_ray.signals import check
+from ast_ray.telemetry.failure import Failure
 from ast_ray.telemetry.progress import Update
 
 _PLAIN_INTERVAL = 10.0
@@ -22,22 +28,30 @@ class Display:
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console, self._quiet = console, quiet
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             disable=quiet or not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, tuple[float, int]] = {}
         self._printed: dict[str, float] = {}
+        self._failed: set[str] = set()
 
     def update(self, update: Update) -> None:
-        """Move a job's bar; without a terminal print a line now and then."""
+        """Move a job's bar, or take it away when the job failed; without a terminal print a line now and then."""
+        check()
+        update = replace(update, key=one_line(update.key), note=one_line(update.note))
+        if update.failed or update.key in self._failed:  # what a worker posted before may come after
+            self._failed.add(update.key)
+            if update.key in self._tasks:
+                self._bars.update(self._tasks[update.key], visible=False)
+            return
         if self._console.is_terminal:
             if update.key not in self._tasks:
                 self._tasks[update.key] = self._bars.add_task(update.key, total=update.total, note="")
@@ -61,6 +75,11 @@ class Display:
         """Print a sentence."""
         self._console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
+    def show(self, lines: Iterable[str]) -> None:
+        """Print lines as they are."""
+        for line in lines:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def __enter__(self) -> Display:
         self._bars.start()
         return self
@@ -78,23 +97,13 @@ def _left(update: Update, elapsed: float, first: int) -> str:
     return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left"
 
 
-_TITLES = {
-    "random": "random real images",
-    "representative": "representative real images",
-    "mtt": "MTT",
-    "ast": "AST",
-    "full": "full data",
-    "herding": "herding real images",
-    "k-centre": "k-centre real images",
-    "forgetting": "most forgotten real images",
-}
 _PEAK = "peak*"
 # Key of a result row, column title, factor.
 _SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ars", "ARS", 1))
 
 
-def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The final table: test accuracy as mean ± std with n."""
+def results_table(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """The final table: test accuracy as mean ± std with n; what failed stands below, with its reason."""
     several = any(row["protocol"] != "strict" for row in rows)
     title = "test accuracy, whole test set" if several else "test accuracy, strict protocol (last pass, whole test set)"
     peak = any(row["protocol"] == "peak" for row in rows)
@@ -109,10 +118,24 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
-        cells = [_TITLES.get(row["set"], row["set"]), str(row["images"]), row["network"]]
+        cells = [one_line(_set(row)), str(row["images"]), one_line(str(row["network"]))]
         cells += [_PEAK if row["protocol"] == "peak" else row["protocol"]] if several else []
         table.add_row(*cells, f"{100 * row['mean']:.1f}{spread}", str(row["n"]))
+    table.add_section()
+    for failure in map(Failure.of_row, failed):
+        table.add_row(Text(one_line(f"{set_title(failure.set_name)}: {failure.what}")))
     return table
+
+
+def _set(row: Mapping[str, Any]) -> str:
+    """The set's title; the full set with the steps that its networks took."""
+    return set_title(row["set"]) + (f", {row['steps']} steps" if row["set"] == "full" and row.get("steps") else "")
+
+
+def show_verdicts(console: Console, verdicts: Sequence[Mapping[str, Any]]) -> None:
+    """Print one sentence per verdict."""
+    for verdict in verdicts:
+        console.print(verdict["text"], highlight=False, markup=False, soft_wrap=True)
 
 
 def scores_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
@@ -127,7 +150,7 @@ def scores_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         table.add_column(name, justify="right")
     for row in scored:
         values = (_score(row.get(key), factor) for key, _, factor in _SCORES)
-        table.add_row(_TITLES.get(row["set"], row["set"]), row["network"], *values)
+        table.add_row(one_line(set_title(row["set"])), one_line(str(row["network"])), *values)
     return table
 
 

@@ -1,6 +1,8 @@
-"""Errors as messages and exit codes: 2 configuration, 3 divergence, 1 anything else, 130 Ctrl-C.
+"""Errors as messages and exit codes: 2 configuration, 3 divergence, 1 anything else.
 
-Whatever escapes a command is told in one message, never as a trace of calls; `TRACE` in the environment shows that too.
+A command that shows results and lacks some ends with 3 or 1 too: 3 where a setting has to change, 1 where the same
+command may do. Ctrl-C is 130, SIGTERM 143, SIGHUP 129. Whatever escapes a command is told in one message, never as a
+trace of calls; `TRACE` in the environment shows that too.
 """
 
 from __future__ import annotations
@@ -8,20 +10,24 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
 
 from ast_ray.cli.streams import json_alone, say_json
 from ast_ray.config.files import reason
-from ast_ray.errors import AstRayError, ConfigError
+from ast_ray.config.location import scrubbed
+from ast_ray.config.titles import set_title
+from ast_ray.errors import AstRayError, ConfigError, DivergenceError
+from ast_ray.signals import Ended, cause, exit_code, interruption
 from ast_ray.store.atomic import FULL
+from ast_ray.telemetry.failure import Failure
 
-INTERRUPTED, _LONGEST = 130, 500
+_LONGEST = 500
 TRACE = "AST_RAY_TRACE"
 OURS_NOT = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)
 """Errors that click tells by itself, or that nobody has to be told."""
@@ -51,10 +57,11 @@ def reported(console: Console, *, as_json: bool, resume: Callable[[], str]) -> I
             yield
         except OURS_NOT:
             raise
-        except KeyboardInterrupt:
-            message = f"interrupted; what finished is kept. Go on with:\n  {resume()}"
+        except KeyboardInterrupt as error:
+            ended = error if isinstance(error, Ended) else interruption()  # Ray raises one of its own
+            message = f"{cause(ended)}; what finished is kept. Go on with:\n  {resume()}"
             _render(console, Explained("Interrupted", message), f"\n{message}", as_json=as_json)
-            sys.exit(INTERRUPTED)
+            sys.exit(exit_code(ended))
         except Exception as error:  # the last resort: nobody is shown a trace who did not ask for it
             fail(error, console, as_json=as_json)
 
@@ -96,6 +103,40 @@ def explained(error: BaseException) -> Explained:
     return Explained("UnexpectedError", "\n".join([text, *notes, hint]))
 
 
+def end_with(console: Console, failed: Sequence[Mapping[str, Any]], *, run: bool = True) -> None:
+    """Say last what is missing and what to change, and exit with the code for it; nothing where nothing failed.
+
+    ``run`` tells commands for run directories from the evaluation of single sets.
+    """
+    if not failed:
+        return
+    for line in missing_lines(failed, run=run):
+        console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(DivergenceError.exit_code if any(row["lasting"] for row in failed) else AstRayError.exit_code)
+
+
+def missing_lines(failed: Sequence[Mapping[str, Any]], *, run: bool = True) -> list[str]:
+    """Return what is missing from the results, one by one with what to change, and how to go on."""
+    failures = [Failure.of_row(row) for row in failed]
+    lines = []
+    for failure in failures:
+        advice = f"; {failure.advice}" if failure.advice else ""
+        lines.append(f"missing: {set_title(failure.set_name)}, {failure.what}{advice}")
+    lasting = [failure for failure in failures if failure.lasting]
+    if len(lasting) < len(failures):
+        lines.append("The same command again goes on from what is kept.")
+    if lasting:
+        lines.append("The same settings fail in the same way.")
+    if run and any(failure.ends_method for failure in lasting):
+        lines[-1] += (
+            " With others in the same folder everything finished is kept; --mtt-settings NAME=VALUE changes MTT alone, "
+            "--methods leaves a method out."
+        )
+    if run and any(failure.stage == "evaluation" for failure in lasting):
+        lines[-1] += " Sets that are there can be evaluated with other rates by ast-ray evaluate."
+    return lines
+
+
 def shown_path(name: object) -> str:
     """A path as it is told: cut where it is too long to be meant."""
     text = os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
@@ -106,7 +147,7 @@ def _render(console: Console, told: Explained, shown: str, *, as_json: bool) -> 
     """For people on stderr, unwrapped so that paths and commands can be copied; for scripts as JSON on stdout."""
     if as_json:
         with suppress(OSError):  # the error may be that nothing can be written there
-            say_json({"error": {"type": told.kind, "message": told.message}})
+            say_json({"error": {"type": told.kind, "message": scrubbed(told.message)}})
     style = None if told.kind == "Interrupted" else "red"
     with suppress(OSError):  # the exit code is left
-        console.print(shown, style=style, highlight=False, markup=False, soft_wrap=True)
+        console.print(scrubbed(shown), style=style, highlight=False, markup=False, soft_wrap=True)

@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from ast_ray.cli.command_line import resume_command
+from ast_ray.cli.command_line import command_line, resume_command
 from ast_ray.cli.display import Display, results_table, scores_table
-from ast_ray.cli.errors import reported
+from ast_ray.cli.errors import end_with, reported
 from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options
 from ast_ray.cli.streams import say_json
-from ast_ray.config import Config, apply_overrides, check, from_dict
+from ast_ray.cli.terminal import Terminal, echo
+from ast_ray.config import Config, check
+from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import ConfigError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
+from ast_ray.store.claim import claimed
 from ast_ray.telemetry.run_directory import EvaluationDirectory
 
 
@@ -30,17 +32,19 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
     """Evaluate sets: files, exports, run directories with all their sets, or real images by name.
 
     Names of real images: random, representative, herding, k-centre, forgetting (as many as the first set has), full.
-    The settings are those the first set was distilled with, unless --preset or --config say otherwise. On which
-    networks and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
+    The settings are those the first set was distilled with, unless --preset or --config say otherwise; where the work
+    runs (compute.*, --root) is never taken from a set, and images it names by a path need --source. On which networks
+    and how: --architectures, --networks, --protocols, --lr, --scores. The same command again goes on where it
     stopped.
     """
-    messages = Console(stderr=True)
+    messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
         if any(word.startswith("-") for word in sets):
             words = sets[next(place for place, word in enumerate(sets) if word.startswith("-")) :]
             raise ConfigError([problem for problem in unknown_options(words) if problem.reason.startswith("-")])
         from ast_ray.cli.session import check_device, open_executor
         from ast_ray.stages.evaluate_sets import set_jobs, set_paths, split_names, train_embedding
+        from ast_ray.stages.failures import Failures
         from ast_ray.stages.pipeline import evaluate_sets
 
         named, real = split_names(sets)
@@ -48,20 +52,29 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         first = next(iter(paths.values()), None)
         config = _config(first, options)
         check_device(config)
-        directory = EvaluationDirectory((mirror.view(out) if out else _beside(first, config)).expanduser().resolve())
-        jobs = set_jobs(config, paths, directory.path, real)
-        with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
-            train_embedding(jobs, executor)
-            table = evaluate_sets(jobs, executor, display)
-        write_json(directory.results, {"rows": table})
+        folder = mirror.view(out) if out else mirror.genuine(_beside(first, config))
+        directory = EvaluationDirectory(folder.expanduser().resolve())
+        with claimed(directory.lock, "another command", command_line()):
+            jobs = set_jobs(config, paths, directory.path, real)
+            with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
+                train_embedding(jobs, executor)
+                failures = Failures({}, display)
+                table = evaluate_sets(failures.evaluable(jobs), executor, display, failures)
+            failed = failures.rows([job.set_name for job in jobs])
+            write_json(directory.results, {"rows": table, "failed": failed})
         if as_json:
-            say_json({"rows": table, "folder": mirror.shown(directory.path)})
-            return
-        console = Console()
-        console.print(results_table(table))
-        if scores := scores_table(table):
-            console.print(scores)
-        click.echo(f"rows: {mirror.shown(directory.rows)}")
+            say_json({"rows": table, "failed": failed, "folder": mirror.shown(directory.path)})
+        else:
+            _show(table, failed)
+            echo(f"rows: {mirror.shown(directory.rows)}")
+        end_with(messages, failed, run=False)
+
+
+def _show(table: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+    console = Terminal()
+    console.print(results_table(table, failed))
+    if scores := scores_table(table):
+        console.print(scores)
 
 
 def _beside(path: Path | None, config: Config) -> Path:
@@ -82,5 +95,7 @@ def _config(path: Path | None, options: dict[str, Any]) -> Config:
         return build_config(name, file, options)
     from ast_ray.store.export import load_set
 
-    provenance = load_set(path).provenance
-    return check(apply_overrides(from_dict(provenance.get("config", {})), given_settings(options)))
+    given = given_settings(options)
+    config = check(from_elsewhere(load_set(path).provenance.get("config", {}), given))
+    check_source(config, given)
+    return config

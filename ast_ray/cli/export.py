@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ast_ray.cli.errors import reported
 from ast_ray.cli.options import build_config, setting_options
 from ast_ray.cli.streams import say_json
+from ast_ray.cli.terminal import Terminal, echo
+from ast_ray.config.location import is_address, local_path, local_problem
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.store import mirror
 
@@ -35,7 +37,7 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
     from ast_ray.stages.exporting import export_sets
     from ast_ray.store.export import FORMATS
 
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         names = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",") if name.strip()]
         if not names:
             raise ConfigError([Problem("format", formats, f"name at least one of {', '.join(FORMATS)}")])
@@ -44,19 +46,19 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
             say_json({"written": written})
             return
         for item in written:
-            click.echo(f"{item['set']} as {item['format']}: {item['path']}")
+            echo(f"{item['set']} as {item['format']}: {item['path']}")
 
 
 def _numbers(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(",")) if text else ()
+        return () if text is None else tuple(float(part) for part in text.split(","))
     except ValueError:
         raise click.BadParameter("expected numbers joined by commas, one per channel", param=parameter) from None
 
 
 @click.command("import")
-@click.argument("images", type=click.Path(path_type=Path))
-@click.option("--labels", type=click.Path(path_type=Path), help="file of labels; default: in the file of images")
+@click.argument("images")
+@click.option("--labels", metavar="FILE", help="file of labels; default: in the file of images")
 @click.option("--to", required=True, metavar="FILE", help="the set to write, a .safetensors file")
 @click.option(
     "--image-space",
@@ -70,8 +72,8 @@ def _numbers(_context: click.Context, parameter: click.Parameter, text: str | No
 @click.option("--json", "as_json", is_flag=True, help="the result as JSON on stdout, nothing else there")
 @setting_options
 def import_images(
-    images: Path,
-    labels: Path | None,
+    images: str,
+    labels: str | None,
     to: str,
     space: Any,
     mean: tuple[float, ...],
@@ -84,11 +86,13 @@ def import_images(
     The settings say what the real images are (--source, --preprocess), and how to train: --student-lr,
     --distill.augmentation.
     """
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
-        target = Path(to).expanduser().resolve()
-        problems = _problems(target, mean, std)
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
+        places = {"images": images, "labels": labels, "to": to}
+        problems = [found for name, text in places.items() if text and (found := local_problem(text, name))]
+        problems += _problems(to, mean, std)
         if problems:
             raise ConfigError(problems)
+        source, target = local_path(images, "images"), local_path(to, "to")
         config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
         import torch
 
@@ -100,22 +104,26 @@ def import_images(
         channels = data.image_shape[0]
         if mean and not (len(mean) == len(std) == channels):
             raise ConfigError([Problem("mean", mean, f"one number per channel, with --std: {channels}")])
-        imported = import_set(config, data, images, labels, space=space, mean=mean, std=std)
+        beside = local_path(labels, "labels") if labels else None
+        imported = import_set(config, data, source, beside, space=space, mean=mean, std=std)
         save_synthetic(target, imported)
         taken = imported.provenance["space"]
         if as_json:
             say_json({"set": str(target), "images": len(imported), "space": taken})
             return
-        click.echo(f"{len(imported)} images, read as {taken}, trained with rate {imported.student_lr:g}: {target}")
-        click.echo(f"evaluate them with: ast-ray evaluate {target}")
+        echo(f"{len(imported)} images, read as {taken}, trained with rate {imported.student_lr:g}: {target}")
+        echo(f"evaluate them with: ast-ray evaluate {target}")
 
 
-def _problems(target: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> list[Problem]:
+def _problems(to: str, mean: tuple[float, ...], std: tuple[float, ...]) -> list[Problem]:
     problems = []
-    if target.suffix != ".safetensors":
-        problems.append(Problem("to", str(target), f"a .safetensors file, e.g. {target.with_suffix('.safetensors')}"))
+    if Path(to).suffix != ".safetensors" and not is_address(to):
+        stem = to.removesuffix(Path(to).suffix)
+        problems.append(Problem("to", to, f"a .safetensors file, e.g. {stem}.safetensors"))
     if bool(mean) != bool(std):
         problems.append(Problem("mean", mean, "--mean and --std belong together"))
-    if any(value <= 0 for value in std):
-        problems.append(Problem("std", std, "must be above 0"))
+    problems += [Problem("mean", value, "must be finite") for value in mean if not math.isfinite(value)]
+    for value in std:
+        if not (math.isfinite(value) and value > 0):
+            problems.append(Problem("std", value, "must be finite and above 0"))
     return problems

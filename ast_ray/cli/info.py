@@ -7,9 +7,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ast_ray.cli.display import results_table
-from ast_ray.cli.errors import reported
+from ast_ray.cli.display import results_table, show_verdicts
+from ast_ray.cli.errors import missing_lines, reported
 from ast_ray.cli.streams import say_json
+from ast_ray.cli.terminal import Terminal
 from ast_ray.store import mirror
 
 
@@ -20,8 +21,8 @@ def info(run: str, as_json: bool) -> None:
     """Say what a run directory holds: settings, experts, distilled sets, results, and what is still to do."""
     from ast_ray.stages.inspect_run import describe_run
 
-    console = Console()
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    console = Terminal()
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         found = describe_run(mirror.view(run))
         if as_json:
             say_json(found)
@@ -44,5 +45,10 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if found["rows"]:
-        console.print(results_table(found["rows"]))
-    console.print("finished" if found["finished"] else "not finished: the same command again goes on", highlight=False)
+        console.print(results_table(found["rows"], found["failed"]))
+        show_verdicts(console, found["verdicts"])
+    for line in missing_lines(found["failed"]):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if not found["failed"]:
+        text = "finished" if found["finished"] else "not finished: the same command again goes on"
+        console.print(text, highlight=False)

@@ -8,10 +8,11 @@ import click
 
 from ast_ray import __version__
 from ast_ray.cli.data import data
-from ast_ray.cli.errors import INTERRUPTED, OURS_NOT, fail
+from ast_ray.cli.errors import OURS_NOT, fail
 from ast_ray.cli.evaluate import evaluate
 from ast_ray.cli.export import export, import_images
 from ast_ray.cli.info import info
+from ast_ray.cli.options import without_empty_text
 from ast_ray.cli.presets import presets
 from ast_ray.cli.report import report
 from ast_ray.cli.run import distill, experts, run
@@ -19,6 +20,8 @@ from ast_ray.cli.streams import say_json
 from ast_ray.cli.submit import submit
 from ast_ray.cli.tensorboard import tensorboard
 from ast_ray.cli.tune import tune
+from ast_ray.config.location import scrubbed
+from ast_ray.signals import cause, exit_code
 
 
 class _Commands(click.Group):
@@ -29,14 +32,15 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
+            told = scrubbed(error.format_message())
             if as_json:
-                say_json({"error": {"type": "UsageError", "message": error.format_message()}})
-            raise
+                say_json({"error": {"type": "UsageError", "message": told}})
+            raise click.UsageError(told, error.ctx) from None
         except OURS_NOT:
             raise
-        except KeyboardInterrupt:
-            click.echo("interrupted before any work; the same command starts again", err=True)
-            ctx.exit(INTERRUPTED)
+        except KeyboardInterrupt as error:
+            click.echo(f"{cause(error)} before any work; the same command starts again", err=True)
+            ctx.exit(exit_code(error))
         except Exception as error:  # outside of what `reported` watches over
             fail(error, as_json=as_json)
 
@@ -65,4 +69,4 @@ for command in (
     data,
     info,
 ):
-    main.add_command(command)
+    main.add_command(without_empty_text(command))

@@ -11,8 +11,9 @@ import click
 from ast_ray.config import Config, DataConfig, Setting, apply_overrides, check, load_yaml, problems_of, schema
 from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.presets import DATASETS, PRESETS, preset
+from ast_ray.config.presets.reason import reason_for_name
 from ast_ray.config.schema import aliases
-from ast_ray.config.validation import unused_settings
+from ast_ray.config.validation import address_problems, unused_settings
 from ast_ray.errors import ConfigError, Problem, nearest
 
 _HIDDEN, _PREFIX = {"preset"}, "setting__"
@@ -41,6 +42,31 @@ def parameter(item: Setting) -> str:
     return _PREFIX + item.path.replace(".", "__")
 
 
+class GivenText(click.types.StringParamType):
+    """Text that is not empty: an empty one is what an unset variable of a script leaves, never a wish."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text; fail for an empty one."""
+        text = super().convert(value, param, ctx)
+        if not text.strip():
+            self.fail("empty text (an unset variable?); name a value, or leave it out", param, ctx)
+        return text
+
+
+def without_empty_text(command: click.Command) -> click.Command:
+    """Let every argument and option of a command, and of those below it, refuse empty text by its name.
+
+    Settings are left to their schema, which knows where empty text has a meaning.
+    """
+    for item in command.params:
+        setting = (item.name or "").startswith(_PREFIX)
+        if type(item.type) is click.types.StringParamType and not setting:
+            item.type = GivenText()
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        without_empty_text(inner)
+    return command
+
+
 def given_settings(options: dict[str, Any]) -> dict[str, Any]:
     """The settings among click's options that were given, by path."""
     return {
@@ -50,14 +76,27 @@ def given_settings(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _option(item: Setting) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    kind = item.kind.__name__ if not item.choices else "name"
+    bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if item.kind is bool else {}
+    return click.option(*_flags(item), parameter(item), metavar=kind.upper(), default=None, help=_help(item), **bare)
+
+
+def some_settings(*paths: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add an option for each of these settings, for commands that look at runs: where and with what is the user's."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for path in reversed(paths):
+            function = _option(schema()[path])(function)
+        return function
+
+    return add
+
+
 def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--preset``, ``--config`` and one option per setting."""
-    for item in reversed([item for item in schema().values() if item.path not in _HIDDEN]):
-        kind = item.kind.__name__ if not item.choices else "name"
-        bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if item.kind is bool else {}
-        function = click.option(
-            *_flags(item), parameter(item), metavar=kind.upper(), default=None, help=_help(item), **bare
-        )(function)
+    for path in reversed([path for path in schema() if path not in _HIDDEN]):
+        function = _option(schema()[path])(function)
     function = click.option(
         "--dataset",
         "dataset_name",
@@ -81,13 +120,19 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
     Raises:
         ConfigError: every problem at once.
     """
+    return explained_config(preset_name, config_file, options)[0]
+
+
+def explained_config(preset_name: str | None, config_file: str | None, options: dict[str, Any]) -> tuple[Config, str]:
+    """Return what `build_config` does, with the reason why these settings were started from, in words."""
     given, problems = given_settings(options), unknown_options(options.pop("unknown", ()))
-    base, config = Config(), None
+    base, config, why = Config(), None, ""
     try:
-        base = _start(preset_name, config_file, options.pop("dataset_name", None), given)
+        base, why = _start(preset_name, config_file, options.pop("dataset_name", None), given)
         if config_file:
             before, base = base, load_yaml(config_file, base)
             problems += _unused_in_file(before, base, given)
+            why = f"settings of {config_file}" + (f" over the preset {preset_name}" if preset_name else "")
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems, *unusable(given)]) from None
     try:
@@ -97,38 +142,41 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
         problems += [*error.problems, *_beside(base, given, error)]
     if config is None or problems:
         raise ConfigError(problems)
-    return config
+    return config, why
 
 
-def _start(preset_name: str | None, config_file: str | None, dataset: str | None, given: dict[str, Any]) -> Config:
-    """The configuration that file and options change."""
+def _start(
+    preset_name: str | None, config_file: str | None, dataset: str | None, given: dict[str, Any]
+) -> tuple[Config, str]:
+    """Return the configuration that file and options change, and why it is that one."""
     if dataset is not None and dataset not in DATASETS:
         raise ConfigError([Problem("dataset", dataset, f"unknown dataset{nearest(dataset, DATASETS)}")])
     if preset_name:
         base = preset(preset_name)
+        why = reason_for_name(base)
         if dataset is None:
-            return base
+            return base, why
         named = DATASETS[dataset].data
         data = replace(base.data, source=named.source, subset=named.subset, image_size=named.image_size)
-        return replace(base, data=data)
+        return replace(base, data=data), f"{why}, on the images of {dataset}"
     if config_file:
-        return Config()
+        return Config(), ""
     if dataset is None and "data.source" not in given:
-        return preset("digits")
+        return preset("digits"), "no images were named"
     return _chosen(dataset or "", given)
 
 
-def _chosen(dataset: str, given: dict[str, Any]) -> Config:
+def _chosen(dataset: str, given: dict[str, Any]) -> tuple[Config, str]:
     """The automatic preset for the data and the ipc among the options; unusable options are left to `check`."""
-    from ast_ray.stages.inspect_data import choose_config
+    from ast_ray.stages.inspect_data import explained_config as choose
 
     named = DATASETS[dataset].data if dataset else DataConfig()
     if unusable(given):
-        return replace(Config(), data=named)
+        return replace(Config(), data=named), ""
     wanted = {name: value for name, value in given.items() if name.startswith("data.") or name == "distill.ipc"}
     asked = apply_overrides(replace(Config(), data=named), wanted)
-    base = choose_config(asked.data, asked.distill.ipc, named=dataset)
-    return replace(base, distill=replace(base.distill, ipc=asked.distill.ipc))
+    base, why = choose(asked.data, asked.distill.ipc, named=dataset)
+    return replace(base, distill=replace(base.distill, ipc=asked.distill.ipc)), why
 
 
 def unknown_options(words: Sequence[str], context: click.Context | None = None) -> list[Problem]:
@@ -158,12 +206,11 @@ def _unused_in_file(before: Config, after: Config, given: dict[str, Any]) -> lis
 
 
 def unusable(given: dict[str, Any]) -> list[Problem]:
-    """A problem for each setting whose value cannot be."""
+    """A problem for each setting whose value cannot be, whatever the others are."""
     try:
-        apply_overrides(Config(), given)
+        return address_problems(apply_overrides(Config(), given))
     except ConfigError as error:
         return list(error.problems)
-    return []
 
 
 def _beside(base: Config, given: dict[str, Any], error: ConfigError) -> list[Problem]:

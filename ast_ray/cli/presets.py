@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from ast_ray.cli.data import size_text
 from ast_ray.cli.errors import reported
 from ast_ray.cli.streams import say_json
+from ast_ray.cli.terminal import Terminal
 from ast_ray.config import ComputeConfig, Config, to_dict, to_yaml
 from ast_ray.config.presets import PRESETS, cost, facts_of_preset, paper_accuracy, preset
 
@@ -48,7 +48,7 @@ def list_presets(timed: bool, as_json: bool) -> None:
         cells = [size_text(row["memory_bytes"]), size_text(row["disk_bytes"])]
         cells += [duration_text(row["seconds"])] if timed else []
         table.add_row(name, reported_accuracy, *cells)
-    console = Console()
+    console = Terminal()
     console.print(table)
     if not timed:
         console.print("how long each would take on this machine: ast-ray presets list --time", highlight=False)
@@ -92,7 +92,7 @@ def duration_text(seconds: float) -> str:
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
 def show_preset(name: str, as_json: bool) -> None:
     """Every setting of a preset as YAML, with the sources of its values."""
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         config = preset(name)
         if as_json:
             say_json(to_dict(config))

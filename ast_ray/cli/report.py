@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
-from rich.console import Console
 
 from ast_ray.cli.errors import reported
+from ast_ray.cli.options import given_settings, some_settings
 from ast_ray.cli.streams import say_json
+from ast_ray.cli.terminal import Terminal, echo
+from ast_ray.config import Config, apply_overrides, check, to_dict
+from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import AstRayError
 from ast_ray.report.page import render
 from ast_ray.report.reading import RunRecord, read_run
@@ -25,45 +30,66 @@ from ast_ray.telemetry.run_directory import RunDirectory
     "--features/--no-features", default=True, show_default=True, help="compute the chart of features (Fig. 10)"
 )
 @click.option("--json", "as_json", is_flag=True, help="where the page is, as JSON on stdout, nothing else there")
-def report(runs: tuple[str, ...], out: str | None, features: bool, as_json: bool) -> None:
+@some_settings("data.source", "data.root", "data.download", "compute.store", "compute.device")
+def report(runs: tuple[str, ...], out: str | None, features: bool, as_json: bool, **options: Any) -> None:
     """Write one HTML page that shows the images, curves, experts and tables of finished or unfinished runs.
 
     The page needs no network and no other file. With several runs it starts with a table that sets them side by side
-    and goes to report.html in the current folder.
+    and goes to report.html in the current folder. A run does not decide where the report looks: experts outside it
+    (--store), images named by a path (--source) and downloads (--download) are asked for here.
     """
-    with reported(Console(stderr=True), as_json=as_json, resume=str):
+    with reported(Terminal(stderr=True), as_json=as_json, resume=str):
+        given = given_settings(options)
+        check(apply_overrides(Config(), given))
         places = [mirror.view(run) for run in runs]
         target = mirror.view(out) if out else RunDirectory(places[0]).report if len(runs) == 1 else Path("report.html")
-        records, notes = _records(places, features=features)
+        records, notes = _records(places, given, features=features)
         page = render(records, notes=notes)
         write_text(target, page)
         size = len(page.encode())
         if as_json:
             say_json({"report": mirror.shown(target.resolve()), "bytes": size})
         else:
-            click.echo(f"report: {mirror.shown(target)} ({size / 2**20:.1f} MiB)")
+            echo(f"report: {mirror.shown(target)} ({size / 2**20:.1f} MiB)")
 
 
-def _records(runs: Sequence[Path], *, features: bool) -> tuple[list[RunRecord], dict[str, list[str]]]:
+def _records(
+    runs: Sequence[Path], given: Mapping[str, Any], *, features: bool
+) -> tuple[list[RunRecord], dict[str, list[str]]]:
     """Read every run before any work; then the features of those that miss them, where it can be done."""
-    records, notes = [read_run(path) for path in runs], {}
+    store = str(given.get("compute.store", ""))
+    records = [read_run(path, store=store) for path in runs]
+    notes = {str(record.path): _elsewhere(record, store) for record in records}
     for place, record in enumerate(records):
         if not (features and record.methods):
             continue
         try:
-            _compute_features(record)
+            _compute_features(record, given)
         except AstRayError as error:
             if record.features is None:
-                notes[str(record.path)] = [f"Features of the images are not shown: {error}"]
-        records[place] = read_run(record.path)
+                notes[str(record.path)].append(f"Features of the images are not shown: {error}")
+        records[place] = read_run(record.path, store=store)
     return records, notes
 
 
-def _compute_features(record: RunRecord) -> None:
+def _elsewhere(record: RunRecord, store: str) -> list[str]:
+    """Say that the experts of a run lie outside of it, where the report looked for none."""
+    named = record.config.compute.store
+    if not named or store or any(method.experts for method in record.methods):
+        return []
+    return [f"The experts lie outside of the run and are not shown; --store {shlex.quote(named)} shows them."]
+
+
+def _compute_features(record: RunRecord, given: Mapping[str, Any]) -> None:
     """Torch is imported here and only when it is needed."""
     from ast_ray.stages.context import real_data, resolve_device
     from ast_ray.stages.pipeline import Plan
-    from ast_ray.stages.report_inputs import write_features
+    from ast_ray.stages.report_inputs import has_features, write_features
 
-    data = real_data(record.config.data, resolve_device(record.config.compute))
-    write_features(Plan(record.config, data, RunDirectory(record.path.resolve())), record.methods[0].name)
+    directory, method = RunDirectory(record.path.resolve()), record.methods[0].name
+    if has_features(directory, record.config, method, str(record.manifest.get("data_id", ""))):
+        return
+    config = from_elsewhere(to_dict(record.config), given)
+    check_source(config, given)
+    data = real_data(config.data, resolve_device(config.compute))
+    write_features(Plan(config, data, directory), method)

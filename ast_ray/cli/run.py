@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,17 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from ast_ray.cli.command_line import resume_command
-from ast_ray.cli.display import results_table
-from ast_ray.cli.errors import reported
+from ast_ray.cli.display import results_table, show_verdicts
+from ast_ray.cli.errors import end_with, reported
 from ast_ray.cli.help import SettingsCommand
-from ast_ray.cli.options import build_config, setting_options
+from ast_ray.cli.options import explained_config, setting_options
 from ast_ray.cli.streams import say_json
+from ast_ray.cli.terminal import Terminal
 from ast_ray.config.location import is_address
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.store import mirror
 
 if TYPE_CHECKING:
     from ast_ray.cli.session import Session
+    from ast_ray.stages.estimate import Stage
+    from ast_ray.stages.pipeline import Plan
 
 
 def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,24 +41,34 @@ def _work(
     work: Callable[[Session], dict[str, Any]],
     show: Callable[[Console, dict[str, Any]], None],
     options: dict[str, Any],
+    stages: Sequence[Stage],
     buffer: str | None = None,
+    *,
+    needs_method: bool = True,
 ) -> None:
-    """Build the configuration, open the session, work, show."""
+    """Build the configuration, open the session, print its head, work, show."""
     as_json, out = options.pop("as_json"), options.pop("out")
-    messages = Console(stderr=True)
+    messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
-        config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
+        config, why = explained_config(options.pop("preset_name"), options.pop("config_file"), options)
+        if needs_method and not config.run.methods:
+            raise ConfigError([Problem("run.methods", [], "nothing to do: name a method with --methods")])
         if buffer and len(config.run.methods) != 1:
             reason = "one folder of experts serves one method; name it with --methods"
             raise ConfigError([Problem("run.methods", ",".join(config.run.methods), reason)])
+        from ast_ray.cli.header import header
         from ast_ray.cli.session import open_session
 
-        with open_session(config, out, messages, quiet=as_json, buffer=buffer) as session:
+        def head(plan: Plan) -> list[str]:
+            return header(plan, why, stages)
+
+        with open_session(config, out, messages, quiet=as_json, buffer=buffer, head=head) as session:
             results = {**work(session), "run": mirror.shown(session.plan.directory.path)}
         if as_json:
             say_json(results)
         else:
-            show(Console(), results)
+            show(Terminal(), results)
+        end_with(messages, results["failed"])
 
 
 @click.command(cls=SettingsCommand)
@@ -68,7 +81,7 @@ def run(**options: Any) -> None:
 
         return run_all(session.plan, session.executor, session.display)
 
-    _work(work, _show_results, options)
+    _work(work, _show_results, options, ("experts", "distillation", "evaluation"), needs_method=False)
 
 
 @click.command(cls=SettingsCommand)
@@ -77,18 +90,21 @@ def experts(**options: Any) -> None:
     """Train the experts that are missing (Algorithm 1); print their Avg_Var and accuracy."""
 
     def work(session: Session) -> dict[str, Any]:
-        from ast_ray.stages.pipeline import mean_expert, train_experts
+        from ast_ray.stages.pipeline import mean_expert, open_failures, train_experts
 
         plan = session.plan
-        trained = train_experts(plan, plan.config.run.methods, session.executor)
+        failures = open_failures(plan, session.display)
+        trained = train_experts(plan, plan.config.run.methods, session.executor, failures)
         return {
             "experts": {
                 method: {**mean_expert(rows), "folder": mirror.shown(plan.buffer(method).folder)}
                 for method, rows in trained.items()
-            }
+                if rows
+            },
+            "failed": failures.rows(),
         }
 
-    _work(work, _show_experts, options)
+    _work(work, _show_experts, options, ("experts",))
 
 
 @click.command(cls=SettingsCommand)
@@ -98,17 +114,20 @@ def distill(buffer: str | None, **options: Any) -> None:
     """Distil (Algorithm 2), training missing experts first; print where the sets are."""
 
     def work(session: Session) -> dict[str, Any]:
-        from ast_ray.stages.pipeline import distill_outcomes, train_and_distill
+        from ast_ray.stages.pipeline import distill_outcomes, open_failures, train_and_distill
 
         methods = session.plan.config.run.methods
-        train_and_distill(session.plan, methods, methods, session.executor)
-        return {"distilled": distill_outcomes(session.plan, methods)}
+        failures = open_failures(session.plan, session.display, methods)
+        train_and_distill(session.plan, methods, methods, session.executor, failures)
+        distilled = [method for method in methods if not failures.includes(method)]
+        return {"distilled": distill_outcomes(session.plan, distilled), "failed": failures.rows()}
 
-    _work(work, _show_distilled, options, buffer)
+    _work(work, _show_distilled, options, ("experts", "distillation"), buffer)
 
 
 def _show_results(console: Console, results: dict[str, Any]) -> None:
-    console.print(results_table(results["rows"]))
+    console.print(results_table(results["rows"], results["failed"]))
+    show_verdicts(console, results["verdicts"])
     _show_experts(console, results)
     images = [] if is_address(results["run"]) else [f"images: {results['run']}/distill/<method>/synthetic.png"]
     for line in (

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ast_ray.config.printable import printable
 from ast_ray.stages.trial_record import BROKEN, FINAL, RUNNING
 from ast_ray.telemetry.progress import Update
 from ast_ray.telemetry.search_progress import TrialRow
@@ -90,7 +91,7 @@ class SearchDisplay:
         for row in [*running, *best][:_SHOWN]:
             accuracy = "" if row.accuracy is None else f"{100 * row.accuracy:.1f}"
             table.add_row(str(row.number), row.status, str(row.iteration), accuracy, short_settings(row.overrides))
-        return Group(table, Text(self._at_work(time.monotonic())))
+        return Group(table, Text(printable(self._at_work(time.monotonic()))))
 
 
 def short_settings(overrides: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -33,8 +34,9 @@ from ast_ray.stages.search_results import (
 )
 from ast_ray.stages.search_setup import open_search
 from ast_ray.stages.trial_record import FINISHED, STOPPED, TrialRecord, read_records
+from ast_ray.stages.verdicts import small_splits
 from ast_ray.store.atomic import write_json
-from ast_ray.store.lock import exclusive
+from ast_ray.store.claim import claimed
 from ast_ray.telemetry.importance import Importance, importance
 from ast_ray.telemetry.search_directory import SearchDirectory
 from ast_ray.telemetry.search_plots import plot_convergence, plot_importance, plot_parallel
@@ -59,9 +61,12 @@ def run_search(
     check_device(config)
     draws = prepare(config, space)
     data = real_data(config.data, torch.device("cpu"))
-    open_search(config, data, directory, space.source, command)
-    with exclusive(directory.lock, wait=False, owner="another search"), ray_session(config.compute) as capacity:
+    with claimed(directory.lock, "another search", command), ExitStack() as stack:
+        open_search(config, data, directory, space.source, command)
+        capacity = stack.enter_context(ray_session(config.compute))
         with SearchDisplay(console, total=total_trials(config, draws), quiet=quiet) as display:
+            for line in small_splits(len(data.validation_labels), len(data.test_labels)):
+                display.say(line)
             spent = search(config, data.data_id, draws, directory, capacity, display)
         found = report_search(config, directory, list(space.param_space))
         final, chosen = _final(config, data, directory, capacity, console, quiet=quiet)

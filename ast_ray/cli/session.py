@@ -5,7 +5,7 @@ Brings torch and the stages along, which take seconds to load: imported when the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,9 @@ from ast_ray.stages.engines import engines_told
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.run_setup import check_run, record_run, unused
+from ast_ray.stages.verdicts import small_splits
 from ast_ray.store import mirror
+from ast_ray.store.claim import claimed
 from ast_ray.telemetry.progress import Update
 from ast_ray.telemetry.run_directory import RunDirectory
 
@@ -46,17 +48,27 @@ def default_out(config: Config) -> Path:
 
 @contextmanager
 def open_session(
-    config: Config, out: str | None, console: Console, *, quiet: bool, buffer: str | None = None
+    config: Config,
+    out: str | None,
+    console: Console,
+    *,
+    quiet: bool,
+    buffer: str | None = None,
+    head: Callable[[Plan], Sequence[str]] | None = None,
 ) -> Iterator[Session]:
-    """Check everything that can be checked, then open the executor the settings ask for."""
+    """Check everything that can be checked, then open the executor the settings ask for.
+
+    ``head`` gives the lines to print before the work, unless ``quiet``.
+    """
     check_device(config)
     device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
     directory = RunDirectory(open_place(out or default_out(config), "out"))
     if config.compute.store:
         open_place(config.compute.store, "compute.store")
     experts = open_place(buffer, "experts") if buffer else None
-    mirror.pull(directory.path, without=("experts", "tensorboard"))
     with ExitStack() as stack:
+        stack.enter_context(claimed(directory.lock, "another run", command_line()))
+        mirror.pull(directory.path, without=("experts", "tensorboard"))
         display = stack.enter_context(Display(console, quiet=quiet))
         executor = None
         if config.compute.backend == "ray" and images_to_decode(config.data) >= WORTH_RAY:
@@ -65,11 +77,13 @@ def open_session(
         data = real_data(config.data, device)
         plan = Plan(config, data, directory, experts)
         check_run(plan)
-        for line in unused(plan):
-            display.say(line)
-        if config.run.methods and not config.compute.address:
+        if head is not None and not quiet:
+            display.show(head(plan))
+        elif config.run.methods and not config.compute.address:
             for line in engines_told(config, data):
                 display.say(line)
+        for line in (*unused(plan), *small_splits(len(data.validation_labels), len(data.test_labels))):
+            display.say(line)
         executor = executor or stack.enter_context(open_executor(config, display))
         record_run(plan, command_line())
         yield Session(plan, executor, display)

@@ -11,13 +11,16 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from ast_ray.cli.errors import INTERRUPTED, reported
+from ast_ray.cli.errors import reported
 from ast_ray.cli.options import given_settings, unknown_options, unusable
-from ast_ray.config.location import is_address, parse_address
+from ast_ray.cli.terminal import Terminal
+from ast_ray.config.location import is_address, local_path, local_problem, parse_address, secret_problem
 from ast_ray.distributed import jobs
 from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.signals import exit_code
 
 _HERE_ONLY = ("submit", "tensorboard")
+_FILES = ("--config", "--space")
 _WRITE_RUNS = ("run", "experts", "distill", "tune")
 _ADDRESS, _BACKEND = "setting__compute__address", "setting__compute__backend"
 
@@ -41,7 +44,7 @@ def submit(address: str, detach: bool, resume: str | None, stop: str | None, com
     The driver runs on the cluster: this machine may be closed. Ctrl-C only stops following. Files named by --config and
     --space are sent along; every other path is the cluster's, and --out has to be one that all its machines see.
     """
-    messages = Console(stderr=True)
+    messages = Terminal(stderr=True)
     with reported(messages, as_json=False, resume=lambda: "ast-ray submit ..."):
         if sum((bool(command), resume is not None, stop is not None)) != 1:
             raise ConfigError([Problem("", "", "give a command to run, or --resume JOB, or --stop JOB")])
@@ -75,10 +78,10 @@ def _follow(client: object, name: str, address: str, messages: Console) -> int:
     _say(messages, f"job {name}")
     try:
         found = jobs.follow(client, name, lambda text: click.echo(text, nl=False), address=address)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _say(messages, f"\ndetached; {name} runs on. Follow it again, or end it, with:")
         _say(messages, f"  ast-ray submit {at}--resume {name}\n  ast-ray submit {at}--stop {name}")
-        return INTERRUPTED
+        return exit_code(error)
     if found.status != "SUCCEEDED":
         _say(messages, f"job {name}: {found.status.lower()}, exit code {found.exit_code}")
     return found.exit_code
@@ -96,11 +99,27 @@ def check_command(words: Sequence[str]) -> None:
     """
     if (out := _value(words, "--out")) and is_address(out[1]):
         parse_address(out[1], "out")
+    files = [(option, given[1]) for option in _FILES if (given := _value(words, option))]
+    problems = [problem for option, text in files if (problem := local_problem(text, option.lstrip("-")))]
+    if problems := problems or _secrets(words):
+        raise ConfigError(problems)
     context = _context(words)
     found = unknown_options(context.params.get("unknown") or (), context)
     found += unusable(given_settings(context.params))
     if found:
         raise ConfigError(found)
+
+
+def _secrets(words: Sequence[str]) -> list[Problem]:
+    """A problem for each address with credentials in it: the words of a job stand on the cluster's dashboard."""
+    found, name = [], "address"
+    for word in words:
+        option, equals, value = word.partition("=")
+        is_option = word.startswith("-")
+        problem = secret_problem(value if is_option and equals else word, (option if is_option else name).lstrip("-"))
+        found += [problem] if problem else []
+        name = word if is_option and not equals else "address"
+    return found
 
 
 def _context(words: Sequence[str]) -> click.Context:
@@ -137,12 +156,12 @@ def sent(words: Sequence[str], folder: Path) -> list[str]:
         ConfigError: a file is missing.
     """
     words = list(words)
-    for option in ("--config", "--space"):
+    for option in _FILES:
         found = _value(words, option)
         if found is None or (option == "--space" and not found[1].endswith(".py")):
             continue
         place, value = found
-        path = Path(value).expanduser()
+        path = local_path(value, option.lstrip("-"))
         if not path.is_file():
             raise ConfigError([Problem(option.lstrip("-"), value, "no such file")])
         shutil.copy(path, folder / path.name)

@@ -6,9 +6,9 @@ import threading
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from ast_ray.cli.errors import reported
+from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.errors import ResourceError, StoreError
 from ast_ray.store import mirror
 from ast_ray.telemetry.run_directory import RunDirectory
@@ -25,11 +25,11 @@ def tensorboard(run: str, port: int) -> None:
 
     The first screen to look at is CUSTOM SCALARS: it is laid out to tell the story. Ctrl-C stops it.
     """
-    with reported(Console(stderr=True), as_json=False, resume=lambda: f"ast-ray tensorboard {run}"):
+    with reported(Terminal(stderr=True), as_json=False, resume=lambda: f"ast-ray tensorboard {run}"):
         place = mirror.view(run)
         mirror.pull(RunDirectory(place).tensorboard)
         address = _start(_events(place), port)
-        click.echo(f"TensorBoard: {address}#custom_scalars  (Ctrl-C stops it)")
+        echo(f"TensorBoard: {address}#custom_scalars  (Ctrl-C stops it)")
         forever = threading.Event()
         while not forever.wait(_REFRESH):
             mirror.pull(RunDirectory(place).tensorboard)

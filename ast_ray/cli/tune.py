@@ -15,11 +15,14 @@ from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import build_config, given_settings, setting_options, unknown_options, unusable
 from ast_ray.cli.search_display import final_table, short_settings
 from ast_ray.cli.streams import say_json
+from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, apply_overrides, check
-from ast_ray.config.location import is_address, redacted
+from ast_ray.config.location import local_path
 from ast_ray.distributed.tuning.space_files import find_space, space_names
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.telemetry.search_directory import SearchDirectory
+
+FOLDER = "a search needs a folder, here or on a shared mount"
 
 
 @click.command(cls=SettingsCommand)
@@ -35,7 +38,7 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
     Trials are ranked by accuracy on the validation split. The same command again, or --resume DIR, goes on after any
     interruption; trials that ended are never run again.
     """
-    messages, where = Console(stderr=True), [Path(resume or out or "DIR")]
+    messages, where = Terminal(stderr=True), [Path(resume or out or "DIR")]
     with reported(messages, as_json=as_json, resume=lambda: shlex.join(["ast-ray", "tune", "--resume", str(where[0])])):
         from ast_ray.distributed.session import prepare_import
         from ast_ray.distributed.tuning.environment import quiet_tune
@@ -53,7 +56,7 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
         if as_json:
             say_json(results)
         else:
-            _show(Console(), results)
+            _show(Terminal(), results)
 
 
 def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tuple[Config, Any, SearchDirectory]:
@@ -71,7 +74,7 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
     from ast_ray.stages.search_setup import FREE, absolute, load_search, with_shared_experts
 
     if resume:
-        directory = SearchDirectory(Path(resume).expanduser().resolve())
+        directory = SearchDirectory(local_path(resume, "resume", FOLDER))
         stored = load_search(directory)
         free = {f"tune.{leaf}" for leaf in FREE}
         fixed = [key for key in given if key not in free and not key.startswith("compute.")]
@@ -83,10 +86,8 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
     space = load_space(str(given.get("tune.space", base.tune.space)))
     start = with_shared_experts(_with_settings(base, space), space.param_space)
     config = check(absolute(apply_overrides(start, given)))
-    if out and is_address(out):
-        raise ConfigError([Problem("out", redacted(out), "a search needs a folder, here or on a shared mount")])
-    folder = Path(out) if out else Path("runs") / f"tune-{config.preset or 'custom'}-{space.name}"
-    return config, space, SearchDirectory(folder.expanduser().resolve())
+    folder = out or str(Path("runs") / f"tune-{config.preset or 'custom'}-{space.name}")
+    return config, space, SearchDirectory(local_path(folder, "out", FOLDER))
 
 
 def _with_settings(base: Config, space: Any) -> Config:
@@ -106,7 +107,7 @@ def _list(as_json: bool) -> None:
         say_json({"spaces": rows})
         return
     for item in spaces:
-        click.echo(f"{item.name}: {item.doc.splitlines()[0] if item.doc else ''}")
+        echo(f"{item.name}: {item.doc.splitlines()[0] if item.doc else ''}")
 
 
 def _show(console: Console, results: dict[str, Any]) -> None:

@@ -19,10 +19,12 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     below: float | None = None,
+    pattern: str = "",
 ) -> Any:
     """Declare a setting; ``low``/``high`` are inclusive bounds, ``above``/``below`` exclusive ones.
 
-    A number without an upper bound has that of `LARGEST`.
+    A number without an upper bound has that of `LARGEST`. ``pattern`` is a regular expression that a text has to match
+    as a whole.
     """
     bounds = {"low": low, "above": above, "high": high, "below": below}
-    return field(default=default, metadata={"doc": doc, "symbol": symbol, "bounds": bounds})
+    return field(default=default, metadata={"doc": doc, "symbol": symbol, "bounds": bounds, "pattern": pattern})

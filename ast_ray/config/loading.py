@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ast_ray.config.files import MISSING, file_problem, reason
+from ast_ray.config.files import reason
+from ast_ray.config.location import local_path
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
+from ast_ray.config.yaml_reader import read_yaml, write_yaml
 from ast_ray.errors import ConfigError, Problem, nearest
-
-_LONGEST, _DEEPEST = 300, 8
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -34,19 +32,27 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """Return the configuration as YAML that `load_yaml` reads back to an equal value."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    return write_yaml(to_dict(config))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Turn nested sections into ``section.field`` names."""
+    """Turn nested sections into ``section.field`` names.
+
+    Raises:
+        ConfigError: one setting in two spellings, ``section.field`` and ``section: {field: ...}``.
+    """
     flat: dict[str, object] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{path}."))
-        else:
-            flat[path] = value
+        inside = flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+        if twice := flat.keys() & inside.keys():
+            raise ConfigError([Problem(name, inside[name], _twice(name, flat[name])) for name in sorted(twice)])
+        flat.update(inside)
     return flat
+
+
+def _twice(name: str, other: object) -> str:
+    return f"is given twice, as {name} = {other!r} too; keep one"
 
 
 def apply_overrides(config: Config, values: Mapping[str, object]) -> Config:
@@ -87,8 +93,17 @@ def _nearest_setting(name: str) -> str:
 
 
 def from_dict(values: Mapping[str, Any], base: Config | None = None) -> Config:
-    """Build a configuration from nested values over ``base`` (default: the defaults)."""
-    return apply_overrides(base or Config(), flatten(values))
+    """Build a configuration from nested values over ``base`` (default: the defaults).
+
+    Raises:
+        ConfigError: as `apply_overrides`, and for settings that are given under two names.
+    """
+    flat, names = flatten(values), dict[str, str]()
+    for name in flat:
+        path = aliases().get(name.replace("-", "_"), name)
+        if (other := names.setdefault(path, name)) != name:
+            raise ConfigError([Problem(path, flat[name], _twice(other, flat[other]))])
+    return apply_overrides(base or Config(), flat)
 
 
 def load_yaml(path: str | Path, base: Config | None = None) -> Config:
@@ -97,10 +112,10 @@ def load_yaml(path: str | Path, base: Config | None = None) -> Config:
     Raises:
         ConfigError: the file is missing, is not YAML, or holds unknown or unusable settings.
     """
-    return from_dict(read_yaml(path), base)
+    return from_dict(read_settings(path), base)
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_settings(path: str | Path) -> dict[str, Any]:
     """Read nested sections of values from a file.
 
     Raises:
@@ -110,28 +125,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     def refused(reason: str) -> ConfigError:
         return ConfigError([Problem("config", str(path), reason)])
 
-    file = Path(path)
-    problem = file_problem(file)
-    if problem == MISSING:
-        raise refused("cannot be read: No such file or directory")
-    if problem:
-        raise refused(problem)
+    file = local_path(str(path), "config")
     try:
-        values: object = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file)
     except OSError as error:
         raise refused(f"cannot be read: {reason(error)}") from None
-    except RecursionError:
-        raise refused("nested too deeply") from None
-    except Exception as error:  # PyYAML's constructors raise whatever their conversions do
-        raise refused(f"is not YAML: {' '.join(str(error).split())[:_LONGEST]}") from None
+    except ValueError as error:
+        raise refused(str(error)) from None
     if not isinstance(values, dict) or not _named(values):
         raise refused("holds no settings (expected section: {name: value})")
     return values
 
 
-def _named(values: object, depth: int = 0) -> bool:
-    """Tell whether every key in nested mappings is text; a mapping that holds itself is too deep."""
+def _named(values: object) -> bool:
+    """Tell whether every key in nested mappings is text."""
     if not isinstance(values, dict):
         return True
-    inside = depth < _DEEPEST and all(isinstance(key, str) for key in values)
-    return inside and all(_named(value, depth + 1) for value in values.values())
+    return all(isinstance(key, str) and _named(value) for key, value in values.items())

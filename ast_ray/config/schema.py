@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
@@ -11,6 +12,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from ast_ray.config.fields import LARGEST
 from ast_ray.config.settings import Config
 from ast_ray.errors import nearest
+
+EMPTY_LIST = "none"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Setting:
     choices: tuple[str, ...]
     is_list: bool
     bounds: Mapping[str, float | None]
+    pattern: str = ""
 
     @property
     def leaf(self) -> str:
@@ -32,14 +36,24 @@ class Setting:
         return self.path.rpartition(".")[2]
 
     def parse(self, value: object) -> object:
-        """Turn YAML or command-line text into the field's type; raise ValueError with a readable reason."""
-        if self.is_list:
-            parts = value.split(",") if isinstance(value, str) else value
-            if not isinstance(parts, list | tuple):
-                raise ValueError("expected a list, or names joined by commas")
-            names = [part.strip() if isinstance(part, str) else part for part in parts]
-            return tuple(self._one(name) for name in names if name != "")
-        return self._one(value)
+        """Turn YAML or command-line text into the field's type; raise ValueError with a readable reason.
+
+        An empty list is ``[]`` in YAML and ``none`` as text. Empty text is refused: it is what a script leaves behind
+        when a variable is not set.
+        """
+        if not self.is_list:
+            return self._one(value)
+        if value == EMPTY_LIST:
+            return ()
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            raise ValueError("expected a list, or names joined by commas")
+        names = [part.strip() if isinstance(part, str) else part for part in parts]
+        given = [name for name in names if name != ""]
+        if parts and not given:
+            known = f" of {', '.join(self.choices)}" if self.choices else ""
+            raise ValueError(f"is empty; give names{known}, or {EMPTY_LIST!r} for none at all")
+        return tuple(self._one(name) for name in given)
 
     def _one(self, value: object) -> object:
         if self.kind is bool:
@@ -52,6 +66,10 @@ class Setting:
             raise ValueError(f"expected text, got {type(value).__name__}")
         if self.choices and value not in self.choices:
             raise ValueError(f"not one of {', '.join(self.choices)}{nearest(value, self.choices)}")
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise ValueError("expected a plain name: letters, digits, '.', '_' and '-', the first a letter or digit")
+        if self.default and not value.strip():
+            raise ValueError(f"is empty; leave it out for the default, {self.default!r}")
         return value
 
     def _check_bounds(self, number: float) -> None:
@@ -108,7 +126,9 @@ def _leaf(path: str, hint: Any, default: object, metadata: Mapping[str, Any]) ->
     bounds = metadata["bounds"]
     if kind in LARGEST and bounds["high"] is None and bounds["below"] is None:
         bounds = {**bounds, "high": LARGEST[kind]}
-    return Setting(path, kind, default, metadata["doc"], metadata["symbol"], choices, is_list, bounds)
+    return Setting(
+        path, kind, default, metadata["doc"], metadata["symbol"], choices, is_list, bounds, metadata["pattern"]
+    )
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Literal
 
 from ast_ray.config.fields import LARGEST_SEED, setting
 
+PLAIN_NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})?"  # it becomes the name of a folder
 DSA_ALL = "color_crop_cutout_flip_scale_rotate"
 
 
@@ -150,8 +151,8 @@ class DistillConfig:
         high=1,
     )
     step_lr: float = setting(
-        0.1,
-        "normalized: step of log(alpha) per unit of the relative loss's derivative with respect to it",
+        0.05,
+        "normalized: largest change of log(alpha) in one update",
         low=0,
         high=1,
     )
@@ -239,7 +240,10 @@ class EvaluateConfig:
     scores: bool = setting(
         False, "also train what DD-Ranking's scores need: random images, the full set, no augmentation"
     )
-    full_epochs: int = setting(50, "epochs of the full-data row", low=1)
+    full_epochs: int = setting(50, "epochs of the full-data row, at least", low=1)
+    full_steps: int = setting(
+        1000, "optimizer steps of the full-data row, at least: full_epochs is raised to take as many; 0 = never", low=0
+    )
     full_networks: int = setting(0, "networks of the full-data row; 0 = networks", low=0, high=10_000)
 
 
@@ -297,6 +301,11 @@ class RunConfig:
         "0 = distill.lr_lr",
         low=0,
     )
+    mtt_settings: tuple[str, ...] = setting(
+        (),
+        "settings of method mtt alone, as NAME=VALUE of expert and distill joined by commas, e.g. "
+        "distill.student_lr=0.001; the others it shares with ast",
+    )
     methods: tuple[Literal["ast", "mtt"], ...] = setting(
         ("ast", "mtt"), "distillation methods; ast = the settings given"
     )
@@ -336,7 +345,7 @@ class TuneConfig:
 class Config:
     """One run, whole."""
 
-    preset: str = setting("", "name of the preset this started from")
+    preset: str = setting("", "name of the preset this started from", pattern=PLAIN_NAME)
     seed: int = setting(0, "seed of every random stream", low=0, high=LARGEST_SEED)
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ast_ray.config.architectures import NORMS, architecture
 from ast_ray.config.fingerprint import OUTER_SETTINGS
-from ast_ray.config.location import is_address, parse_address, redacted
+from ast_ray.config.location import is_address, local_problem, parse_address, secret_problem
+from ast_ray.config.own_settings import own_names, with_own_settings
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
 from ast_ray.errors import ConfigError, Problem, nearest
@@ -17,7 +19,7 @@ DSA_OPERATIONS = tuple(DSA_ALL.split("_"))
 def problems_of(config: Config) -> list[Problem]:
     """Return everything wrong with a configuration that can be seen without the data."""
     single = [*_single(config), *_augmentations(config), *_networks(config)]
-    return [*single, *_epochs(config), *_distill(config), *_compute(config), *_tune(config)]
+    return [*single, *_epochs(config), *_distill(config), *_own(config), *_compute(config), *_tune(config)]
 
 
 def unused_settings(config: Config, named: Iterable[str]) -> list[Problem]:
@@ -131,6 +133,21 @@ def _distill(config: Config) -> list[Problem]:
     return problems
 
 
+def _own(config: Config) -> list[Problem]:
+    """Problems of the settings of method mtt alone, and between them and those it shares."""
+    if not config.run.mtt_settings:
+        return []
+    switched_off = replace(config.distill, beta_strategy="final", init_clusters=0)  # `presets.modifiers.as_mtt`
+    try:
+        own = with_own_settings(replace(config, distill=switched_off))
+    except ConfigError as error:
+        return list(error.problems)
+    found = [*_augmentations(own), *_epochs(own), *_distill(own), *unused_settings(own, own_names(config))]
+    known = {str(problem) for problem in (*_augmentations(config), *_epochs(config), *_distill(config))}
+    text = ",".join(config.run.mtt_settings)
+    return [Problem("run.mtt_settings", text, str(problem)) for problem in found if str(problem) not in known]
+
+
 def _compute(config: Config) -> list[Problem]:
     compute, problems = config.compute, []
     if compute.device == "cpu" and compute.gpus_per_task > 0:
@@ -140,16 +157,23 @@ def _compute(config: Config) -> list[Problem]:
     if compute.experts_together > 1 and config.expert.expert_engine == "compiled":
         reason = "the compiled expert step trains one at a time; use 1, or expert.expert_engine = eager"
         problems.append(Problem("compute.experts_together", compute.experts_together, reason))
-    if is_address(compute.store):
-        try:
-            parse_address(compute.store, "compute.store")
-        except ConfigError as error:
-            problems += error.problems
-    if is_address(config.data.root):
-        problems.append(Problem("data.root", redacted(config.data.root), "a folder of this machine, not an address"))
+    problems += address_problems(config)
     if not config.run.methods and not config.run.baselines:
         problems.append(Problem("run.methods", (), "nothing to do: name a method or a baseline"))
     return problems
+
+
+def address_problems(config: Config) -> list[Problem]:
+    """Return the addresses among the settings that cannot be, hold a secret, or stand where only a path will do."""
+    problems: list[Problem] = []
+    if is_address(config.compute.store):
+        try:
+            parse_address(config.compute.store, "compute.store")
+        except ConfigError as error:
+            problems += error.problems
+    found = [local_problem(str(_value(config, path)), path) for path in ("data.root", "data.source", "tune.space")]
+    found.append(secret_problem(config.compute.address, "compute.address"))
+    return problems + [problem for problem in found if problem is not None]
 
 
 def _tune(config: Config) -> list[Problem]:

@@ -2,8 +2,9 @@
 
 The student walks N steps of length alpha*||g||/(1 - m), with g the gradient of the scaled inner loss (Eq. 20) and m its
 momentum; the expert moves by d = ||theta_{t+M} - theta*_t||. So alpha = d*(1 - m)/(N*||g||) makes the walk as long as
-the way. That alpha is about the one that learned images end with: at the start they lead elsewhere, and a shorter walk
-would lose less. The matching loss (Eq. 22; 1 = nothing covered) is measured there and at factors of two around it.
+the way. The matching loss (Eq. 22; 1 = nothing covered) is measured there and at factors of two around it, and alpha
+starts where the loss is smallest, but no further than the walk that is as long as the way: alpha grows by itself as the
+images learn where to lead, while a start beyond it moves the images in directions they do not recover from.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ast_ray.core.distillation import Problem, balance_of, total_weight
+from ast_ray.core.distillation import Problem, total_weight
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.matching import Target, matching_points, targets_of
 from ast_ray.core.perturbation import perturb
 from ast_ray.core.rng import stream
+from ast_ray.core.segment_draws import balance_of
 from ast_ray.core.unroll import Student, StudentStep, plan_steps, run_student
 
 SEGMENTS = 3
 """Segments probed: start epochs 0, (T+ - 1)/2 and T+ - 1, of different experts where there are several."""
 _FACTOR, _MOST_FACTORS = 2.0, 12
-_BEARABLE = 2.0  # relative loss up to which alpha finds its own way down
 _FALLBACK = 0.01  # alpha where the gradient or the distance is zero or not finite
 
 
@@ -34,14 +35,15 @@ _FALLBACK = 0.01  # alpha where the gradient or the distance is zero or not fini
 class Coverage:
     """The outcome of a probe; losses are means over the probed segments, relative (1 = nothing covered).
 
-    ``student_lr`` is the alpha the student starts with and ``loss`` its loss; ``suggested_lr`` is the alpha that makes
-    the student's walk as long as the expert's way, halved until the loss is bearable; ``best_loss`` is the smallest
-    loss at any alpha. ``distance`` is the mean of ||theta_{t+M} - theta*_t||, ``perturbed`` the share of its square
-    that is the perturbation alone. Losses that are not finite are infinite.
+    ``student_lr`` is the alpha the student starts with and ``loss`` its loss; ``walk_lr`` is the alpha that makes the
+    student's walk as long as the expert's way; ``suggested_lr`` is the smaller of it and the alpha with ``best_loss``,
+    the smallest loss found. ``distance`` is the mean of ||theta_{t+M} - theta*_t||, ``perturbed`` the share of its
+    square that is the perturbation alone. Losses that are not finite are infinite.
     """
 
     student_lr: float
     loss: float
+    walk_lr: float
     suggested_lr: float
     best_loss: float
     distance: float
@@ -50,7 +52,7 @@ class Coverage:
     @property
     def reach(self) -> float:
         """Length of the student's walk in units of the expert's way."""
-        return self.student_lr / self.suggested_lr
+        return self.student_lr / self.walk_lr
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,15 @@ def probe(problem: Problem, images: Tensor, student_lr: float = 0.0) -> Coverage
             losses[alpha] = _mean_loss(problem, images, segments, alpha)
         return losses[alpha]
 
-    suggested = guess
-    for _ in range(_MOST_FACTORS):
-        if loss(suggested) <= _BEARABLE:
-            break
-        suggested /= _FACTOR
+    best = _descend(loss, guess)
+    suggested = min(guess, best)
     chosen = student_lr or suggested
     return Coverage(
         student_lr=chosen,
         loss=loss(chosen),
+        walk_lr=guess,
         suggested_lr=suggested,
-        best_loss=loss(_descend(loss, suggested)),
+        best_loss=loss(best),
         distance=statistics.fmean(segment.distance for segment in segments),
         perturbed=statistics.fmean(segment.perturbed for segment in segments),
     )

@@ -19,12 +19,11 @@ from ast_ray.config.settings import DistillConfig
 from ast_ray.core.engine.step import Engine
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.hypergradient import Hypergradient, hypergradient
-from ast_ray.core.inner_loss import balance
 from ast_ray.core.matching import matching_points, targets_of
 from ast_ray.core.networks import Network
 from ast_ray.core.outer import OuterOptimizer, OuterState, SegmentGradient, initial_state, outer_optimizer
 from ast_ray.core.perturbation import perturb
-from ast_ray.core.rng import stream
+from ast_ray.core.segment_draws import Draw, balance_of, draw_where, segment_stream
 from ast_ray.core.unroll import Student, plan_steps
 from ast_ray.errors import DivergenceError
 
@@ -68,8 +67,13 @@ class DistillState:
     def from_saved(cls, tensors: Mapping[str, Tensor], numbers: Mapping[str, int]) -> DistillState:
         """Return the state that `tensors` and `numbers` describe; what an earlier version did not keep is 0."""
         alpha = tensors["student_lr"]
-        scale = tensors.get("image_scale", torch.zeros_like(alpha))
-        outer = OuterState(tensors["image_velocity"], tensors["lr_velocity"], scale, numbers.get("updates", 0))
+        outer = OuterState(
+            image_velocity=tensors["image_velocity"],
+            lr_velocity=tensors["lr_velocity"],
+            image_scale=tensors.get("image_scale", torch.zeros_like(alpha)),
+            lr_scale=tensors.get("lr_scale", torch.zeros_like(alpha)),
+            updates=numbers.get("updates", 0),
+        )
         counts = {name: numbers.get(name, 0) for name in ("skipped", "skipped_in_a_row")}
         where = {name: numbers[name] for name in ("iteration", "last_start_epoch")}
         return cls(tensors["images"], alpha, outer, **where, **counts)
@@ -83,6 +87,7 @@ class DistillState:
             "image_velocity": self.outer.image_velocity,
             "lr_velocity": self.outer.lr_velocity,
             "image_scale": self.outer.image_scale,
+            "lr_scale": self.outer.lr_scale,
         }
 
     @property
@@ -162,42 +167,8 @@ class Problem:
         return outer_optimizer(self.config, self.image_std)
 
 
-@dataclass(frozen=True)
-class Draw:
-    """One of an iteration's segments: its place 0..W-1, whose trajectory, from which epoch, and the balance nu."""
-
-    iteration: int
-    place: int
-    expert_id: int
-    start_epoch: int
-    nu: float
-
-
 Matcher = Callable[["Problem", DistillState, Sequence[Draw]], Sequence[Hypergradient]]
 """Computes the hypergradient of every draw, in the order of the draws."""
-
-
-def draw_start_epoch(config: DistillConfig, last: int, generator: torch.Generator) -> int:
-    """Uniform on 0..T+ - 1, or within +-window of the last one (the alternative rejected in Sec. IV-C2)."""
-    low, high = 0, config.max_start_epoch - 1
-    if config.start_epoch_window and last >= 0:
-        low, high = max(low, last - config.start_epoch_window), min(high, last + config.start_epoch_window)
-    return low + int(torch.randint(high - low + 1, (), generator=generator))
-
-
-def _stream(seed: int, iteration: int, role: str, place: int) -> torch.Generator:
-    """The first segment's streams carry no place: what one segment draws is what the first of W draws."""
-    name: tuple[str | int, ...] = ("distill", iteration, role)
-    return stream(seed, *name, *([place] if place else []))
-
-
-def draw_where(
-    config: DistillConfig, seed: int, experts: int, iteration: int, place: int, last: int
-) -> tuple[int, int]:
-    """The expert and the start epoch of the segment at ``place``, ``last`` being the previous first start epoch."""
-    choice = _stream(seed, iteration, "start", place)
-    expert_id = int(torch.randint(experts, (), generator=choice))
-    return expert_id, draw_start_epoch(config, last, choice)
 
 
 def draw_segment(problem: Problem, state: DistillState, place: int) -> Draw:
@@ -207,13 +178,6 @@ def draw_segment(problem: Problem, state: DistillState, place: int) -> Draw:
         config, problem.seed, len(problem.experts), number, place, state.last_start_epoch
     )
     return Draw(number, place, expert_id, start_epoch, balance_of(config, start_epoch))
-
-
-def balance_of(config: DistillConfig, start_epoch: int) -> float:
-    """Return nu of a start epoch (Eq. 20); 1 where the inner loss is not balanced."""
-    if not config.balanced_inner_loss:
-        return 1.0
-    return balance(start_epoch, config.max_start_epoch, vartheta=config.vartheta, log_base=config.log_base)
 
 
 def match_segment(problem: Problem, state: DistillState, draw: Draw) -> Hypergradient:
@@ -226,12 +190,12 @@ def match_segment(problem: Problem, state: DistillState, draw: Draw) -> Hypergra
     segment = [theta.to(state.images) for theta in segment]
 
     # 2. weight perturbation (Eq. 23)
-    noise = _stream(problem.seed, draw.iteration, "perturbation", draw.place)
+    noise = segment_stream(problem.seed, draw.iteration, "perturbation", draw.place)
     start = perturb(segment[0], spec, config.rho, noise, scope=config.perturb_scope, vectors=config.perturb_vectors)
 
     # 3. N student steps (Eq. 20-21), 4. compared at the matching points (Eq. 22), 5. differentiated
     height, width = state.images.shape[2:]
-    plan = _stream(problem.seed, draw.iteration, "student", draw.place)
+    plan = segment_stream(problem.seed, draw.iteration, "student", draw.place)
     steps = plan_steps(config, problem.labels, (height, width), problem.network.classifier.in_features, plan)
     points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
     targets = targets_of(start, segment, points, expert_id=expert_id, start_epoch=start_epoch)
@@ -371,7 +335,7 @@ def _divergence(report: IterationReport, cause: str, advice: str, draw: Draw | N
         where += f", segment {draw.place + 1} of {count}, expert {draw.expert_id}, start epoch {draw.start_epoch}"
     else:
         where += f", expert {report.expert_id}, start epoch {report.start_epoch}"
-    return DivergenceError(
-        f"distillation stopped at {where}: {cause} (alpha was {report.student_lr:.3g}, nu {nu:.3g}); {advice}, "
-        "or train smoother experts (expert.penalty_weight, expert.clip_schedule)"
-    )
+    reason = f"{cause} (alpha was {report.student_lr:.3g}, nu {nu:.3g})"
+    advice = f"{advice}, or train smoother experts (expert.penalty_weight, expert.clip_schedule)"
+    text = f"distillation stopped at {where}: {reason}; {advice}"
+    return DivergenceError(text, reason=reason, advice=advice, iteration=report.iteration)

@@ -18,11 +18,54 @@ from ast_ray.errors import DivergenceError
 
 
 @dataclass(frozen=True)
+class Trend:
+    """Training accuracy in [0, 1] over the last eighth of the passes, and over the eighth before it."""
+
+    before: float
+    last: float
+
+
+@dataclass(frozen=True)
 class Score:
-    """Top-1 accuracy in [0, 1] and mean cross-entropy on real images."""
+    """Top-1 accuracy in [0, 1] and mean cross-entropy on real images; ``trend`` of the training, if it was watched."""
 
     accuracy: float
     loss: float
+    trend: Trend | None = None
+
+
+class TrainingAccuracy:
+    """Record of how many images a network in training answers correctly, per pass, augmented as it is trained on.
+
+    Nothing leaves the device until `trend`, and the training's own values are only read.
+    """
+
+    def __init__(self) -> None:
+        self._correct: list[Tensor] = []
+        self._seen: list[int] = []
+
+    def add(self, number: int, logits: Tensor, labels: Tensor) -> None:
+        """Count one batch of pass ``number`` (from 0): logits [B, K], labels int64 [B]."""
+        correct = (logits.detach().argmax(1) == labels).sum()
+        if number == len(self._correct):
+            self._correct.append(correct)
+            self._seen.append(len(labels))
+        else:
+            self._correct[number] += correct
+            self._seen[number] += len(labels)
+
+    def trend(self) -> Trend | None:
+        """Return the trend at the end; None after fewer than two passes."""
+        passes = len(self._correct)
+        window = max(1, passes // 8)
+        if passes < 2 * window:
+            return None
+        correct = torch.stack(self._correct).tolist()
+
+        def share(start: int) -> float:
+            return float(sum(correct[start : start + window]) / sum(self._seen[start : start + window]))
+
+        return Trend(share(passes - 2 * window), share(passes - window))
 
 
 # Factor on the learning rate after pass 500 of 1000 (MTT's evaluation; AST, Sec. V-A).
@@ -78,10 +121,12 @@ def train_network(
     generator: torch.Generator,
     *,
     after_pass: Callable[[int], None] | None = None,
+    watch: TrainingAccuracy | None = None,
 ) -> None:
     """Train the network in place on images [n, C, H, W], labels int64 [n].
 
     ``after_pass`` is called with the number of passes done, after each; it may look at the network, not change it.
+    ``watch`` records the training accuracy.
 
     Raises:
         DivergenceError: the last loss is not finite.
@@ -98,7 +143,10 @@ def train_network(
         for rows in torch.randperm(len(images), generator=generator).split(recipe.batch_size):
             index = rows.to(images.device)
             chosen = draw(names, len(index), size, generator, siamese=recipe.siamese)
-            loss = F.cross_entropy(network(apply(images[index], chosen)), labels[index])
+            logits = network(apply(images[index], chosen))
+            loss = F.cross_entropy(logits, labels[index])
+            if watch is not None:
+                watch.add(number, logits, labels[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ast_ray.core.augmentation import apply, draw, operations
-from ast_ray.core.evaluation import Recipe
+from ast_ray.core.evaluation import Recipe, TrainingAccuracy
 from ast_ray.core.flat_params import FlatSpec, load
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
@@ -22,12 +22,14 @@ def train_networks_together(
     labels: Tensor,
     recipe: Recipe,
     generators: Sequence[torch.Generator],
+    watches: Sequence[TrainingAccuracy] = (),
 ) -> list[float]:
     """Train the networks in place on images [n, C, H, W], labels int64 [n], each with its own generator's draws.
 
     Equal to one after the other to float tolerance. Networks must be functions of their parameters alone
     (`core.stacked.stackable`). Returns the last loss of each: one that is not finite is that network's divergence
-    (`core.evaluation.require_finite_loss`) and leaves the others as they would have been.
+    (`core.evaluation.require_finite_loss`) and leaves the others as they would have been. ``watches`` record each
+    network's training accuracy; empty for none.
     """
     template, spec = networks[0].train(), FlatSpec.of(networks[0])
     theta = stack(networks).requires_grad_()
@@ -45,6 +47,9 @@ def train_networks_together(
             own_batches = zip(rows_of(images, index), draws, strict=True)
             x = torch.stack([apply(batch, chosen) for batch, chosen in own_batches])
             logits = call_stacked(template, spec, theta, x)
+            if watches:
+                for watch, answers, chosen_labels in zip(watches, logits, labels[index], strict=True):
+                    watch.add(number, answers, chosen_labels)
             entropy = F.cross_entropy(logits.flatten(0, 1), labels[index].flatten(), reduction="none")
             losses = entropy.unflatten(0, index.shape).mean(1)
             optimizer.zero_grad()

@@ -106,7 +106,6 @@ def require_finite(train_loss: float, theta: Tensor, expert_id: int, epoch: int)
     """Raise `DivergenceError` unless the epoch's mean loss and theta [P] are finite."""
     if torch.isfinite(theta).all() and train_loss == train_loss and abs(train_loss) != float("inf"):
         return
-    raise DivergenceError(
-        f"expert {expert_id} diverged in epoch {epoch} (mean loss {train_loss:g}); "
-        "lower expert.lr, expert.momentum or expert.penalty_weight"
-    )
+    reason = f"expert {expert_id} diverged in epoch {epoch} (mean loss {train_loss:g})"
+    advice = "lower expert.lr, expert.momentum or expert.penalty_weight"
+    raise DivergenceError(f"{reason}; {advice}", reason=reason, advice=advice)

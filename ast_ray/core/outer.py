@@ -1,16 +1,15 @@
 """Outer optimizers: the updates of the synthetic pixels and of the student's learning rate alpha, as init/update pairs.
 
-``normalized`` is scale-free and our default. The matching loss is relative (1 = nothing covered), so its derivative
-with respect to log(alpha) is a pure number of order 1. Alpha moves in log space, where it cannot turn negative:
-
-    v <- 0.5*v + clip(alpha * dL/dalpha / sum(beta), -1, 1)         alpha <- alpha * exp(-step_lr * v)
-
-Pixels move along a running mean of their gradient, divided by the running root mean square of all of them:
+``normalized`` is scale-free and our default. Both move along a running mean of their gradient, divided by its running
+root mean square, with the same decay, so a step never exceeds its bound, whatever the data, the image size and ipc:
 
     m <- 0.9*m + 0.1*g     s <- 0.9*s + 0.1*mean(g^2)               x <- x - step_img * sigma * m' / sqrt(s')
+    v <- 0.9*v + 0.1*u     r <- 0.9*r + 0.1*u^2                     alpha <- alpha * exp(-step_lr * v' / sqrt(r'))
 
-with bias-corrected m' and s', sigma being the standard deviation of the real images. Both means decay alike, so the
-root mean square of one update is at most ``step_img`` standard deviations, whatever the data, the image size and ipc.
+with bias-corrected m', s', v' and r'. The mean over all pixels makes s one number, and sigma is the standard deviation
+of the real images. Alpha moves in log space, where it cannot turn negative, along
+u = clip(alpha * dL/dalpha / sum(beta), -1, 1): the matching loss is relative (1 = nothing covered), so u is a pure
+number, of order 1 where alpha matters.
 
 ``sgd`` is the published update: SGD with momentum on pixels and alpha, at rates that fit one cell of the tables only.
 """
@@ -27,10 +26,8 @@ from torch import Tensor
 from ast_ray.config.settings import DistillConfig
 from ast_ray.errors import DivergenceError
 
-IMAGE_DECAY = 0.9
-"""Decay per iteration of the running mean of the pixels' gradient and of its running mean square."""
-LR_MOMENTUM = 0.5
-"""Momentum of log(alpha)."""
+DECAY = 0.9
+"""Decay per iteration of the running means of a gradient and of its square."""
 LR_CLIP = 1.0
 """Bound on one segment's derivative of the relative loss with respect to log(alpha)."""
 OUTLIER = 10.0
@@ -43,13 +40,14 @@ OUTLIER_AFTER = 5
 class OuterState:
     """The running quantities of an outer optimizer.
 
-    image_velocity [S, C, H, W]; lr_velocity and image_scale (running mean square of the pixels' gradient, 0 for
-    ``sgd``) are 0-dim tensors; ``updates`` counts the updates made.
+    image_velocity [S, C, H, W] and lr_velocity are the running means of the gradients, image_scale and lr_scale the
+    running mean squares (0 for ``sgd``); all but the first are 0-dim tensors. ``updates`` counts the updates made.
     """
 
     image_velocity: Tensor
     lr_velocity: Tensor
     image_scale: Tensor
+    lr_scale: Tensor
     updates: int = 0
 
 
@@ -98,7 +96,7 @@ def outer_optimizer(config: DistillConfig, image_std: float) -> OuterOptimizer:
 def initial_state(images: Tensor, student_lr: Tensor) -> OuterState:
     """Return zeros of the right shapes."""
     zero = torch.zeros_like(student_lr)
-    return OuterState(torch.zeros_like(images), zero, zero.clone())
+    return OuterState(torch.zeros_like(images), zero, zero.clone(), zero.clone())
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,8 @@ class Normalized:
     ... )
     >>> [round(value, 4) for value in images.flatten().tolist()]  # -0.1 * g / sqrt(mean(g^2)), mean(g^2) = 12.5
     [-0.0849, 0.1131]
-    >>> round(float(alpha), 6)  # 0.01 * exp(-0.05 * 0.4)
-    0.009802
+    >>> round(float(alpha), 6)  # 0.01 * exp(-0.05 * sign(40))
+    0.009512
     """
 
     step_img: float
@@ -137,19 +135,18 @@ class Normalized:
         self, state: OuterState, images: Tensor, student_lr: Tensor, gradients: list[SegmentGradient], mean: Tensor
     ) -> tuple[OuterState, Tensor, Tensor]:
         """See `OuterOptimizer.update`."""
-        velocity = IMAGE_DECAY * state.image_velocity + (1 - IMAGE_DECAY) * mean
-        scale = IMAGE_DECAY * state.image_scale + (1 - IMAGE_DECAY) * mean.square().mean()
-        updates = state.updates + 1
-        corrected = 1 - IMAGE_DECAY**updates
+        corrected = math.sqrt(1 - DECAY ** (state.updates + 1))
+        velocity = _running(state.image_velocity, mean)
+        scale = _running(state.image_scale, mean.square().mean())
         if float(scale) > 0:  # all gradients zero: nothing to move along
-            images = images - (self.step_img / math.sqrt(corrected)) * velocity / scale.sqrt()
-        relative = [
-            (student_lr * gradient.alpha / gradient.total_weight).clamp(-LR_CLIP, LR_CLIP) for gradient in gradients
-        ]
-        lr_velocity = LR_MOMENTUM * state.lr_velocity + torch.stack(relative).mean()
-        student_lr = student_lr * torch.exp(-self.step_lr * lr_velocity)
+            images = images - (self.step_img / corrected) * velocity / scale.sqrt()
+        slopes = [(student_lr * one.alpha / one.total_weight).clamp(-LR_CLIP, LR_CLIP) for one in gradients]
+        slope = torch.stack(slopes).mean()
+        lr_velocity, lr_scale = _running(state.lr_velocity, slope), _running(state.lr_scale, slope.square())
+        if float(lr_scale) > 0:
+            student_lr = student_lr * torch.exp(-(self.step_lr / corrected) * lr_velocity / lr_scale.sqrt())
         _require_usable(images, student_lr, "lower distill.step_img", "lower distill.step_lr")
-        return OuterState(velocity, lr_velocity, scale, updates), images, student_lr
+        return OuterState(velocity, lr_velocity, scale, lr_scale, state.updates + 1), images, student_lr
 
     def absorb(self, state: OuterState, images: Tensor) -> OuterState:
         """See `OuterOptimizer.absorb`: the running mean square takes the outlier as if it were at the limit.
@@ -158,12 +155,12 @@ class Normalized:
         are refused many times in a row.
         """
         limit = OUTLIER**2 * self._scale(state)
-        taken = IMAGE_DECAY * state.image_scale + (1 - IMAGE_DECAY) * min(float(images.square().mean()), limit)
+        taken = DECAY * state.image_scale + (1 - DECAY) * min(float(images.square().mean()), limit)
         return replace(state, image_scale=taken)
 
     def _scale(self, state: OuterState) -> float:
         """The bias-corrected running mean square; not corrected exactly once outliers were absorbed, and bounded."""
-        return float(state.image_scale) / (1 - IMAGE_DECAY**state.updates)
+        return float(state.image_scale) / (1 - DECAY**state.updates)
 
 
 @dataclass(frozen=True)
@@ -204,6 +201,10 @@ class MomentumSGD:
     def absorb(self, state: OuterState, images: Tensor) -> OuterState:
         """See `OuterOptimizer.absorb`: there is no scale."""
         return state
+
+
+def _running(mean: Tensor, value: Tensor) -> Tensor:
+    return DECAY * mean + (1 - DECAY) * value
 
 
 def _require_usable(images: Tensor, student_lr: Tensor, images_advice: str, lr_advice: str) -> None:

@@ -1,25 +1,30 @@
 """Decode once: a dataset's uint8 tensors in one safetensors file, memory-mapped afterwards.
 
-A file is named by what it holds: the source's content and everything that decides how its images are decoded.
+A file is named by what it holds: the source's content and everything that decides how its images are decoded. The
+content id in its header is the checksum of pixels, labels and class names.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from ast_ray.config.settings import DataConfig
 from ast_ray.data.sources.base import DecodedDataset, Source
 
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
-FORMAT = "2"
+FORMAT = "3"  # changes with what decoding makes of an image, or listing of a source
 _STALE_SECONDS = 3600
+_LOG = logging.getLogger(__name__)
+_verified: set[tuple[int, ...]] = set()
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,25 @@ def cache_path(source: Source, config: DataConfig) -> Path:
 
 
 def read_cached(path: Path) -> tuple[DecodedDataset, str] | None:
-    """Return dataset and content id, mapped from the file; None when it is absent or not a whole file."""
+    """Return dataset and content id, mapped from the file; None when it is absent, not a whole file, or damaged.
+
+    A process verifies the content of a file once, and again when the file has changed.
+    """
+    found = read_unverified(path)
+    if found is None:
+        return None
+    stat = path.stat()
+    signature = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    if signature not in _verified:
+        if found[0].content_id() != found[1]:
+            _LOG.warning("%s: the decoded images are damaged (their checksum is wrong); decoding them again", path)
+            return None
+        _verified.add(signature)
+    return found
+
+
+def read_unverified(path: Path) -> tuple[DecodedDataset, str] | None:
+    """`read_cached` without looking at the content."""
     if not path.exists():
         return None
     try:
@@ -61,13 +84,15 @@ def read_cached(path: Path) -> tuple[DecodedDataset, str] | None:
         facts = json.loads(metadata["facts"])
         dataset = DecodedDataset(
             **tensors,
-            class_names=tuple(facts["class_names"]),
+            class_names=tuple(map(str, facts["class_names"])),
             notes=tuple(facts["notes"]),
             warnings=tuple(facts["warnings"]),
         )
-        return dataset, str(metadata["content_id"])
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError):
+        identity = str(metadata["content_id"])
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError):
         return None
+    kinds = {name: torch.uint8 if name.endswith("images") else torch.int64 for name in TENSORS}
+    return (dataset, identity) if {name: item.dtype for name, item in tensors.items()} == kinds else None
 
 
 def list_cache(config: DataConfig) -> list[CachedFile]:

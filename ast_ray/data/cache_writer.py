@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_ray.data.cache import read_cached
+from ast_ray.data.cache import read_unverified
 from ast_ray.data.decode import Target
 
 _ROOM = 16384
@@ -56,7 +56,7 @@ class CacheWriter:
             at += length
         facts = json.dumps({**self._facts, "notes": list(notes), "warnings": list(warnings)})
         self._write_header({"__metadata__": {"facts": facts, "content_id": "0" * 16}, **entries})
-        found = read_cached(self._path)
+        found = read_unverified(self._path)
         assert found is not None, "the file just written cannot be read"
         identity = found[0].content_id()
         self._write_header({"__metadata__": {"facts": facts, "content_id": identity}, **entries})

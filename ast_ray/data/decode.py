@@ -1,13 +1,11 @@
 """One chunk of images from bytes to uint8 pixels of one size: pure functions, the same in a thread or a Ray task.
 
-Transparency is laid over white, 16-bit grey is scaled to 8 bits, camera rotation is applied, palettes become colours.
+Transparency is laid over white, 16-bit grey is scaled to 8 bits, floats are grey from 0 to 1, camera rotation is
+applied, palettes become colours. Whole numbers of 32 bits or with a sign are refused: nothing says which is white.
 """
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,23 +14,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ast_ray.data.sources.chunks import Chunk, Failure
+from ast_ray.store.picture import UNREADABLE, open_picture
 
 _GREY = ("1", "L", "LA", "La", "I", "F")
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    EOFError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +64,7 @@ def decode_chunk(job: DecodeJob) -> Decoded:
             continue
         try:
             pixels[len(labels)] = decode_image(content, target)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             failures.append(Failure(name, _reason(error)))
             continue
         labels.append(label)
@@ -89,19 +73,20 @@ def decode_chunk(job: DecodeJob) -> Decoded:
 
 def _reason(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "not an image" if "cannot identify image file" in text else text
+    return "not an image of a known format" if "cannot identify image file" in text else text
 
 
 def decode_image(content: bytes | np.ndarray, target: Target) -> np.ndarray:
     """One image as uint8 [C, H, W]."""
     if isinstance(content, np.ndarray) and content.dtype != np.uint8:
         raise ValueError(f"pixels are {content.dtype}, expected uint8")
-    image = _from_array(content) if isinstance(content, np.ndarray) else Image.open(io.BytesIO(content))
+    image = _from_array(content) if isinstance(content, np.ndarray) else open_picture(content)
     with image:
         image.load()
+        container = image.format
         if not isinstance(content, np.ndarray):
             image = _upright(image)
-        image = _fit(_convert(image, target.channels), target)
+        image = _fit(_convert(_eight_bit(image, container), target.channels), target)
         pixels = np.asarray(image)
     return pixels[None] if target.channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -114,8 +99,34 @@ def _upright(image: Image.Image) -> Image.Image:
     """Apply the camera's rotation; an image whose metadata is damaged is still an image."""
     try:
         return ImageOps.exif_transpose(image)
-    except _UNREADABLE:
+    except UNREADABLE:
         return image
+
+
+def _eight_bit(image: Image.Image, container: str | None) -> Image.Image:
+    """Scale deeper grey to 8 bits by the range of its type, where Pillow's own conversion clips.
+
+    Raises:
+        ValueError: floats outside [0, 1], or whole numbers whose range nobody states.
+    """
+    values = np.asarray(image) if image.mode[0] in "IF" else np.empty(0)
+    if image.mode == "F":
+        low, high = float(values.min()), float(values.max())
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"grey floats from {low:g} to {high:g}; expected 0 to 1")
+        scaled = values * 255
+    elif image.mode.startswith("I;16") or (image.mode == "I" and container == "PPM"):  # which Pillow brings to 0..65535
+        scaled = values / 257
+    elif image.mode.startswith("I"):
+        raise ValueError(
+            "whole numbers of 32 bits or with a sign; save 8 or 16 bits without one, or floats from 0 to 1"
+        )
+    else:
+        return image
+    grey = Image.fromarray(scaled.round().astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _convert(image: Image.Image, channels: int) -> Image.Image:
@@ -124,8 +135,6 @@ def _convert(image: Image.Image, channels: int) -> Image.Image:
     if _has_alpha(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    elif image.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips instead of scaling
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     return image if image.mode == wanted else image.convert(wanted)
 
 
@@ -180,11 +189,11 @@ def probe_chunk(job: ProbeJob) -> Probe:
         if isinstance(content, Failure):
             continue
         try:
-            with _from_array(content) if isinstance(content, np.ndarray) else Image.open(io.BytesIO(content)) as image:
+            with _from_array(content) if isinstance(content, np.ndarray) else open_picture(content) as image:
                 sizes[image.size] += 1
                 grey += image.mode in _GREY or image.mode.startswith("I;16")
                 alpha += _has_alpha(image)
-        except _UNREADABLE:
+        except UNREADABLE:
             continue
     return Probe(sizes, grey, alpha)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +49,7 @@ def open_listing(source: Source, config: DataConfig) -> Listing:
     """List a source, hold out a test split where there is none, and refuse what is unusable already.
 
     Raises:
-        DataError: duplicate classes, no images, or (without skip_corrupt) unusable annotations and empty classes.
+        DataError: a single or duplicate classes, no images, or (without skip_corrupt) unusable annotations and classes.
     """
     listing = source.listing()
     check_names(source.name, listing.class_names)
@@ -62,7 +63,7 @@ def open_listing(source: Source, config: DataConfig) -> Listing:
     train, test = held_out(source.name, listing.train, listing.class_names, config.test_fraction)
     counts = [sum(len(chunk.labels) for chunk in chunks) for chunks in (train, test)]
     note = f"no test split of its own: {counts[1]} of {sum(counts)} images held out (test_fraction)"
-    return Listing(train, test, listing.class_names, listing.failures, (*listing.notes, note))
+    return replace(listing, train=train, test=test, notes=(*listing.notes, note))
 
 
 def probe(listing: Listing, *, mapper: Mapper = threads, limit: int = 0) -> Probe:
@@ -130,7 +131,7 @@ def _fill(
         if failures and not config.skip_corrupt:
             raise _unusable(source.name, failures)
         notes = [*listing.notes, *([note] if note else [])]
-        warnings = [_skipped(source.name, failures)] if failures else []
+        warnings = [*listing.warnings, *([_skipped(source.name, failures)] if failures else [])]
         writer.finish(notes, warnings)
     found = read_cached(path)
     assert found is not None, "the file just written cannot be read"

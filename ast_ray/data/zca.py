@@ -13,6 +13,7 @@ from torch import Tensor
 from ast_ray.core.whitening import Whitening
 from ast_ray.errors import ResourceError, StoreError
 from ast_ray.store.atomic import atomic_path
+from ast_ray.store.checksum import intact, sealed
 from ast_ray.store.containers.tensors import Shape, read_tensors, require_tensors
 
 ZCA_EPS = 0.1
@@ -46,16 +47,20 @@ def _mean(images: Tensor) -> Tensor:
 
 
 def cached_zca(images: Tensor, content_id: str, folder: Path, *, device: torch.device | str = "cpu") -> Whitening:
-    """Read the fit of these images from ``folder``, or fit and keep it there (if the folder can be written)."""
+    """Read the fit of these images from ``folder``, or fit and keep it there (if the folder can be written).
+
+    A damaged fit is made again.
+    """
     path = folder / f"{content_id}-eps{ZCA_EPS:g}-zca.safetensors"
     size = images[0].numel()
     with suppress(StoreError):
-        tensors, _ = read_tensors(path)
+        tensors, text = read_tensors(path)
         shapes: tuple[Shape, ...] = ((size,), (size, size), (size,))
         require_tensors(
             path, tensors, {name: (torch.float32, shape) for name, shape in zip(_PARTS, shapes, strict=True)}
         )
-        return Whitening(*(tensors[name] for name in _PARTS))
+        if intact(tensors, text):
+            return Whitening(*(tensors[name] for name in _PARTS))
     before = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)  # once per cache: every process reads the same fit, whoever made it
     try:
@@ -64,7 +69,8 @@ def cached_zca(images: Tensor, content_id: str, folder: Path, *, device: torch.d
         torch.set_num_threads(before)
     try:
         with atomic_path(path) as temporary:
-            save_file({name: getattr(whitening, name) for name in _PARTS}, temporary, {"content_id": content_id})
+            tensors = {name: getattr(whitening, name) for name in _PARTS}
+            save_file(tensors, temporary, sealed(tensors, {"content_id": content_id}))
     except ResourceError:
         pass
     return whitening

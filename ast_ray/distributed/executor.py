@@ -14,8 +14,8 @@ from ast_ray.distributed.board import BoardSink, forward, open_board
 from ast_ray.distributed.losses import LOST, Losses, for_memory, reason
 from ast_ray.distributed.session import Capacity
 from ast_ray.distributed.slots import ActorSlot, Slot, TaskSlot
-from ast_ray.errors import AstRayError, TaskError, WorkerLostError
-from ast_ray.stages.executor import Following, Job, needs_of, nothing, raise_failures
+from ast_ray.errors import AstRayError, WorkerLostError
+from ast_ray.stages.executor import Failed, Following, Job, needs_of, nothing, raise_failures
 from ast_ray.telemetry.progress import ProgressSink
 
 J = TypeVar("J", bound=Job)
@@ -36,6 +36,7 @@ class RayExecutor:
         *,
         long_lived: bool = True,
         following: Following[R, J] = nothing,
+        failed: Failed[J] | None = None,
     ) -> Iterator[R]:
         """See `stages.executor.Executor.run`; a lost worker's job is started again (see `losses.Losses`)."""
         if not jobs:
@@ -45,7 +46,8 @@ class RayExecutor:
         room = self._capacity.room(needs_of(job) for job in jobs)  # a slot that is not used costs nothing
         slots: list[Slot] = [kind(self._capacity) for _ in range(room)]
         try:
-            yield from _Round(function, jobs, slots, board, self._max_attempts, self._sink, following).results()
+            work = _Round(function, jobs, slots, board, self._max_attempts, self._sink, following, failed)
+            yield from work.results()
         finally:
             for slot in slots:
                 slot.close()
@@ -64,8 +66,10 @@ class _Round:
         max_attempts: int,
         sink: ProgressSink,
         following: Following[Any, Any] = nothing,
+        failed: Failed[Any] | None = None,
     ) -> None:
-        self._function, self._following, self._board, self._sink = function, following, board, sink
+        self._function, self._following, self._failed = function, following, failed
+        self._board, self._sink = board, sink
         self._board_sink, self._looked = BoardSink(board), time.monotonic()
         self._waiting, self._total = deque(jobs), len(jobs)
         self._idle: list[Slot] = list(slots)
@@ -110,8 +114,8 @@ class _Round:
             if isinstance(cause, WorkerLostError):  # of a team that shared the job
                 self._lost(slot, job, cause)
                 return
-            self._failures.append((job.key, cause if isinstance(cause, AstRayError) else error))
             self._idle.append(slot)
+            self._fail(job, cause if isinstance(cause, AstRayError) else error)
         else:
             self._idle.append(slot)
             possible = list(self._following(result))
@@ -126,11 +130,19 @@ class _Round:
         if not fewer:
             self._idle.append(slot)
         if not self._losses.again(job.key, error):
-            self._failures.append((job.key, TaskError(self._losses.verdict(job.key, error))))
+            self._fail(job, self._losses.given_up(job.key, error))
             return
         rest = ", one fewer at once" if fewer else ""
         self._sink.say(f"{job.key}: its worker was lost ({reason(error)}); starting it again{rest}")
         self._waiting.append(job)
+
+    def _fail(self, job: Any, error: Exception) -> None:
+        """Tell of a job that failed for good; a bug is raised once the others are through."""
+        if self._failed is None or not isinstance(error, AstRayError):
+            self._failures.append((job.key, error))
+            return
+        self._forward()  # what the job said comes before its end
+        self._failed(job, error)
 
     def _forward(self) -> None:
         forward(self._board, self._sink)

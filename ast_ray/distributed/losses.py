@@ -13,7 +13,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from ast_ray.errors import WorkerLostError
+from ast_ray.errors import TaskError, WorkerLostError
 
 LOST = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError)
 NODE_LOSSES = 20
@@ -70,8 +70,10 @@ class Losses:
         self._own[key] += 1
         return self._own[key] < self.max_attempts
 
-    def verdict(self, key: str, error: Exception) -> str:
-        """What is said when a job is given up."""
+    def given_up(self, key: str, error: Exception) -> TaskError:
+        """Return the error of a job that is not started again."""
         count = self._own[key] + self._nodes[key]
-        text = f"{key}: its worker was lost {count} times, the last time by {reason(error)}"
-        return f"{text}; {_MEMORY_HINT}" if for_memory(error) else text
+        what = f"its worker was lost {count} times, the last time by {reason(error)}"
+        if for_memory(error):
+            return TaskError(f"{key}: {what}; {_MEMORY_HINT}", reason=what, advice=_MEMORY_HINT)
+        return TaskError(f"{key}: {what}", reason=what, advice="the same command goes on from what is kept")

@@ -15,6 +15,7 @@ from ast_ray.config.settings import ComputeConfig
 from ast_ray.distributed.private_ray import remove_dead_sessions, session_folder, watched
 from ast_ray.distributed.reach import require_cluster, require_folder
 from ast_ray.errors import ConfigError, Problem, ResourceError
+from ast_ray.signals import keeping
 from ast_ray.stages.executor import Needs
 
 _LOG = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def _connect(compute: ComputeConfig) -> None:
         folder = session_folder()
         if folder is not None:
             remove_dead_sessions(folder)
-        with loopback_only():
+        with loopback_only(), signals_kept():
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -112,7 +113,8 @@ def _connect(compute: ComputeConfig) -> None:
         return
     require_cluster(compute.address)
     try:
-        ray.init(address=compute.address, log_to_driver=False, logging_level=logging.ERROR)
+        with signals_kept():
+            ray.init(address=compute.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ResourceError(
             f"compute.address = {compute.address!r}: no Ray cluster answered ({str(error).splitlines()[0]}); "
@@ -139,6 +141,19 @@ def loopback_only() -> Iterator[None]:
         yield
     finally:
         setattr(ray_constants, _CLUSTERS, before)
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Keep what SIGTERM does while Ray starts in the block.
+
+    Ray's own handlers, in Python during its start and below it for good, end the process at once, with the log of a
+    crash. The setter is private; without it a SIGTERM during the start is Ray's.
+    """
+    from ray._private import utils
+
+    with keeping(utils, "set_sigterm_handler"):
+        yield
 
 
 def keep_token_private() -> None:

@@ -11,9 +11,11 @@ import jinja2
 
 from ast_ray.config import differences, to_dict
 from ast_ray.config.presets import PRESETS, preset
+from ast_ray.config.titles import set_title
 from ast_ray.report import figures, tables
 from ast_ray.report.frames import Frames, load_frames
 from ast_ray.report.reading import MethodRecord, RunRecord
+from ast_ray.telemetry.failure import Failure
 
 LIMIT = 5 * 2**20
 _FOR_IMAGES, _FOR_CHARTS, _AT_LEAST = 4_600_000, 250_000, 400_000
@@ -53,9 +55,12 @@ def _run(run: RunRecord, place: int, budget: int, notes: Sequence[str]) -> dict[
         "finished": run.finished,
         "warnings": [outcome["warning"] for m in run.methods if (outcome := m.outcome) and outcome.get("warning")],
         "notes": list(notes),
-        "state": [_state(method) for method in run.methods],
+        "failures": [_failure(failure) for failure in run.failed],
+        "remedy": _remedy(run),
+        "state": [_state(method) for method in run.methods if not _failed(run, method)],
         "galleries": [_gallery(run, method, f"{key}-{n}", budget) for n, method in enumerate(run.methods)],
         "results": tables.results(run.rows),
+        "verdicts": [str(verdict["text"]) for verdict in run.verdicts],
         "scores": tables.score_titles(run.rows),
         "paper_accuracy": tables.paper_accuracy(run),
         "distillation": figures.distillation_figures(run, key),
@@ -79,6 +84,23 @@ def _state(method: MethodRecord) -> str:
             f"validation accuracy {tables.percent(outcome['validation_accuracy'])} %, alpha {outcome['student_lr']:.4g}"
         )
     return f"{method.title}: iteration {method.iterations} of {total}, not finished"
+
+
+def _failed(run: RunRecord, method: MethodRecord) -> bool:
+    return any(failure.set_name == method.name and failure.stage != "evaluation" for failure in run.failed)
+
+
+def _remedy(run: RunRecord) -> str:
+    """How to go on with a run that is not finished."""
+    if any(failure.lasting for failure in run.failed):
+        return "what failed needs other settings, and everything finished is kept"
+    return "the run's own command goes on with it"
+
+
+def _failure(failure: Failure) -> dict[str, str]:
+    """What failed, for the summary and for the results table."""
+    title = set_title(failure.set_name)
+    return {"title": title, "what": failure.what, "text": f"{title} {failure.what}", "advice": failure.advice}
 
 
 def _gallery(run: RunRecord, method: MethodRecord, key: str, budget: int) -> dict[str, Any]:

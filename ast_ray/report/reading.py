@@ -10,28 +10,20 @@ from typing import Any
 from ast_ray.config import Config, expert_identity, fingerprint
 from ast_ray.config.loading import flatten
 from ast_ray.config.presets import method_config
+from ast_ray.config.titles import set_title
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.records.features import Features, read_features
 from ast_ray.store.records.manifest import NO_COMMANDS, Manifest, read_manifest
 from ast_ray.store.records.marker import read_marker
-from ast_ray.store.records.outcome import Outcome, read_outcome
+from ast_ray.store.records.outcome import Outcome
 from ast_ray.store.records.results import ResultRow, read_results
 from ast_ray.store.records.settings import read_settings
 from ast_ray.store.trajectory import read_metrics as read_expert
+from ast_ray.telemetry.failure import Failure, run_failures
 from ast_ray.telemetry.metrics import MetricRow, read_metrics
+from ast_ray.telemetry.outcome import damage, read_outcome
 from ast_ray.telemetry.run_directory import RunDirectory, moments
-
-TITLES = {
-    "ast": "AST",
-    "mtt": "MTT",
-    "random": "random real images",
-    "representative": "representative real images",
-    "herding": "herding real images",
-    "k-centre": "k-centre real images",
-    "forgetting": "most forgotten real images",
-    "full": "full data",
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class MethodRecord:
     @property
     def title(self) -> str:
         """The name as papers print it."""
-        return TITLES.get(self.name, self.name)
+        return set_title(self.name)
 
     @property
     def iterations(self) -> int:
@@ -78,17 +70,21 @@ class RunRecord:
     settings: str
     manifest: Manifest
     rows: list[ResultRow]
+    verdicts: list[dict[str, Any]]
+    failed: list[Failure]
     methods: list[MethodRecord]
     features: Features | None
 
     @property
     def finished(self) -> bool:
         """Whether every method of the run is distilled and the final table exists."""
-        return bool(self.rows) and all(method.outcome for method in self.methods)
+        return bool(self.rows) and not self.failed and all(method.outcome for method in self.methods)
 
 
-def read_run(path: Path) -> RunRecord:
+def read_run(path: Path, *, store: str = "") -> RunRecord:
     """Read what a run directory holds; one that stands for an address is brought here first, but for its experts.
+
+    Experts are those inside the directory, or in the user's ``store``; the directory's own settings do not say where.
 
     Raises:
         StoreError: not a run directory, or a damaged file in it, by name.
@@ -98,6 +94,7 @@ def read_run(path: Path) -> RunRecord:
     if not directory.config.exists():
         raise StoreError(f"{mirror.shown(path)}: not a run directory (no {directory.config.name} in it)")
     config, manifest = read_settings(directory.config), read_manifest(directory.manifest) or NO_COMMANDS
+    results = read_results(directory.results)
     return RunRecord(
         path=path,
         name=path.resolve().name,
@@ -105,7 +102,9 @@ def read_run(path: Path) -> RunRecord:
         settings=directory.config.read_text(encoding="utf-8").rstrip(),
         manifest=manifest,
         rows=_rows(directory),
-        methods=[_method(directory, config, name, manifest) for name in config.run.methods],
+        verdicts=results.get("verdicts", []) if results else [],
+        failed=run_failures(directory, config.run.methods, results.get("failed", []) if results else []),
+        methods=[_method(directory, config, name, manifest, store) for name in config.run.methods],
         features=read_features(directory.features),
     )
 
@@ -128,9 +127,11 @@ def _rows(directory: RunDirectory) -> list[ResultRow]:
     return list(found.values())
 
 
-def _method(directory: RunDirectory, config: Config, name: str, manifest: Mapping[str, Any]) -> MethodRecord:
+def _method(
+    directory: RunDirectory, config: Config, name: str, manifest: Mapping[str, Any], store: str
+) -> MethodRecord:
     place, settings = directory.method(name), method_config(config, name)
-    metrics, outcome = read_metrics(place.metrics), read_outcome(place.outcome)
+    metrics, outcome = read_metrics(place.metrics), read_outcome(place)
     if outcome is not None and (not metrics or metrics[-1]["iteration"] != outcome["iterations"]):
         reached = metrics[-1]["iteration"] if metrics else 0
         told = f"ends at iteration {reached}, {place.outcome.name} says {outcome['iterations']}; one of them is damaged"
@@ -139,16 +140,17 @@ def _method(directory: RunDirectory, config: Config, name: str, manifest: Mappin
         name=name,
         config=settings,
         metrics=metrics,
-        outcome=outcome,
+        outcome=None if outcome is None or damage(place, outcome) else outcome,
         snapshots=moments(place.snapshots),
-        experts=_experts(directory, settings, str(manifest.get("data_id", ""))),
+        experts=_experts(
+            mirror.view(store).expanduser() if store else directory.experts,
+            expert_identity(settings, str(manifest.get("data_id", ""))),
+        ),
     )
 
 
-def _experts(directory: RunDirectory, settings: Config, data_id: str) -> list[dict[str, list[float]]]:
+def _experts(store: Path, identity: Mapping[str, Any]) -> list[dict[str, list[float]]]:
     """Curves of the experts a method was matched to."""
-    identity = expert_identity(settings, data_id)
-    store = mirror.view(settings.compute.store).expanduser() if settings.compute.store else directory.experts
     folder = store / fingerprint(identity)
     files = mirror.listed(folder, "expert-*.parquet")
     if not files and (other := _of_another_version(store, identity)):

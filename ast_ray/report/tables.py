@@ -10,7 +10,8 @@ from typing import Any
 
 from ast_ray.config import to_dict
 from ast_ray.config.loading import flatten
-from ast_ray.report.reading import TITLES, MethodRecord, RunRecord
+from ast_ray.config.titles import set_title
+from ast_ray.report.reading import MethodRecord, RunRecord
 
 NETWORKS = {
     "convnet": "ConvNet",
@@ -58,7 +59,7 @@ def results(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         low, high = max(0.0, mean - (std or 0)), min(1.0, mean + (std or 0))
         lines.append(
             {
-                "set": TITLES.get(row["set"], row["set"]),
+                "set": set_title(row["set"]),
                 "images": row.get("images", ""),
                 "network": network_title(row["network"]),
                 "protocol": PROTOCOLS.get(row["protocol"], row["protocol"]),
@@ -93,7 +94,7 @@ def architectures(run: RunRecord) -> dict[str, Any]:
             for row in run.rows
             if (row["set"], row["protocol"]) == (set_name, protocol)
         }
-        title = TITLES.get(set_name, set_name) + ("" if protocol == "strict" else f" ({protocol})")
+        title = set_title(set_name) + ("" if protocol == "strict" else f" ({protocol})")
         lines.append({"title": title, "cells": [cells.get(name, "–") for name in names]})
     cited = [
         {"title": title, "cells": [*cells, *["–"] * (len(names) - len(cells))]}

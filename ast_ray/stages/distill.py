@@ -33,14 +33,12 @@ from ast_ray.stages.prefetch import Prefetching
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.stages.team import ALONE, Team
 from ast_ray.stages.validation import validation_accuracies
-from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from ast_ray.store.records.outcome import read_outcome, whole_outcome
 from ast_ray.store.synthetic import save_synthetic
 from ast_ray.telemetry.images import save_grid
 from ast_ray.telemetry.metrics import MetricsLog
+from ast_ray.telemetry.outcome import is_finished, publish_outcome, read_outcome
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.snapshots import Snapshots, due
 from ast_ray.telemetry.tensorboard import DistillationBoard
@@ -135,7 +133,7 @@ class Distillation:
         except DivergenceError as error:
             self.checkpoint()
             where = f"last good state: iteration {self.state.iteration}, {self.job.directory.checkpoint}"
-            raise DivergenceError(f"{self.job.method}: {error}; {where}") from error
+            raise error.retold(f"{self.job.method}: {error}; {where}") from error
         if report.finite:
             self.recent.append(report.relative_loss)
         if report.unusable and (message := describe_skip(report)):
@@ -210,8 +208,7 @@ class Distillation:
             "engine": self.choice.engine,
             "gradient": self.choice.method,
         }
-        write_json(directory.outcome, outcome)
-        return outcome
+        return publish_outcome(directory, outcome)
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
@@ -251,7 +248,7 @@ def distill(job: DistillJob, sink: ProgressSink, team: Team = ALONE) -> dict[str
         return {}
     for _ in distill_in_slices(job, sink, team=team):
         pass
-    return dict(read_outcome(job.directory.outcome) or {})
+    return dict(read_outcome(job.directory) or {})
 
 
 def distill_in_slices(
@@ -319,7 +316,5 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
 
 
 def finished(job: DistillJob) -> bool:
-    """Whether this very distillation has published its outcome."""
-    mirror.fetch(job.directory.outcome)
-    outcome = whole_outcome(job.directory.outcome)
-    return outcome is not None and outcome["fingerprint"] == fingerprint(job.identity)
+    """Return whether this very distillation has published its outcome, and its sets are there and whole."""
+    return is_finished(job.directory, fingerprint(job.identity))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ast_ray.config.architectures import architecture
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config, NetworkConfig
-from ast_ray.core.evaluation import Recipe, Score
+from ast_ray.core.evaluation import Recipe, Score, TrainingAccuracy
 from ast_ray.core.images import Images
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
@@ -25,12 +25,18 @@ from ast_ray.stages.validation import train_and_peek, train_and_score
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
-from ast_ray.store.records.evaluation import whole_row
+from ast_ray.store.records.evaluation import whole_entry
 from ast_ray.telemetry.progress import ProgressSink
 
 PROTOCOL = "strict"
-_COUNTS = ("networks", "full_networks", "architectures", "protocols", "scores")
+# Not part of a row's settings: which rows there are, and full_steps, which is part of the full set's own identity.
+_NOT_IN_ROWS = ("networks", "full_networks", "full_steps", "architectures", "protocols", "scores")
 COLLAPSED = 0.02  # nats from the loss of an even guess
+_SMALLER_RATE = {
+    "real_lr": "lower evaluate.real_lr",
+    "given": "lower evaluate.lr (evaluate.transfer_lr on other architectures)",
+    "learned": "set evaluate.lr below the learned rate",
+}
 
 
 @dataclass(frozen=True)
@@ -101,15 +107,25 @@ def network_config(config: Config, name: str) -> NetworkConfig:
 
 
 def row_settings(config: Config) -> dict[str, Any]:
-    """What of the protocol decides one network's row: everything but which networks there are, and how many."""
+    """Return the settings of ``evaluate`` that decide one network's row, whichever networks there are and how many.
+
+    The steps of the full-data row are not among them: they are in `evaluate_rows.real_set_identity`, and only where
+    they lengthen its training, so that the rows of all other sets stay valid.
+    """
     values: dict[str, Any] = to_dict(config)["evaluate"]
-    return {name: value for name, value in values.items() if name not in _COUNTS}
+    return {name: value for name, value in values.items() if name not in _NOT_IN_ROWS}
 
 
 def finished_row(job: EvaluationJob) -> dict[str, Any] | None:
     """Return the row when it was already evaluated under the same token; a damaged one counts as absent."""
-    row = whole_row(Path(job.row))
-    return dict(row) if row is not None and row["token"] == job.token else None
+    entry = journal_entry(job)
+    return entry if entry is not None and "accuracy" in entry else None
+
+
+def journal_entry(job: EvaluationJob) -> dict[str, Any] | None:
+    """Return what stands in the row's place under the same token: the row, or why there is none."""
+    entry = whole_entry(Path(job.row))
+    return dict(entry) if entry is not None and entry["token"] == job.token else None
 
 
 def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
@@ -144,7 +160,9 @@ def fetched_row(job: EvaluationJob) -> dict[str, Any] | None:
 def diverged(job: EvaluationJob, error: DivergenceError) -> DivergenceError:
     """The error with the names of set and network."""
     network = f"{job.architecture} network" if job.architecture else "network"
-    return DivergenceError(f"set {job.set_name!r}, {network} {job.index}: {error}")
+    advice = _SMALLER_RATE[lr_source(job.source, job.config, job.network)]
+    text = f"set {job.set_name!r}, {network} {job.index}: {error}; {advice}"
+    return DivergenceError(text, reason=error.reason, advice=advice)
 
 
 def publish_row(
@@ -158,6 +176,7 @@ def publish_row(
 ) -> dict[str, Any]:
     """Write and return the row of a network that was trained and scored."""
     images, _, recipe = training
+    trend = result.trend
     row = {
         "set": job.set_name,
         "network": job.label,
@@ -170,6 +189,9 @@ def publish_row(
         "lr": recipe.lr,
         "lr_source": lr_source(job.source, job.config, job.network),
         "passes": recipe.passes,
+        "steps": recipe.passes * -(-len(images) // recipe.batch_size),
+        "train_accuracy": None if trend is None else trend.last,
+        "train_accuracy_before": None if trend is None else trend.before,
         "augmentation": recipe.augmentation,
         "best_pass": best_pass,
         "seconds": round(seconds, 3),
@@ -198,4 +220,7 @@ def _result(
     arguments = (job.config, data, images, labels, recipe)
     if job.protocol == "peak":
         return train_and_peek(*arguments, role=job.streams, index=job.index, network=job.network)
-    return train_and_score(*arguments, role=job.streams, index=job.index, network=job.network, test=True), None
+    watch = TrainingAccuracy() if job.source == "full" else None
+    return train_and_score(
+        *arguments, role=job.streams, index=job.index, network=job.network, test=True, watch=watch
+    ), None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from torch import Tensor
 
+from ast_ray.config.full_data import full_epochs
 from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.coresets import CORESETS, answered_correctly, coreset_rows, forgetting_events, forgotten_rows
 from ast_ray.core.evaluation import Recipe
@@ -39,7 +41,7 @@ def training_set(
     if source not in REAL_SETS:
         return _synthetic(source, protocol, config, data, network)
     if source == "full":
-        return data.train_images, data.train_labels, _full_recipe(config)
+        return data.train_images, data.train_labels, _full_recipe(config, len(data.train_labels))
     rows = _real_rows(source, index, config, data, buffer).to(data.train_images.device)
     recipe = Recipe.of(
         config.evaluate,
@@ -54,7 +56,7 @@ def training_set(
 def batch_size(source: str, protocol: str, config: Config) -> int:
     """Images of one training step, if the set has as many."""
     if source == "full":
-        return _full_recipe(config).batch_size
+        return config.expert.batch_size
     return Recipe.of(config.evaluate, lr=1.0, augmentation="none", protocol=protocol).batch_size
 
 
@@ -71,15 +73,16 @@ def _transfer_lr(config: Config, network: NetworkConfig) -> float:
     return config.evaluate.transfer_lr if network != config.network else 0.0
 
 
-def _full_recipe(config: Config) -> Recipe:
-    evaluate = config.evaluate
+def _full_recipe(config: Config, images: int) -> Recipe:
+    """The rate decays in the middle, however many epochs it takes to train."""
+    evaluate, epochs = config.evaluate, full_epochs(config, images)
     return Recipe(
         lr=evaluate.real_lr,
-        passes=evaluate.full_epochs,
+        passes=epochs,
         batch_size=config.expert.batch_size,
         momentum=evaluate.momentum,
         weight_decay=evaluate.weight_decay,
-        lr_decay_pass=evaluate.full_epochs // 2,
+        lr_decay_pass=epochs // 2,
         lr_decay_factor=evaluate.lr_decay_factor,
         augmentation=config.distill.augmentation,
     )
@@ -136,7 +139,7 @@ def check_set(synthetic: SyntheticSet, source: str, data: RealData) -> None:
 
 
 def _synthetic(source: str, protocol: str, config: Config, data: RealData, network: NetworkConfig) -> Training:
-    synthetic = load_set(source)
+    synthetic = load_set(Path(source))
     check_set(synthetic, source, data)
     recipe = Recipe.of(
         config.evaluate,

@@ -7,6 +7,7 @@ ones), those looked at after passes (``peak``), and those that are more than the
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from ast_ray.config.settings import Config
-from ast_ray.core.evaluation import require_finite_loss, score
+from ast_ray.core.evaluation import TrainingAccuracy, require_finite_loss, score
 from ast_ray.core.networks import build
 from ast_ray.core.stacked import activation_bytes, stackable
 from ast_ray.data.real import RealData
@@ -106,8 +107,11 @@ def _published(missing: Sequence[EvaluationJob], members: Sequence[int]) -> dict
     with torch_threads(config.compute.threads):
         data = real_data(config.data, resolve_device(config.compute))
         training = first.training(data)
-        trained = train_together(config, data, *training, role=first.streams, indices=members, network=first.network)
-        networks = dict(zip(members, trained, strict=True))
+        watches = [TrainingAccuracy() for _ in members] if first.source == "full" else []
+        trained = train_together(
+            config, data, *training, role=first.streams, indices=members, network=first.network, watches=watches
+        )
+        networks, watched = dict(zip(members, trained, strict=True)), dict(zip(members, watches, strict=False))
         for job in missing:
             network, loss = networks[job.index]
             try:
@@ -115,7 +119,9 @@ def _published(missing: Sequence[EvaluationJob], members: Sequence[int]) -> dict
             except DivergenceError as error:
                 failures.append(diverged(job, error))
             else:
-                scores[job.index] = score(network, data.test_images, data.test_labels)
+                found = score(network, data.test_images, data.test_labels)
+                trend = watched[job.index].trend() if watched else None
+                scores[job.index] = dataclasses.replace(found, trend=trend)
     seconds = (time.perf_counter() - began) / len(members)
     rows = {
         job.index: publish_row(job, data, training, scores[job.index], seconds=seconds)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 
 from ast_ray.config.fingerprint import expert_identity, fingerprint
+from ast_ray.config.full_data import full_epochs
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config
 from ast_ray.core.networks import build
@@ -39,6 +40,9 @@ SCHEMA = pa.schema(
         ("lr", pa.float64()),
         ("lr_source", pa.string()),
         ("passes", pa.int64()),
+        ("steps", pa.int64()),
+        ("train_accuracy", pa.float64()),
+        ("train_accuracy_before", pa.float64()),
         ("augmentation", pa.string()),
         ("best_pass", pa.int64()),
         ("seconds", pa.float64()),
@@ -48,11 +52,18 @@ SCHEMA = pa.schema(
 
 
 def row_token(config: Config, data_id: str, architecture: str, protocol: str, what: Mapping[str, Any]) -> str:
-    """Hash of everything that decides a row but its number; ``what`` identifies the set.
+    """Hash of `row_identity`."""
+    return fingerprint(row_identity(config, data_id, architecture, protocol, what))
+
+
+def row_identity(
+    config: Config, data_id: str, architecture: str, protocol: str, what: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything that decides a row but its number; ``what`` identifies the set.
 
     More networks, architectures or protocols leave rows that are there as they are.
     """
-    identity = {
+    return {
         "set": dict(what),
         "network": dataclasses.asdict(network_config(config, architecture)),
         "protocol": protocol,
@@ -60,17 +71,22 @@ def row_token(config: Config, data_id: str, architecture: str, protocol: str, wh
         "data": expert_identity(config, data_id)["data"],
         "seed": config.seed,
     }
-    return fingerprint(identity)
 
 
-def real_set_identity(source: str, config: Config, data_id: str) -> dict[str, Any]:
-    """What decides a real subset and how it is trained on; chosen subsets depend on the expert that chose them."""
+def real_set_identity(source: str, config: Config, data: RealData) -> dict[str, Any]:
+    """Return what decides a real subset and how it is trained on.
+
+    Chosen subsets depend on the expert that chose them. The full set names its epochs where ``evaluate.full_steps``
+    raised them; elsewhere its rows are those made before that setting existed.
+    """
     distill = to_dict(config)["distill"]
     names = ("ipc", "augmentation", "siamese", "init_clusters")
     identity = {"real": source, **{name: distill[name] for name in names}, "batch_size": config.expert.batch_size}
+    if source == "full" and (epochs := full_epochs(config, len(data.train_labels))) != config.evaluate.full_epochs:
+        return {**identity, "epochs": epochs}
     if source in ("random", "full"):
         return identity
-    return {**identity, "expert": expert_identity(config, data_id)}
+    return {**identity, "expert": expert_identity(config, data.data_id)}
 
 
 def cells(config: Config, source: str) -> list[tuple[str, str]]:
@@ -119,11 +135,18 @@ def check_architectures(config: Config, data: RealData) -> None:
 def publish_rows(folder: Path) -> Path:
     """Gather the journal of a folder into ``rows.parquet``, sorted by set, network, protocol and seed.
 
-    Damaged rows are left out.
+    The rows of a set, network and protocol are those of one evaluation, the one its first seed belongs to: what is left
+    of an earlier one, of another set by this name or with other settings, is not gathered. Damaged rows are left out.
     """
-    rows = [row for path in sorted(folder.glob("*.json")) if (row := whole_row(path)) is not None]
-    rows.sort(key=lambda row: (row["set"], row["network"], row["protocol"], row["seed"]))
+    found = [row for path in sorted(folder.glob("*.json")) if (row := whole_row(path)) is not None]
+    found.sort(key=lambda row: (row["set"], row["network"], row["protocol"], row["seed"]))
+    tokens: dict[tuple[str, str, str], str] = {}
+    rows = [row for row in found if tokens.setdefault(_cell(row), row["token"]) == row["token"]]
     target = folder / "rows.parquet"
     with atomic_path(target) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
     return target
+
+
+def _cell(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["set"], row["network"], row["protocol"]

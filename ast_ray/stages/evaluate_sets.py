@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +48,12 @@ def split_names(named: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
 def set_paths(named: Sequence[str]) -> dict[str, Path]:
     """Find the sets behind paths: a file, a folder that holds one, or a run directory with one per method.
 
+    Returns each set's file by the name its rows go by (`row_names`).
+
     Raises:
         StoreError: nothing there.
     """
-    found: dict[str, Path] = {}
+    chains: dict[Path, tuple[str, ...]] = {}
     for text in named:
         path = mirror.view(text).expanduser().resolve()
         file = set_file(path)
@@ -62,17 +65,42 @@ def set_paths(named: Sequence[str]) -> dict[str, Path]:
             )
         for place in inside:
             load_set(place)
-            found[_name(place, path.name if file is not None and path.is_dir() else "", found)] = place
-    return found
+            chains.setdefault(place, _chain(place, path if file is not None and path.is_dir() else None))
+    return dict(zip(row_names(list(chains.values())), chains, strict=True))
 
 
-def _name(file: Path, folder: str, taken: Mapping[str, Path]) -> str:
-    whole = file.stem in ("synthetic", "dataset")
-    base = folder or (file.parent.name if whole else f"{file.parent.name}-{file.stem}")
-    name, number = base, 2
-    while name in taken and taken[name] != file:
-        name, number = f"{base}-{number}", number + 1
-    return name
+def _chain(file: Path, folder: Path | None) -> tuple[str, ...]:
+    """The names around a set, from its own outwards; a run's ``distill`` says nothing."""
+    place = folder or file.parent
+    whole = folder is not None or file.stem in ("synthetic", "dataset")
+    own = place.name if whole else f"{place.name}-{file.stem}"
+    return (own, *(parent.name for parent in place.parents if parent.name not in ("distill", "")))
+
+
+def row_names(chains: Sequence[tuple[str, ...]]) -> list[str]:
+    """Name each set by its own name, and by as many of the folders around it as tell it from all the others.
+
+    No set goes by the name of real images, and none by that of another set, whatever the order they are given in.
+
+    >>> row_names([("ast", "one", "runs"), ("ast", "two", "runs"), ("random", "sets"), ("mtt", "one", "runs")])
+    ['one-ast', 'two-ast', 'sets-random', 'mtt']
+    """
+    depths = [1] * len(chains)
+    while True:
+        names = ["-".join(reversed(chain[:depth])) for chain, depth in zip(chains, depths, strict=True)]
+        count = Counter(names)
+        clashing = [place for place, name in enumerate(names) if count[name] > 1 or name in REAL_SETS]
+        longer = [place for place in clashing if depths[place] < len(chains[place])]
+        if not longer:
+            break
+        for place in longer:
+            depths[place] += 1
+    for place in clashing:  # nothing around them tells them apart: numbers do
+        number, base = 1, names[place]
+        while names[place] in REAL_SETS or names.count(names[place]) > 1:
+            number += 1
+            names[place] = f"{base}-{number}"
+    return names
 
 
 def content_of(synthetic: SyntheticSet) -> dict[str, Any]:
@@ -124,7 +152,7 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
     jobs: list[EvaluationJob] = []
     for name in with_scored(wanted.real, config):
         if name != "full":
-            what, images = real_set_identity(name, config, data.data_id), config.distill.ipc * data.classes
+            what, images = real_set_identity(name, config, data), config.distill.ipc * data.classes
             jobs += _jobs(wanted, data, name, name, what, images=images)
     for name, path in paths.items():
         synthetic = load_set(path)
@@ -132,7 +160,7 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
         what, images = content_of(synthetic), len(synthetic.labels)
         jobs += _jobs(wanted, data, name, str(path), what, images=images, role=role_of(synthetic))
     if "full" in with_scored(wanted.real, config):
-        what = real_set_identity("full", config, data.data_id)
+        what = real_set_identity("full", config, data)
         jobs += _jobs(wanted, data, "full", "full", what, images=len(data.train_labels))
     check_folder(folder)
     return jobs

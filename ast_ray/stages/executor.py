@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from ast_ray.errors import AstRayError
+from ast_ray.errors import AstRayError, DivergenceError
 from ast_ray.telemetry.progress import ProgressSink
 
 
@@ -50,6 +50,7 @@ R = TypeVar("R")
 
 
 Following: TypeAlias = Callable[[R], Iterable[J]]
+Failed: TypeAlias = Callable[[J, AstRayError], None]
 
 
 def nothing(_result: object) -> tuple[()]:
@@ -67,26 +68,31 @@ class Executor(Protocol):
         *,
         long_lived: bool = True,
         following: Following[R, J] = nothing,
+        failed: Failed[J] | None = None,
     ) -> Iterator[R]:
         """Run ``function(job, sink)`` for each job.
 
         ``long_lived`` jobs go to actors that stay; others are short independent tasks. ``following`` names the jobs
-        that a result makes possible; they go before those that wait. Every job that can finish does before an error
-        is raised.
+        that a result makes possible; they go before those that wait. ``failed`` is told of a job that failed for good
+        at the moment it does, and the others go on; what it raises ends the round at once. Without it every job that
+        can finish does before an error is raised.
 
         Raises:
-            AstRayError: of a job, once the others are through.
+            AstRayError: of a job, once the others are through; only without ``failed``.
         """
 
 
 def raise_failures(failures: Sequence[tuple[str, Exception]], total: int) -> None:
-    """Raise the first failure, naming how many jobs failed; nothing when there is none."""
+    """Raise the first failure, naming how many jobs failed; nothing when there is none.
+
+    What diverged would diverge again, so the same command is advised only where nothing did.
+    """
     if not failures:
         return
     key, error = failures[0]
-    error.add_note(
-        f"{len(failures)} of {total} jobs failed; first: {key}. What finished is kept; run the same command again."
-    )
+    note = f"{len(failures)} of {total} jobs failed; first: {key}. What finished is kept"
+    again = not any(isinstance(one, DivergenceError) for _, one in failures)
+    error.add_note(f"{note}; run the same command again." if again else f"{note}.")
     raise error
 
 
@@ -103,6 +109,7 @@ class SerialExecutor:
         *,
         long_lived: bool = True,
         following: Following[R, J] = nothing,
+        failed: Failed[J] | None = None,
     ) -> Iterator[R]:
         """See `Executor.run`."""
         failures: list[tuple[str, AstRayError]] = []
@@ -112,7 +119,10 @@ class SerialExecutor:
             try:
                 result = function(job, self._sink)
             except AstRayError as error:
-                failures.append((job.key, error))
+                if failed is None:
+                    failures.append((job.key, error))
+                else:
+                    failed(job, error)
                 continue
             possible = list(following(result))
             waiting.extendleft(reversed(possible))

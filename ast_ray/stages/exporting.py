@@ -14,9 +14,11 @@ from ast_ray.config.settings import Config
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import DataError
+from ast_ray.stages.evaluate_data import REAL_SETS
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.store import mirror
 from ast_ray.store.export import export_set, load_set
+from ast_ray.store.export.folder import own_files
 from ast_ray.store.export.foreign import read_images, read_labels
 from ast_ray.store.export.writing import check_formats
 from ast_ray.store.records.results import read_results
@@ -33,23 +35,30 @@ def export_sets(paths: Mapping[str, Path], formats: Sequence[str], out: Path | N
         ConfigError: unknown format; StoreError: a set cannot be read or a folder holds something else.
     """
     check_formats(formats)
+    places = {
+        name: path.parent / "export" if out is None else out / name if len(paths) > 1 else out
+        for name, path in paths.items()
+    }
+    for place in places.values():
+        for container in formats:
+            own_files(place / container)
     written = []
     for name, path in paths.items():
         synthetic = load_set(path)
-        place = path.parent / "export" if out is None else out / name if len(paths) > 1 else out
         for container in formats:
-            folder = export_set(synthetic, place / container, container, reported=reported_rows(path, name))
+            folder = export_set(synthetic, places[name] / container, container, reported=reported_rows(path))
             written.append({"set": name, "format": container, "path": mirror.shown(folder)})
     return written
 
 
-def reported_rows(path: Path, name: str) -> list[dict[str, Any]]:
-    """Rows of the run's table about a set that lies in a run directory; none elsewhere."""
+def reported_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of the run's table about a set that lies in a run directory, under its method's name; none elsewhere."""
+    method = path.parent.name
     results = path.parents[2] / "results.json" if len(path.parents) > 2 else path
-    if path.name != "synthetic.safetensors" or not mirror.fetch(results):
+    if path.name != "synthetic.safetensors" or method in REAL_SETS or not mirror.fetch(results):
         return []
     table = read_results(results)
-    return [dict(row) for row in (table["rows"] if table else ()) if row["set"] == name]
+    return [dict(row) for row in (table["rows"] if table else ()) if row["set"] == method]
 
 
 def import_set(
@@ -68,7 +77,7 @@ def import_set(
         config: its data say what the real images are and how they are prepared; ``distill.student_lr`` (0 =
             ``evaluate.real_lr``) and ``distill.augmentation`` how to train.
         labels: file of labels; None = in the file of images.
-        space: values are in model space, or pixels (uint8, or 0..1); auto = by their type and range.
+        space: values are in model space, or pixels (whole numbers 0..255, or floats 0..1); auto = by their range.
         mean: with ``std``, another normalisation the values are in, per channel: pixel = value * std + mean.
 
     Raises:
@@ -77,6 +86,8 @@ def import_set(
     values, classes = read_images(images), read_labels(labels or images)
     _check(images, values, classes, data)
     found = space_of(values) if space == "auto" else space
+    if found == "pixels" and not mean:
+        values = _unit(images, values)
     about = {"method": "imported", "file": images.name, "space": "other statistics" if mean else found}
     settings = dataclasses.replace(
         config, distill=dataclasses.replace(config.distill, ipc=len(classes) // data.classes)
@@ -86,17 +97,44 @@ def import_set(
     if mean:
         shape = (1, -1, 1, 1)
         pixels = values.float() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
-        return dataclasses.replace(imported, images=imported.to_model_space(pixels))
-    if found == "pixels":
-        pixels = values.float() / 255 if not values.is_floating_point() else values.float()
-        return dataclasses.replace(imported, images=imported.to_model_space(pixels))
+        imported = dataclasses.replace(imported, images=imported.to_model_space(pixels))
+    elif found == "pixels":
+        imported = dataclasses.replace(imported, images=imported.to_model_space(values))
+    if not torch.isfinite(imported.images).all():
+        raise DataError(f"{images}: with this mean and std some values are not finite")
     return imported
 
 
 def space_of(values: Tensor) -> Literal["model", "pixels"]:
-    """Whole numbers, and numbers that stay within [0, 1], are pixels; others are normalised already."""
-    whole = not values.is_floating_point()
-    return "pixels" if whole or (float(values.min()) >= 0 and float(values.max()) <= 1) else "model"
+    """Whole numbers, and numbers that stay within [0, 1], are pixels; others are normalised already.
+
+    Floats count as whole numbers where all of them are, from 0 to 255.
+    """
+    if not values.is_floating_point():
+        return "pixels"
+    inside = float(values.min()) >= 0 and float(values.max()) <= 255
+    return "pixels" if inside and (float(values.max()) <= 1 or _whole(values)) else "model"
+
+
+def _whole(values: Tensor) -> bool:
+    return torch.equal(values, values.round())
+
+
+def _unit(path: Path, values: Tensor) -> Tensor:
+    """Pixels as floats in [0, 1].
+
+    Raises:
+        DataError: whole numbers outside 0..255, or floats outside [0, 1] that are not whole numbers.
+    """
+    low, high = float(values.min()), float(values.max())
+    if values.is_floating_point() and low >= 0 and high <= 1:
+        return values
+    if low >= 0 and high <= 255 and _whole(values):
+        return values.float() / 255
+    raise DataError(
+        f"{path}: pixels from {low:g} to {high:g}; expected whole numbers from 0 to 255, or floats from 0 to 1 "
+        "(--mean 0 --std 1, once per channel, takes values as they are)"
+    )
 
 
 def _check(path: Path, values: Tensor, labels: Tensor, data: RealData) -> None:
@@ -112,5 +150,8 @@ def _check(path: Path, values: Tensor, labels: Tensor, data: RealData) -> None:
         raise DataError(f"{path}: label {int(wrong[0])} out of range 0..{data.classes - 1}")
     if len(labels) < data.classes:
         raise DataError(f"{path}: {len(labels)} images for {data.classes} classes; at least one each")
+    missing = [name for label, name in enumerate(data.class_names) if not (labels == label).any()]
+    if missing:
+        raise DataError(f"{path}: no image of {len(missing)} classes: {', '.join(missing[:5])}; at least one each")
     if not torch.isfinite(values.float()).all():
         raise DataError(f"{path}: images hold numbers that are not finite")

@@ -55,8 +55,9 @@ def measure(compute: ComputeConfig) -> Hardware:
     rate = 3 * network_cost(config, facts).forward * _BATCH * count / seconds
     if device.type == "cuda":
         return Hardware(torch.cuda.get_device_name(device), torch.cuda.device_count(), rate)
-    return Hardware("CPU", compute.workers or max(1, _cores() // compute.threads), rate)
+    return Hardware("CPU", compute.workers or max(1, cores() // compute.threads), rate)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,6 +12,7 @@ from PIL import Image
 from ast_ray.config.presets.automatic import automatic
 from ast_ray.config.presets.cost import Cost, cost
 from ast_ray.config.presets.datasets import DATASETS, DatasetFacts
+from ast_ray.config.presets.reason import reason
 from ast_ray.config.settings import Config, DataConfig
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.cache import cache_path
@@ -56,10 +57,16 @@ def choose_config(data: DataConfig, ipc: int, *, named: str = "") -> Config:
     Raises:
         DataError, ConfigError: the source cannot be read or does not exist.
     """
+    return explained_config(data, ipc, named=named)[0]
+
+
+def explained_config(data: DataConfig, ipc: int, *, named: str = "") -> tuple[Config, str]:
+    """Return what `choose_config` does, with the reason in words."""
     facts = DATASETS.get(named) or known_dataset(data) or source_facts(data)
     if data.train_size:
         facts = replace(facts, train=min(facts.train, data.train_size))
-    return automatic(facts, ipc)
+    config = automatic(facts, ipc)
+    return config, reason(facts, config)
 
 
 @dataclass(frozen=True, eq=False)

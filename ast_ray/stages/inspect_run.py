@@ -9,12 +9,13 @@ from typing import Any
 
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
-from ast_ray.store.records.outcome import read_outcome
 from ast_ray.store.records.results import read_results
 from ast_ray.store.records.settings import read_settings
 from ast_ray.store.trajectory import read_metadata
 from ast_ray.store.trajectory import read_metrics as read_expert
+from ast_ray.telemetry.failure import read_failure, run_failures
 from ast_ray.telemetry.metrics import read_metrics
+from ast_ray.telemetry.outcome import damage, read_outcome
 from ast_ray.telemetry.run_directory import RunDirectory
 
 
@@ -22,13 +23,15 @@ def describe_run(path: Path) -> dict[str, Any]:
     """Return settings, experts, distillations and results of a run directory.
 
     Raises:
-        StoreError: not a run directory, or a damaged expert.
+        StoreError: not a run directory, or a damaged expert or outcome.
     """
     directory = RunDirectory(path)
     mirror.pull(path, without=("experts", "tensorboard"))
     if not directory.config.exists():
         raise StoreError(f"{mirror.shown(path)}: not a run directory (no {directory.config.name} in it)")
     config, results = read_settings(directory.config), read_results(directory.results)
+    failed = run_failures(directory, config.run.methods, results.get("failed", []) if results else [])
+    methods = {method: _method(directory, method, config.distill.iterations) for method in config.run.methods}
     experts = mirror.listed(directory.experts, "*/expert-*.parquet")
     return {
         "run": mirror.shown(path),
@@ -37,9 +40,11 @@ def describe_run(path: Path) -> dict[str, Any]:
         "data": config.data.source,
         "config": mirror.shown(directory.config),
         "buffers": [_buffer(folder, list(files)) for folder, files in groupby(experts, lambda file: file.parent)],
-        "methods": {method: _method(directory, method, config.distill.iterations) for method in config.run.methods},
+        "methods": {method: state for method, (state, _) in methods.items()},
         "rows": results["rows"] if results else [],
-        "finished": results is not None,
+        "verdicts": results.get("verdicts", []) if results else [],
+        "failed": [failure.row() for failure in failed],
+        "finished": results is not None and not failed and all(whole for _, whole in methods.values()),
     }
 
 
@@ -57,13 +62,21 @@ def _buffer(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _method(directory: RunDirectory, method: str, iterations: int) -> str:
+def _method(directory: RunDirectory, method: str, iterations: int) -> tuple[str, bool]:
+    """What there is of one distillation, in words, and whether it is finished."""
     place = directory.method(method)
-    outcome = read_outcome(place.outcome)
+    outcome = read_outcome(place)
     if outcome is not None:
-        return (
-            f"finished, {outcome['iterations']} iterations, best validation accuracy "
-            f"{outcome['validation_accuracy']:.1%} at {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}"
+        found = (
+            f"{outcome['iterations']} iterations, best validation accuracy {outcome['validation_accuracy']:.1%} "
+            f"at {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}"
         )
+        broken = damage(place, outcome)
+        if not broken:
+            return f"finished, {found}", True
+        source = "from the checkpoint" if place.checkpoint.exists() else "from the start, since the checkpoint is gone"
+        return f"{found}, but {broken}: the same command makes it again {source}", False
+    if (record := read_failure(place)) is not None:
+        return record.failure.what, False
     rows = read_metrics(place.metrics)
-    return f"iteration {rows[-1]['iteration']} of {iterations}" if rows else "not started"
+    return f"iteration {rows[-1]['iteration']} of {iterations}" if rows else "not started", False

@@ -23,10 +23,11 @@ def describe_coverage(coverage: Coverage, config: DistillConfig) -> str:
         f"at alpha {coverage.student_lr:.3g}{how} walk {coverage.reach:.2g} times as far, and with the images as they "
         f"start they cover {_share(coverage.loss)} of the squared way"
     )
-    if not 1 / _OUT_OF_REACH < coverage.reach < _OUT_OF_REACH:
-        return f"{line}; {_advise_alpha(coverage)}"
     if coverage.perturbed > _DROWNED or coverage.best_loss >= _NO_WAY:
         return f"{line}. This can hardly work: {_advise_distance(coverage)}"
+    ratio = coverage.student_lr / coverage.suggested_lr
+    if config.student_lr and not 1 / _OUT_OF_REACH < ratio < _OUT_OF_REACH:
+        return f"{line}; {_advise_alpha(coverage)}"
     return line
 
 

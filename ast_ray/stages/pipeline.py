@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,16 @@ from ast_ray.stages.evaluate_rows import cells, networks_of, publish_rows, real_
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.expert_groups import ExpertGroup, grouped, train_group
 from ast_ray.stages.experts import ExpertJob, train_one_expert
+from ast_ray.stages.failures import Failures
 from ast_ray.stages.memory import run_memory
 from ast_ray.stages.results import summarize
 from ast_ray.stages.team import ALONE, Team
+from ast_ray.stages.verdicts import run_verdicts
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
-from ast_ray.store.records.outcome import read_outcome
 from ast_ray.store.records.results import whole_results
+from ast_ray.telemetry.outcome import read_outcome
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.run_directory import EvaluationDirectory, RunDirectory
 from ast_ray.telemetry.tensorboard import log_evaluation, log_overview
@@ -84,13 +86,21 @@ def expert_methods(config: Config) -> list[str]:
     return ["ast"] if any(name in NEEDS_EXPERT for name in config.run.baselines) else []
 
 
-def expert_jobs(plan: Plan, methods: Iterable[str]) -> list[ExpertJob]:
-    """One job per expert that is missing, of all methods together."""
+def open_failures(plan: Plan, sink: ProgressSink, distilled: Collection[str] = ()) -> Failures:
+    """Take up what failed before in the run; ``distilled`` are the methods to be distilled now."""
+    failures = Failures({method: plan.distill_job(method) for method in expert_methods(plan.config)}, sink)
+    failures.take_up(distilled)
+    return failures
+
+
+def expert_jobs(plan: Plan, methods: Iterable[str], failures: Failures | None = None) -> list[ExpertJob]:
+    """One job per expert that is missing, of all methods together, but for those known to diverge."""
     jobs: dict[Path, ExpertJob] = {}
     for method in methods:
         buffer = plan.buffer(method)
         buffer.prepare()
-        for expert_id in buffer.missing():
+        hopeless = failures.failed_experts(method) if failures else ()
+        for expert_id in sorted(set(buffer.missing()).difference(hopeless)):
             board = plan.directory.tensorboard / "experts" / f"{method}-{expert_id:05d}"
             jobs.setdefault(
                 buffer.path(expert_id),
@@ -120,16 +130,22 @@ def work_on(job: ExpertJob | ExpertGroup | DistillJob, sink: ProgressSink, team:
 
 
 def train_and_distill(
-    plan: Plan, trained: Iterable[str], distilled: Iterable[str], executor: Executor
+    plan: Plan,
+    trained: Iterable[str],
+    distilled: Iterable[str],
+    executor: Executor,
+    failures: Failures | None = None,
 ) -> dict[str, list[ExpertSummary]]:
     """Train what is missing and distil what has no outcome, each method as soon as its own experts are complete.
 
-    Returns each trained method's experts.
+    ``failures`` takes what fails; without it the first failure is raised once the others are through. Returns each
+    trained method's experts.
     """
     names = list(trained)
-    jobs: list[ExpertJob | ExpertGroup | DistillJob] = [*grouped(expert_jobs(plan, names), plan.data)]
+    jobs: list[ExpertJob | ExpertGroup | DistillJob] = [*grouped(expert_jobs(plan, names, failures), plan.data)]
     absent = Counter(job.buffer_folder for job in jobs)
-    waiting = [job for method in distilled if not finished(job := plan.distill_job(method))]
+    hopeful = [method for method in distilled if failures is None or not failures.includes(method)]
+    waiting = [job for method in hopeful if not finished(job := plan.distill_job(method))]
     if waiting:
         log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
 
@@ -142,14 +158,16 @@ def train_and_distill(
         absent[folder] -= 1
         return possible()
 
-    for _ in executor.run(work_on, [*possible(), *jobs], following=following):
+    for _ in executor.run(work_on, [*possible(), *jobs], following=following, failed=failures):
         pass
     return {method: plan.buffer(method).summaries() for method in names}
 
 
-def train_experts(plan: Plan, methods: Iterable[str], executor: Executor) -> dict[str, list[ExpertSummary]]:
+def train_experts(
+    plan: Plan, methods: Iterable[str], executor: Executor, failures: Failures | None = None
+) -> dict[str, list[ExpertSummary]]:
     """Train every expert that is missing, of all methods together; return each method's experts."""
-    return train_and_distill(plan, methods, (), executor)
+    return train_and_distill(plan, methods, (), executor, failures)
 
 
 def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> None:
@@ -159,26 +177,33 @@ def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> N
 
 def evaluation_jobs(plan: Plan) -> list[EvaluationJob]:
     """One job per network of every baseline and method, in the order of the table."""
-    config, jobs = plan.config, []
+    return [job for name, source, method in evaluated_sets(plan) for job in _jobs(plan, name, source, method)]
+
+
+def evaluated_sets(plan: Plan) -> list[tuple[str, str, str]]:
+    """Name, source and method of every set in the table; real sets go by the settings of the first method."""
+    config = plan.config
     first = config.run.methods[0] if config.run.methods else "ast"
-    baselines = with_scored(config.run.baselines, config)
-    for baseline in baselines:
-        if baseline != "full":
-            jobs += _jobs(plan, baseline, baseline, first)
-    for method in ("mtt", "ast"):
-        if method in config.run.methods:
-            jobs += _jobs(plan, method, str(plan.directory.method(method).synthetic), method)
-    if "full" in baselines:
-        jobs += _jobs(plan, "full", "full", first)
-    return jobs
+    real = with_scored(config.run.baselines, config)
+    methods = [method for method in ("mtt", "ast") if method in config.run.methods]
+    return [
+        *((name, name, first) for name in real if name != "full"),
+        *((method, str(plan.directory.method(method).synthetic), method) for method in methods),
+        *((name, name, first) for name in real if name == "full"),
+    ]
+
+
+def set_identity(plan: Plan, name: str, source: str, method: str) -> dict[str, Any]:
+    """Return what decides a set of the table."""
+    config, data_id = plan.method(method), plan.data.data_id
+    if source in REAL_SETS:
+        return real_set_identity(source, config, plan.data)
+    return {"method": name, "identity": method_identity(config, data_id)}
 
 
 def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[EvaluationJob]:
     config, buffer, data_id, jobs = plan.method(method), plan.buffer(method), plan.data.data_id, []
-    if source in REAL_SETS:
-        what = real_set_identity(source, config, data_id)
-    else:
-        what = {"method": set_name, "identity": method_identity(config, data_id)}
+    what = set_identity(plan, set_name, source, method)
     images = len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes
     for architecture, protocol in cells(config, source):
         token = row_token(config, data_id, architecture, protocol, what)
@@ -197,21 +222,28 @@ def evaluate_some(job: EvaluationJob | EvaluationGroup, sink: ProgressSink) -> l
     return evaluate_group(job, sink) if isinstance(job, EvaluationGroup) else [evaluate_network(job, sink)]
 
 
-def evaluated(jobs: Sequence[EvaluationJob], executor: Executor) -> Iterator[dict[str, Any]]:
+def evaluated(
+    jobs: Sequence[EvaluationJob], executor: Executor, failures: Failures | None = None
+) -> Iterator[dict[str, Any]]:
     """Evaluate networks that have no row yet, together where that was decided; yield their rows as they finish."""
-    for rows in executor.run(evaluate_some, grouped_networks(jobs), long_lived=False):
+    for rows in executor.run(evaluate_some, grouped_networks(jobs), long_lived=False, failed=failures):
         yield from rows
 
 
-def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: ProgressSink) -> list[dict[str, Any]]:
-    """Evaluate what has no row yet and return the table of all rows."""
+def evaluate_sets(
+    jobs: Sequence[EvaluationJob], executor: Executor, sink: ProgressSink, failures: Failures | None = None
+) -> list[dict[str, Any]]:
+    """Evaluate what has no row yet and return the table of all rows.
+
+    ``failures`` takes what fails; without it the first failure is raised once the others are through.
+    """
     folders = {Path(job.row).parent for job in jobs}
     for folder in folders:
         mirror.pull(folder)
     todo = [job for job in jobs if finished_row(job) is None]
     done, published, pause = len(jobs) - len(todo), time.monotonic(), PUBLISH_INTERVAL
     try:
-        for row in evaluated(todo, executor):
+        for row in evaluated(todo, executor, failures):
             done += 1
             note = f"{row['set']} on {row['network']} {row['accuracy']:.1%}"
             sink.update(Update("evaluate", done, len(jobs), note))
@@ -221,6 +253,8 @@ def evaluate_sets(jobs: Sequence[EvaluationJob], executor: Executor, sink: Progr
                 _publish(folders)
                 published = time.monotonic()
                 pause = max(PUBLISH_INTERVAL, PUBLISH_SHARE * (published - began))
+        if done < len(jobs):
+            sink.update(Update("evaluate", len(jobs), len(jobs), f"{len(jobs) - done} failed"))
     finally:
         if todo or not all(EvaluationDirectory(folder).rows.exists() for folder in folders):
             _publish(folders)
@@ -244,13 +278,18 @@ def mean_expert(rows: Sequence[ExpertSummary]) -> dict[str, float]:
 
 
 def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any]:
-    """Experts, distillation, evaluation; write and return the results."""
+    """Experts, distillation, evaluation; write and return the results, with what failed and why."""
     config = plan.config
-    experts = train_and_distill(plan, expert_methods(config), config.run.methods, executor)
-    table = evaluate_sets(evaluation_jobs(plan), executor, sink)
+    failures = open_failures(plan, sink, config.run.methods)
+    experts = train_and_distill(plan, expert_methods(config), config.run.methods, executor, failures)
+    jobs = evaluation_jobs(plan)
+    table = evaluate_sets(failures.evaluable(jobs), executor, sink, failures)
+    failures.conclude(table)
     results = {
-        "experts": {method: mean_expert(rows) for method, rows in experts.items()},
+        "experts": {method: mean_expert(rows) for method, rows in experts.items() if rows},
         "rows": table,
+        "verdicts": run_verdicts(table, config, len(plan.data.test_labels)),
+        "failed": failures.rows([job.set_name for job in jobs]),
     }
     earlier = whole_results(plan.directory.results)
     if earlier is None or list(earlier["rows"]) != table:
@@ -264,8 +303,7 @@ def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:
     outcomes = {}
     for method in methods:
         directory = plan.directory.method(method)
-        mirror.fetch(directory.outcome)
-        outcome = read_outcome(directory.outcome)
+        outcome = read_outcome(directory)
         if outcome is not None:
             outcomes[method] = {**outcome, "path": mirror.shown(directory.synthetic)}
     return outcomes

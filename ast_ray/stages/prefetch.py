@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.distillation import Experts, draw_where
+from ast_ray.core.distillation import Experts
+from ast_ray.core.segment_draws import draw_where
 
 Key = tuple[int, int, int]
 

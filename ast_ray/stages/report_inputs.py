@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ast_ray.config.fingerprint import fingerprint, method_identity
 from ast_ray.config.presets import method_config
+from ast_ray.config.settings import Config
 from ast_ray.core.flat_params import FlatSpec, load
 from ast_ray.core.initialization import features_of, initial_rows, representative_rows
 from ast_ray.core.networks import Network, build
@@ -22,6 +23,7 @@ from ast_ray.stages.pipeline import Plan
 from ast_ray.store.atomic import write_json
 from ast_ray.store.records.features import whole_features
 from ast_ray.store.synthetic import load_synthetic
+from ast_ray.telemetry.run_directory import RunDirectory
 
 FORMAT = 1
 CLASSES, CLOUD = 3, 200
@@ -37,21 +39,26 @@ def write_features(plan: Plan, method: str) -> None:
     Raises:
         StoreError: no expert to look through.
     """
-    config = method_config(plan.config, method)
-    token = fingerprint({"format": FORMAT, "identity": method_identity(config, plan.data.data_id)})
-    distilled = plan.directory.method(method).synthetic
-    wanted = {"token": token, "distilled": distilled.exists()}
-    if _already(plan, wanted):
+    if has_features(plan.directory, plan.config, method, plan.data.data_id):
         return
+    config, wanted = plan.method(method), _wanted(plan.directory, plan.config, method, plan.data.data_id)
     with torch_threads(config.compute.threads):
         network = _expert(plan, method)
         classes = [_of_class(plan, method, network, label) for label in range(min(CLASSES, plan.data.classes))]
     write_json(plan.directory.features, {**wanted, "method": method, "cloud": CLOUD, "classes": classes})
 
 
-def _already(plan: Plan, wanted: dict[str, Any]) -> bool:
-    found = whole_features(plan.directory.features)
+def has_features(directory: RunDirectory, config: Config, method: str, data_id: str) -> bool:
+    """Return whether the features of a run's images are there already; nothing but the run directory is read."""
+    wanted, found = _wanted(directory, config, method, data_id), whole_features(directory.features)
     return found is not None and all(found.get(name) == value for name, value in wanted.items())
+
+
+def _wanted(directory: RunDirectory, config: Config, method: str, data_id: str) -> dict[str, Any]:
+    """What identifies the features of a method's images."""
+    identity = method_identity(method_config(config, method), data_id)
+    distilled = directory.method(method).synthetic.exists()
+    return {"token": fingerprint({"format": FORMAT, "identity": identity}), "distilled": distilled}
 
 
 def _expert(plan: Plan, method: str) -> Network:

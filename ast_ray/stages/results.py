@@ -35,10 +35,22 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "seeds": [row["seed"] for row in members],
                 "accuracies": accuracies,
                 "images": members[0]["images"],
+                **_training(members),
             }
         )
     attach_scores(table)
     return table
+
+
+def _training(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a group's steps and its mean training accuracies, where its rows have them."""
+    found: dict[str, Any] = {}
+    if all(row.get("steps") for row in members):
+        found["steps"] = members[0]["steps"]
+    for name in ("train_accuracy", "train_accuracy_before"):
+        if all(row.get(name) is not None for row in members):
+            found[name] = statistics.fmean(row[name] for row in members)
+    return found
 
 
 def attach_scores(table: Sequence[dict[str, Any]]) -> None:

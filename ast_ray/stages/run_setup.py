@@ -8,40 +8,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ast_ray.config.fingerprint import differences
 from ast_ray.config.loading import to_dict, to_yaml
 from ast_ray.config.reach import unused_epochs
-from ast_ray.config.settings import Config
 from ast_ray.errors import StoreError
 from ast_ray.stages.pipeline import Plan, expert_methods
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
+from ast_ray.stages.run_changes import content, earlier_settings, refuse_other_settings
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_json, write_text
 from ast_ray.store.leftovers import remove_leftovers
-from ast_ray.store.records.manifest import earlier_commands
-from ast_ray.store.records.settings import read_values
+from ast_ray.store.records.manifest import whole_manifest
 from ast_ray.telemetry.provenance import environment
-from ast_ray.telemetry.run_directory import RunDirectory
-
-
-def _content(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings that decide what a run computes."""
-    kept = {name: value for name, value in values.items() if name not in ("compute", "preset", "tune")}
-    data = values.get("data", {})
-    if isinstance(data, dict):
-        kept["data"] = {name: value for name, value in data.items() if name not in ("root", "download", "placement")}
-    return kept
 
 
 def check_run(plan: Plan) -> None:
     """Refuse what can be refused before anything is written: settings, directory, experts, space.
 
     Raises:
-        ConfigError: settings the images cannot serve; StoreError: the directory holds a run with other settings, or
-        experts of other settings; ResourceError: a folder cannot be written or is too small.
+        ConfigError: settings the images cannot serve; StoreError: the directory holds work done with other settings
+        (`run_changes`), or experts of other settings; ResourceError: a folder cannot be written or is too small.
     """
-    check_against_data(plan.config, plan.data)
-    _refuse_other_settings(plan.config, plan.directory)
+    own = ("mtt",) if "mtt" in plan.config.run.methods and plan.config.run.mtt_settings else ()
+    for config in (plan.config, *map(plan.method, own)):
+        check_against_data(config, plan.data)
+    refuse_other_settings(plan)
     needed: Counter[Path] = Counter({plan.directory.path: 0})
     buffers = {buffer.folder: buffer for buffer in map(plan.buffer, expert_methods(plan.config))}
     if plan.buffer_folder and not mirror.fetch(plan.buffer_folder / "buffer.json"):
@@ -77,23 +67,24 @@ def unused(plan: Plan) -> list[str]:
 def record_run(plan: Plan, command: Sequence[str]) -> None:
     """Write config and manifest into the run directory; the same run again adds its command.
 
-    What killed writers left here and among the experts is deleted.
+    Settings that changed since the last command are kept in the manifest as they were. What killed writers left here
+    and among the experts is deleted.
     """
     data, directory = plan.data, plan.directory
     for folder in {directory.path, *(plan.buffer(method).folder for method in expert_methods(plan.config))}:
         remove_leftovers(folder)
-    write_text(directory.config, to_yaml(plan.config))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"command": list(command), "time": now, "environment": environment()}
-    manifest = {"data_id": data.data_id, "classes": list(data.class_names), "image_shape": list(data.image_shape)}
-    write_json(directory.manifest, {**manifest, "commands": [*earlier_commands(directory.manifest), entry]})
-
-
-def _refuse_other_settings(config: Config, directory: RunDirectory) -> None:
-    if not directory.config.exists():
-        return
-    changed = differences(_content(to_dict(config)), _content(read_values(directory.config)))
-    if changed:
-        listed = "\n  ".join(changed)
-        told = "holds a run with other settings; choose another --out, or use these"
-        raise StoreError(f"{mirror.shown(directory.path)}: {told}:\n  {listed}")
+    manifest: dict[str, Any] = {
+        "data_id": data.data_id,
+        "classes": list(data.class_names),
+        "image_shape": list(data.image_shape),
+    }
+    kept = whole_manifest(directory.manifest)
+    earlier = list(kept.get("earlier", []))
+    before = earlier_settings(directory)
+    if before is not None and content(before) != content(to_dict(plan.config)):
+        earlier.append({"until": now, "settings": before})
+    manifest |= {"earlier": earlier} if earlier else {}
+    write_json(directory.manifest, {**manifest, "commands": [*kept["commands"], entry]})
+    write_text(directory.config, to_yaml(plan.config))

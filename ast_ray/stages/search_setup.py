@@ -16,7 +16,7 @@ from ast_ray.errors import ConfigError, Problem, StoreError
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
 from ast_ray.store.atomic import write_json, write_text
 from ast_ray.store.leftovers import remove_leftovers
-from ast_ray.store.records.manifest import earlier_commands
+from ast_ray.store.records.manifest import whole_manifest
 from ast_ray.store.records.settings import read_settings
 from ast_ray.telemetry.provenance import environment
 from ast_ray.telemetry.search_directory import SearchDirectory
@@ -59,7 +59,7 @@ def open_search(
     write_text(directory.space, space_source)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"command": list(command), "time": now, "environment": environment()}
-    commands = [*earlier_commands(directory.manifest), entry]
+    commands = [*whole_manifest(directory.manifest)["commands"], entry]
     write_json(directory.manifest, {"data_id": data.data_id, "commands": commands})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ast_ray.config.loading import to_dict
+from ast_ray.config.ownership import published
 from ast_ray.config.settings import Config
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
@@ -19,12 +20,10 @@ def synthetic_set(
 ) -> SyntheticSet:
     """Attach preprocessing, augmentation, class names, settings and environment to images [S, C, H, W].
 
-    Where the work ran (``compute``, folders), how it was found (``tune``) and when are left out:
-    the same settings give the same bytes everywhere.
+    Where the work ran, how it was found and when are left out: the same settings give the same bytes everywhere.
     """
     preprocessing = data.preprocessing
-    settings = {name: value for name, value in to_dict(config).items() if name not in ("compute", "tune")}
-    settings["data"] = {name: value for name, value in settings["data"].items() if name not in ("root", "placement")}
+    settings = published(to_dict(config))
     return SyntheticSet(
         images=images.detach().cpu(),
         labels=labels.cpu(),

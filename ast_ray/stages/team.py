@@ -17,9 +17,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.distillation import DistillState, Draw, Problem, match_segment, one_after_another
+from ast_ray.core.distillation import DistillState, Problem, match_segment, one_after_another
 from ast_ray.core.hypergradient import Hypergradient
 from ast_ray.core.matching import matching_points
+from ast_ray.core.segment_draws import Draw
 from ast_ray.errors import WorkerLostError
 
 PATIENCE = timedelta(days=1)

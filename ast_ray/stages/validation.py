@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ast_ray.config.settings import Config, NetworkConfig
-from ast_ray.core.evaluation import Recipe, Score, require_finite_loss, score, train_network
+from ast_ray.core.evaluation import Recipe, Score, TrainingAccuracy, require_finite_loss, score, train_network
 from ast_ray.core.evaluation_batch import train_networks_together
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network, build
@@ -28,16 +29,20 @@ def train_and_score(
     index: int,
     test: bool,
     network: NetworkConfig | None = None,
+    watch: TrainingAccuracy | None = None,
 ) -> Score:
     """Train network ``index`` on images [S, C, H, W] and score it; streams derive from (seed, role, index).
 
-    ``network`` is another architecture than the settings'.
+    ``network`` is another architecture than the settings'. ``watch`` records the training accuracy for the score's
+    trend.
     """
     fresh = _fresh(config, data, network, role, index, images.device)
-    train_network(fresh, images, labels, recipe, stream(config.seed, role, index, "train"))
+    train_network(fresh, images, labels, recipe, stream(config.seed, role, index, "train"), watch=watch)
     if test:
-        return score(fresh, data.test_images, data.test_labels)
-    return score(fresh, data.validation_images, data.validation_labels)
+        found = score(fresh, data.test_images, data.test_labels)
+    else:
+        found = score(fresh, data.validation_images, data.validation_labels)
+    return replace(found, trend=watch.trend()) if watch is not None else found
 
 
 def train_and_peek(
@@ -76,14 +81,15 @@ def train_together(
     role: str,
     indices: Sequence[int],
     network: NetworkConfig | None = None,
+    watches: Sequence[TrainingAccuracy] = (),
 ) -> list[tuple[Network, float]]:
     """Train the networks ``indices`` at once, each from the streams and to the weights (up to rounding) it has alone.
 
-    Returns each with its last training loss, finite or not.
+    Returns each with its last training loss, finite or not. ``watches`` record their training accuracies.
     """
     networks = [_fresh(config, data, network, role, index, images.device) for index in indices]
     generators = [stream(config.seed, role, index, "train") for index in indices]
-    losses = train_networks_together(networks, images, labels, recipe, generators)
+    losses = train_networks_together(networks, images, labels, recipe, generators, watches)
     return list(zip(networks, losses, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Distillation checkpoints: the whole state as one safetensors file, atomically replaced."""
+"""Distillation checkpoints: the whole state as one safetensors file with its checksum, atomically replaced."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path
+from ast_ray.store.checksum import intact, sealed
 from ast_ray.store.containers.documents import parsed
 from ast_ray.store.containers.opening import parsing
 from ast_ray.store.containers.tensors import Shape, read_tensors, require_tensors
@@ -49,7 +50,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     header = {"fingerprint": checkpoint.fingerprint, "values": json.dumps(dict(checkpoint.values))}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, header)
+        save_file(tensors, temporary, sealed(tensors, header))
 
 
 def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
@@ -61,6 +62,8 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     if not mirror.fetch(path):
         return None
     tensors, header = read_tensors(path, hint=_HINT, told=_TOLD)
+    if not intact(tensors, header):
+        raise StoreError(f"{mirror.shown(path)}: {_TOLD} (its checksum is wrong); {_HINT}")
     if header.get("fingerprint") != fingerprint:
         raise StoreError(
             f"{mirror.shown(path)}: checkpoint of run {header.get('fingerprint', 'unknown')}, this run is {fingerprint}"

@@ -28,7 +28,7 @@ def exclusive(path: Path, *, wait: bool, owner: str) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        while not _try_lock(file.fileno()):
+        while not try_lock(file.fileno()):
             if not wait:
                 raise ResourceError(f"{path.parent}: {owner} is at work in this folder; wait for it or end it")
             time.sleep(_POLL)
@@ -87,7 +87,8 @@ def hold_new(descriptor: int) -> bool:
     return os.fstat(descriptor).st_nlink > 0
 
 
-def _try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file if nobody else has; file systems without locks grant every one."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

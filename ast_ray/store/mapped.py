@@ -62,7 +62,8 @@ class Mapped:
         with pq.ParquetFile(
             self._path, metadata=self._metadata, memory_map=True, page_checksum_verification=True
         ) as file:
-            return file.read_row_group(epoch, columns=[column]).column(column)[0].as_buffer()
+            rows = file.read_row_group(epoch, columns=[column]).column(column)
+        return rows[0].as_buffer() if len(rows) else None
 
 
 def to_bf16(values: np.ndarray) -> np.ndarray:

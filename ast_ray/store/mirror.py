@@ -22,13 +22,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
-from ast_ray.config.location import Address, is_address, parse_address
+from ast_ray.config.location import Address, is_address, local_path, parse_address
 from ast_ray.errors import ConfigError, ResourceError, StoreError
 from ast_ray.store import remote
 from ast_ray.store.lock import exclusive, hold
 
 WORK, VIEW = "storage", "views"
-SUMS, PENDING = ".sums", ".pending"
+SUMS, PENDING, LEASE = ".sums", ".pending", ".lease"
 _KEPT, _THREADS, _SETTLED_NS = 8, 8, 2_000_000_000
 _MARK = "%3A%2F%2F"
 _checked: dict[Path, remote.Found | None] = {}
@@ -38,29 +38,49 @@ def place(text: str | Path, setting: str = "address") -> Path:
     """The folder to work in for a folder or an address, absolute.
 
     Raises:
-        ConfigError: an address that cannot be.
+        ConfigError: an address or a path that cannot be.
     """
     if isinstance(text, str) and is_address(text):
         return _mirror(text, WORK, setting)
-    return Path(text).expanduser().resolve()
+    return local_path(str(text), setting)
 
 
 def view(text: str | Path) -> Path:
     """The path to read from for a path or an address; a path is left as it is.
 
     Commands that only look have a mirror of their own, so that they never touch what a running job on this machine is
-    still writing.
+    still writing. A text is what a person typed; a `Path` has been here before, maybe on another machine.
 
     Raises:
-        ConfigError: an address that cannot be.
+        ConfigError: an address that cannot be; StoreError: a folder that only poses as the mirror of an address.
     """
-    return _mirror(text, VIEW, "address") if isinstance(text, str) and is_address(text) else Path(text)
+    if isinstance(text, Path):
+        return text
+    if is_address(text):
+        return _mirror(text, VIEW, "address")
+    genuine(Path(os.path.expanduser(text)))
+    return Path(text)
+
+
+def genuine(path: Path) -> Path:
+    """Return the path, which may come from a stranger's links, unless it only poses as the mirror of an address.
+
+    Raises:
+        StoreError: its server would be asked for what lies below it, by the name of a folder.
+    """
+    real = os.path.realpath(path)
+    if _MARK in real and not Path(real).is_relative_to(_root()):
+        raise StoreError(f"{path}: has the name of an address's mirror but is none of {_root()}; move it elsewhere")
+    return path
 
 
 def _mirror(text: str, kind: str, setting: str) -> Path:
     address = parse_address(text, setting)
-    root = Path(os.environ.get("AST_RAY_CACHE") or "~/.cache/ast-ray").expanduser().resolve()
-    return root / kind / quote(address.authority, safe="") / address.key
+    return _root() / kind / quote(address.authority, safe="") / address.key
+
+
+def _root() -> Path:
+    return Path(os.environ.get("AST_RAY_CACHE") or "~/.cache/ast-ray").expanduser().resolve()
 
 
 def address_of(path: Path) -> Address | None:
@@ -240,7 +260,7 @@ def pull(folder: Path, *, without: Iterable[str] = ()) -> None:
     wanted = {
         folder / name: info
         for name, info in found.items()
-        if not left_out & {name.split("/")[0]} and SUMS not in name.split("/")
+        if not left_out & {name.split("/")[0]} and SUMS not in name.split("/") and not name.startswith(LEASE)
     }
     for path in sorted(folder.rglob("*")) if folder.exists() else []:
         inside = path.relative_to(folder).parts

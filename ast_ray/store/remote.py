@@ -245,6 +245,12 @@ def size(address: Address) -> int | None:
     return int(info.size) if info.type == fs.FileType.File else None
 
 
+def modified(address: Address) -> int | None:
+    """When an object was written, in nanoseconds of the store's clock; None where there is none."""
+    info = _ask(address, lambda system, place: system.get_file_info(place), doing="read")
+    return info.mtime_ns if info.type == fs.FileType.File else None
+
+
 def listing(address: Address) -> dict[str, Found]:
     """Every object below an address, by its key relative to it."""
 

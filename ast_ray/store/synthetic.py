@@ -1,4 +1,7 @@
-"""A SyntheticSet as one self-describing safetensors file, with the same description as JSON beside it for people."""
+"""A SyntheticSet as one self-describing safetensors file, with the same description as JSON beside it for people.
+
+The description carries the checksum of tensors and description, whatever container they lie in.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from ast_ray.core.whitening import Whitening
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path, write_json
+from ast_ray.store.checksum import intact, sealed
 from ast_ray.store.containers.documents import parsed
 from ast_ray.store.containers.opening import parsing
 from ast_ray.store.containers.tensors import Shape, read_tensors, require_tensors
@@ -69,13 +73,19 @@ def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
 
 
 def pack(synthetic: SyntheticSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (images, labels, whitening) and a plain description: all of a set, for any container."""
-    tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels}
+    """Tensors (images, labels, whitening) and a plain description: all of a set, for any container.
+
+    Raises:
+        StoreError: labels that name no class.
+    """
+    _check_labels("the set", synthetic.labels, len(synthetic.images), len(synthetic.class_names))
+    tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels.to(torch.int64)}
     if synthetic.whitening is not None:
         whitening = synthetic.whitening
         parts = (whitening.mean, whitening.vectors, whitening.scale)
         tensors.update({name: part.float() for name, part in zip(_WHITENING, parts, strict=True)})
-    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, _describe(synthetic)
+    plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    return plain, sealed(plain, _describe(synthetic))
 
 
 def _describe(synthetic: SyntheticSet) -> dict[str, Any]:
@@ -112,11 +122,22 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
     return unpack(file_path, tensors, description)
 
 
-def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object) -> SyntheticSet:
+def _check_labels(where: str | Path, labels: Tensor, images: int, classes: int) -> None:
+    """Refuse labels that are not one class of 0..classes-1 per image: -1 would be the last class's images."""
+    if labels.shape != (images,):
+        raise StoreError(f"{where}: labels are {tuple(labels.shape)} for {images} images")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise StoreError(f"{where}: {len(wrong)} labels out of range 0..{classes - 1}; first: {int(wrong[0])}")
+
+
+def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object, *, exact: bool = True) -> SyntheticSet:
     """Put a packed set together again; ``path`` is named in errors.
 
+    Without ``exact`` the tensors need not be those that were packed, as where pixels are read from 8-bit pictures.
+
     Raises:
-        StoreError: not a synthetic set, or one without its tensors.
+        StoreError: not a synthetic set, one without its tensors, a wrong checksum, or labels that name no class.
     """
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
@@ -124,12 +145,18 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object)
     with parsing(place, StoreError):
         told = checked(description, Description)
     _check_tensors(place, tensors, told)
-    whitening = Whitening(*(tensors[name] for name in _WHITENING)) if told["preprocess"] == "zca" else None
+    whitened = told["preprocess"] == "zca"
+    parts = {name: tensors[name] for name in ("images", "labels", *(_WHITENING if whitened else ()))}
+    if exact and not intact(parts, description):
+        raise StoreError(f"{path}: damaged (its checksum is wrong)")
+    labels, names = tensors["labels"].to(torch.int64), tuple(told["class_names"])
+    _check_labels(path, labels, len(tensors["images"]), len(names))
+    whitening = Whitening(*(tensors[name] for name in _WHITENING)) if whitened else None
     return SyntheticSet(
         images=tensors["images"],
-        labels=tensors["labels"],
+        labels=labels,
         student_lr=told["student_lr"],
-        class_names=tuple(told["class_names"]),
+        class_names=names,
         augmentation=told["augmentation"],
         siamese=told["siamese"],
         mean=tuple(told["mean"]),
@@ -159,18 +186,16 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], told: Description)
         require_tensors(
             path, tensors, {name: (torch.float32, shape) for name, shape in zip(_WHITENING, shapes, strict=True)}
         )
-    problem = _misfit(images, tensors["labels"], told)
+    problem = _misfit(images, told)
     if problem:
         raise StoreError(f"{path}: damaged ({problem})")
 
 
-def _misfit(images: Tensor, labels: Tensor, told: Description) -> str:
+def _misfit(images: Tensor, told: Description) -> str:
     """Say what of a description contradicts the tensors; empty when nothing does."""
-    classes, channels = len(told["class_names"]), images.shape[1]
+    channels = images.shape[1]
     if not images.numel():
         return f"images are {list(images.shape)}"
-    if not classes or int(labels.min()) < 0 or int(labels.max()) >= classes:
-        return f"labels {int(labels.min())} to {int(labels.max())} for {classes} classes"
     if told["preprocess"] == "standard" and not len(told["mean"]) == len(told["std"]) == channels:
         return f"{len(told['mean'])} means and {len(told['std'])} deviations for {channels} channels"
     unknown = [name for name in told["augmentation"].split("_") if name not in (*DSA_OPERATIONS, "none")]

@@ -3,7 +3,8 @@
 Columns: ``epoch`` int32, ``theta`` fixed-size binary of P little-endian float32 (a plain copy in and out, where a list
 column would code every number), and per-epoch statistics. Stored as bf16, only epoch 0 has a ``theta``; each later one
 has ``delta``, the rounded difference to the epoch before as it will be read, so that errors do not add up. The schema's
-metadata names fingerprint, expert and P. Pages carry checksums, which reading verifies (`store.mapped`).
+metadata names fingerprint, expert and P. Pages carry checksums, which reading verifies (`store.mapped`), and the footer
+carries its own (`store.parquet_footer`), which is verified before the footer is parsed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ast_ray.store.containers.documents import parsed
 from ast_ray.store.containers.opening import parsing
 from ast_ray.store.containers.parquet_files import open_parquet, require_columns
 from ast_ray.store.mapped import Mapped, from_bf16, to_bf16
+from ast_ray.store.parquet_footer import FOOTER_KEY, UNSEALED, seal_footer
 from ast_ray.store.typed import Count, checked
 
 _STATISTICS = "ast_ray_statistics"
@@ -67,20 +69,19 @@ class TrajectoryWriter:
         """Open a writer; the file appears under its name only when the block ends without an error."""
         encoded = {"ast_ray": json.dumps({**metadata, "parameters": parameters}, sort_keys=True)}
         schema = pa.schema(_fields(parameters, storage), metadata=encoded)
-        with (
-            atomic_path(path) as temporary,
-            pq.ParquetWriter(
+        with atomic_path(path) as temporary:
+            with pq.ParquetWriter(
                 temporary,
                 schema,
                 compression="none",
                 use_dictionary=False,
                 write_statistics=False,
                 write_page_checksum=True,
-            ) as writer,
-        ):
-            recorder = cls(writer, schema)
-            yield recorder
-            writer.add_key_value_metadata({_STATISTICS: json.dumps(recorder.statistics)})
+            ) as writer:
+                recorder = cls(writer, schema)
+                yield recorder
+                writer.add_key_value_metadata({_STATISTICS: json.dumps(recorder.statistics), FOOTER_KEY: UNSEALED})
+            seal_footer(temporary)
 
     def append(self, epoch: int, theta: np.ndarray, metrics: Mapping[str, float]) -> None:
         """Add one epoch as a row group; theta is float32 [P]."""

@@ -8,12 +8,16 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Update:
-    """``done`` of ``total`` units of the job ``key``; ``note`` is a short text beside the bar."""
+    """``done`` of ``total`` units of the job ``key``; ``note`` is a short text beside the bar.
+
+    With ``failed`` the job has ended without a result, and the numbers say nothing.
+    """
 
     key: str
     done: int
     total: int
     note: str = ""
+    failed: bool = False
 
 
 class ProgressSink(Protocol):

@@ -63,8 +63,13 @@ class MethodDirectory:
 
     @property
     def outcome(self) -> Path:
-        """Written last: its presence means the distillation is finished."""
+        """Written last: with the sets it names whole, the distillation is finished (`telemetry.outcome`)."""
         return self.path / "outcome.json"
+
+    @property
+    def failure(self) -> Path:
+        """Why the method failed, and under which settings; gone once it is tried again."""
+        return self.path / "failure.json"
 
     @property
     def train(self) -> Path:
@@ -77,6 +82,12 @@ class EvaluationDirectory:
     """Rows: the journal, a JSON file per network, and all of them in one Parquet file."""
 
     path: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the evaluation that writes here; in a run directory that is the run's."""
+        run = RunDirectory(self.path.parent)
+        return run.lock if run.evaluation == self and run.config.exists() else self.path / ".lock"
 
     @property
     def rows(self) -> Path:
@@ -98,6 +109,11 @@ class RunDirectory:
     """A run directory and what it holds."""
 
     path: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that works here."""
+        return self.path / ".lock"
 
     @property
     def config(self) -> Path:

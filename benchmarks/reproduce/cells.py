@@ -21,6 +21,7 @@ _NOT_LOGGED = ("distill.checkpoint_every", "distill.log_every", "distill.gradien
 _DEFAULTS_THEN: dict[str, object] = {
     "distill.outer": "sgd",
     "distill.student_lr": 0.01,
+    "evaluate.full_steps": 0,
     "expert.reachable_only": False,
 }
 

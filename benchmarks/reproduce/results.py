@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,7 +79,7 @@ def cell_identity(cell: Cell) -> tuple[str, ...]:
     return identity(row_of(cell, {}, {}))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path, required: Sequence[str] = _REQUIRED) -> list[dict[str, Any]]:
     """Every row, in the order written.
 
     Raises:
@@ -91,7 +91,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            missing = [name for name in _REQUIRED if name not in row]
+            missing = [name for name in required if name not in row]
         except (ValueError, TypeError) as error:
             raise StoreError(f"{path}, line {number}: not a row of results ({error})") from error
         if missing:

@@ -212,7 +212,7 @@ def _evaluated(job: CellJob, data: RealData, sink: ProgressSink) -> Iterator[dic
     config, buffer = job.config, job.buffer(data)
     source = job.real or str(distill_job(job, data).directory.synthetic)
     if job.real in REAL_SETS:
-        what, name = real_set_identity(job.real, config, data.data_id), job.real
+        what, name = real_set_identity(job.real, config, data), job.real
     else:
         what, name = {"set": distill_job(job, data).identity}, ROLE
     networks = (config.evaluate.full_networks if job.real == "full" else 0) or config.evaluate.networks

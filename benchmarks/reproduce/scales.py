@@ -90,6 +90,8 @@ _CPU_COMMON: Changes = {
     "evaluate.full_epochs": 10,
     "evaluate.full_networks": 1,
 }
+# Full-data rows of all seeds and commits are trained alike: for the epochs the settings say.
+_COMMON: Changes = {"evaluate.full_steps": 0}
 
 
 def base_config(scale: str, base: str, method: Literal["ast", "mtt"]) -> Config:
@@ -99,9 +101,9 @@ def base_config(scale: str, base: str, method: Literal["ast", "mtt"]) -> Config:
     """
     if scale == "paper":
         config = preset(base if method == "ast" else f"mtt-{base}")
-        return apply_overrides(config, {"expert.reachable_only": False})
+        return apply_overrides(config, {"expert.reachable_only": False, **_COMMON})
     name, changes = _CPU[base]
-    config = apply_overrides(preset(name), {**changes, **_CPU_COMMON})
+    config = apply_overrides(preset(name), {**changes, **_CPU_COMMON, **_COMMON})
     return method_config(apply_overrides(config, {"preset": base}), method)
 
 

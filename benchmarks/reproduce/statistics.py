@@ -6,9 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t as student_t
+from ast_ray.core import statistics as intervals
 
-LEVEL = 0.95
 _FEW = 5
 
 
@@ -27,20 +26,10 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(intervals.Difference):
     """Mean of paired differences with its interval; low and high are None for fewer than two pairs."""
 
-    mean: float
-    low: float | None
-    high: float | None
     n: int
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the whole interval lies on one side of 0, else 0."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
-            return 0
-        return 1 if self.mean > 0 else -1
 
     def text(self) -> str:
         """``+1.2 [+0.3, +2.1]``, with the number of pairs where it is below 5."""
@@ -72,5 +61,5 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference
     mean = statistics.fmean(gaps)
     if len(gaps) < 2:
         return Difference(mean, None, None, 1)
-    half = float(student_t.ppf((1 + LEVEL) / 2, len(gaps) - 1)) * statistics.stdev(gaps) / len(gaps) ** 0.5
+    half = intervals.half_width(statistics.stdev(gaps) / len(gaps) ** 0.5, len(gaps) - 1)
     return Difference(mean, mean - half, mean + half, len(gaps))

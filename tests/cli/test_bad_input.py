@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
 import torch
 from click.testing import Result
 
+from ast_ray.cli.main import main
 from ast_ray.stages.pipeline import Plan
 from tests.cli.conftest import parsed_error
 
@@ -35,6 +37,8 @@ Call = Callable[..., Result]
         (["--methods", "ast,mttt"], ["run.methods", "did you mean 'mtt'?"]),
         (["--distill.augmentation", "crop_flop"], ["unknown operation 'flop'; did you mean 'flip'?"]),
         (["--max-start-epoch", "20"], ["distill.max_start_epoch = 20", "largest valid: 19"]),
+        (["--source", ""], ["data.source = '': is empty; leave it out for the default, 'digits'"]),
+        (["--methods", ""], ["run.methods = '': is empty; give names of ast, mtt, or 'none' for none at all"]),
         (["--source", "/no/such/folder"], ["/no/such/folder"]),
         (["--config", "/no/such.yaml"], ["/no/such.yaml", "cannot be read"]),
         (["stray"], ["'stray': not expected here"]),
@@ -66,6 +70,37 @@ def test_settings_that_cannot_be(call: Call, tmp_path: Path, command: str, given
     error = parsed_error(call(*words, "--json"))
     for text in texts:
         assert text in error["message"]
+
+
+def _commands(group: click.Group, *before: str) -> Iterator[tuple[list[str], click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, *before, name)
+        else:
+            yield [*before, name], command
+
+
+def test_empty_text_is_refused_by_every_command_and_option(call: Call) -> None:
+    seen = []
+    for words, command in _commands(main):
+        for item in command.params:
+            if isinstance(item.type, click.types.StringParamType) and not (item.name or "").startswith("setting__"):
+                given = ["", ""] if isinstance(item, click.Argument) else [item.opts[0], ""]
+                result = call(*words, *given)
+                assert result.exit_code == 2, (words, item.name)
+                shown = item.make_metavar(click.Context(command)) if isinstance(item, click.Argument) else item.opts[0]
+                assert f"Invalid value for '{shown}': empty text" in result.stderr
+                seen.append((*words, item.opts[0]))
+    for expected in (("tune", "--resume"), ("distill", "--experts"), ("run", "--out"), ("info", "run")):
+        assert expected in seen
+
+
+@pytest.mark.parametrize("command", ["experts", "distill"])
+def test_a_command_that_would_do_nothing(call: Call, words: Words, tmp_path: Path, command: str) -> None:
+    result = call(command, *words(run__methods="none"), "--out", str(tmp_path / "run"), "--json")
+    assert result.exit_code == 2
+    assert "run.methods = []: nothing to do: name a method with --methods" in parsed_error(result)["message"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_malformed_command_line_is_json_too(call: Call) -> None:
@@ -141,7 +176,7 @@ def test_no_space_left(call: Call, words: Words, tmp_path: Path, monkeypatch: py
     assert result.exit_code == 1
     assert "MiB needed for experts, 1 MiB free" in result.stderr
     assert "lower expert.count or expert.epochs, or set compute.store" in result.stderr
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     result = call("run", *words(run__methods="", run__baselines="random"), "--out", str(tmp_path / "run"))
     assert result.exit_code == 1
     assert "the disk is full, 1 MiB free" in result.stderr
@@ -241,3 +276,20 @@ def test_an_unknown_preset_is_not_shown(call: Call) -> None:
     result = call("presets", "show", "cifar10-ipc2", "--json")
     assert result.exit_code == 2
     assert "did you mean 'cifar10-ipc" in json.loads(result.stdout)["error"]["message"]
+
+
+def test_a_setting_that_the_outer_optimizer_does_not_use(call: Call, words: Words, tmp_path: Path) -> None:
+    """Given by option, by a file or with the other optimizer; a whole file of a run of the other one is no problem."""
+    refused = call("run", *words(distill__lr_img=5), "--out", str(tmp_path / "run"))
+    assert refused.exit_code == 2
+    assert "distill.lr_img = 5.0: not used with distill.outer = normalized" in refused.stderr
+    (tmp_path / "mine.yaml").write_text("distill: {lr_lr: 1e-6}\n")
+    filed = call("run", *words(), "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "run"))
+    assert filed.exit_code == 2
+    assert "distill.lr_lr = 1e-06: not used" in filed.stderr
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "whole.yaml").write_text("distill: {outer: sgd, lr_img: 5.0, lr_lr: 1e-6, student_lr: 0.01}\n")
+    for outer in ("sgd", "normalized"):
+        given = words(distill__outer=outer, run__methods="ast", run__baselines="none")
+        done = call("run", *given, "--config", str(tmp_path / "whole.yaml"), "--out", str(tmp_path / outer))
+        assert done.exit_code == 0, done.stderr

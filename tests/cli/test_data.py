@@ -76,7 +76,7 @@ def test_inspect_skips_or_refuses_corrupt_files(pets: Path, tmp_path: Path):
     words = ("data", "inspect", pets, "--root", tmp_path, "--png", tmp_path / "s.png")
     refused = invoke(*words)
     assert refused.exit_code == 1
-    assert "cat/0.png (not an image)" in refused.stderr
+    assert "cat/0.png (not an image of a known format)" in refused.stderr
     told = as_json(*words, "--skip-corrupt")
     assert "went on without 1 images" in told["warnings"][0]
 
@@ -95,7 +95,7 @@ def test_list_and_clear(pets: Path, tmp_path: Path):
 def test_a_folder_and_ipc_are_a_whole_configuration(pets: Path, tmp_path: Path):
     config = parse("--source", pets, "--ipc", 2, "--root", tmp_path)
     assert (config.data.source, config.distill.ipc, config.preset) == (str(pets), 2, "pets-ipc2")
-    assert (config.network.width, config.network.depth, config.expert.batch_size) == (32, 2, 16)
+    assert (config.network.width, config.network.depth, config.expert.batch_size) == (32, 2, 8)
     changed = parse("--source", pets, "--ipc", 2, "--root", tmp_path, "--width", 8, "--image-size", 8)
     assert (changed.network.width, changed.data.image_size, changed.network.depth) == (8, 8, 1)
 
@@ -160,8 +160,10 @@ def test_a_run_on_a_folder_needs_nothing_but_folder_and_ipc(
             data=replace(config.data, root=str(tmp_path / "cache")),
             network=replace(config.network, width=4),
             expert=replace(config.expert, count=1, epochs=6),
-            distill=replace(config.distill, iterations=2, syn_steps=2, validate_networks=1),
-            evaluate=replace(config.evaluate, networks=1, passes=3, full_epochs=1),
+            distill=replace(
+                config.distill, iterations=2, syn_steps=2, expert_epochs=2, max_start_epoch=3, validate_networks=1
+            ),
+            evaluate=replace(config.evaluate, networks=1, passes=3, full_epochs=1, full_steps=0),
             compute=replace(config.compute, backend="serial"),
         )
 
@@ -181,7 +183,10 @@ def test_what_was_left_out_is_said(pets: Path, tmp_path: Path):
     for _ in range(2):  # decoded, then from the cache
         decode(config, sink, on_ray=False)  # type: ignore[arg-type]
     assert len(sink.messages) == 2
-    assert "went on without 1 images, annotations or classes; first: cat/0.png (not an image)" in sink.messages[1]
+    assert (
+        "went on without 1 images, annotations or classes; first: cat/0.png (not an image of a known format)"
+        in sink.messages[1]
+    )
     assert [(update.key, update.done, update.total) for update in sink.updates][-1] == ("decode pets", 30, 30)
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from ast_ray.cli import display as module
 from ast_ray.cli.display import Display, results_table, scores_table
+from ast_ray.telemetry.failure import Failure
 from ast_ray.telemetry.progress import Update
 
 
@@ -64,6 +65,33 @@ def test_bars_on_a_terminal() -> None:
     assert "3/20" in stream.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bar_of_what_failed_goes_and_what_comes_late_does_not_bring_it_back(terminal: bool) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=120, force_terminal=terminal)
+    with Display(console) as display:
+        display.update(Update("distill mtt", 1, 300, "loss 0.9"))
+        display.update(Update("distill ast", 2, 300, "loss 0.8"))
+        display.update(Update("distill mtt", 0, 0, "failed", failed=True))
+        display.update(Update("distill mtt", 2, 300, "loss 0.9"))
+        display.update(Update("distill mtt", 300, 300, "loss 0.9"))
+    shown = {task.description for task in display._bars.tasks if task.visible}
+    assert shown == ({"distill ast"} if terminal else set())
+    assert "300/300" not in stream.getvalue()
+
+
+def test_what_failed_stands_in_the_table_with_its_reason() -> None:
+    console, stream = plain()
+    failure = Failure("mtt", "distillation", "DivergenceError", "alpha would become -[0.003]", "lower it", True, 2)
+    row = {"set": "ast", "network": "convnet", "images": 10, "protocol": "strict", "mean": 0.5, "std": None, "n": 1}
+    console.print(results_table([row], [failure.row()]))
+    lines = stream.getvalue().splitlines()
+    place = next(number for number, line in enumerate(lines) if "MTT: failed, iteration 2" in line)
+    assert "├" in lines[place - 1]
+    assert "AST" in lines[place - 2]
+    assert "alpha would become -[0.003]" in " ".join(" ".join(lines[place:]).replace("│", " ").split())
+
+
 def test_the_table_gives_percent_with_deviation_and_number() -> None:
     console, stream = plain()
     common = {"network": "convnet", "images": 10, "protocol": "strict"}
@@ -80,6 +108,16 @@ def test_the_table_gives_percent_with_deviation_and_number() -> None:
     assert "91.2 ± 1.0" in text
     assert "mine" in text
     assert "50.0 │" in text
+
+
+def test_the_full_set_says_how_long_it_was_trained() -> None:
+    console, stream = plain()
+    common = {"network": "convnet", "images": 10, "protocol": "strict", "mean": 0.5, "std": None, "n": 1}
+    console.print(results_table([{**common, "set": "full", "steps": 1002}, {**common, "set": "ast", "steps": 5}]))
+    text = stream.getvalue()
+    assert "full data, 1002 steps" in text
+    assert "5 steps" not in text
+    console.print(results_table([{**common, "set": "full"}]))  # a row made before steps were recorded
 
 
 def test_protocols_and_scores_show_where_there_are_any() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 from ast_ray.cli.errors import TRACE, reported
 from ast_ray.cli.streams import say_json
 from ast_ray.errors import AstRayError, ConfigError, DataError, DivergenceError, Problem, StoreError, TaskError
+from ast_ray.signals import Ended
 
 ERRORS: list[tuple[BaseException, int]] = [
     (ConfigError([Problem("distill.ipc", 0, "must be at least 1")]), 2),
@@ -19,6 +21,8 @@ ERRORS: list[tuple[BaseException, int]] = [
     (DataError("data"), 1),
     (TaskError("task"), 1),
     (KeyboardInterrupt(), 130),
+    (Ended(signal.SIGTERM), 143),
+    (Ended(signal.SIGHUP), 129),
 ]
 
 
@@ -41,7 +45,7 @@ def test_exit_codes_and_json(error: BaseException, code: int, capsys: pytest.Cap
     assert capsys.readouterr().out == ""
     assert report(error, as_json=True)[0] == code
     found = json.loads(capsys.readouterr().out)["error"]
-    assert found["type"] == ("Interrupted" if code == 130 else type(error).__name__)
+    assert found["type"] == ("Interrupted" if code > 128 else type(error).__name__)
     assert found["message"]
 
 

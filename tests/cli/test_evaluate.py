@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
@@ -38,7 +39,7 @@ def test_a_run_directory_is_all_its_sets_with_the_settings_they_were_made_with(
         assert row["n"] == 2
         assert row["images"] == 10
         assert row["accuracies"] == results[str(row["set"])]["accuracies"]  # the same networks, the same streams
-    assert json.loads((tmp_path / "rows" / "results.json").read_text()) == {"rows": found["rows"]}
+    assert json.loads((tmp_path / "rows" / "results.json").read_text()) == {"rows": found["rows"], "failed": []}
 
 
 def test_rows_that_are_there_are_not_evaluated_again(
@@ -88,8 +89,36 @@ def test_rows_go_beside_the_set_when_no_folder_is_named(call: Call, sets: Path) 
 def test_sets_of_the_same_name_keep_apart(call: Call, sets: Path, tmp_path: Path) -> None:
     shutil.copytree(sets, tmp_path / "other")
     one, two = sets / "distill" / "ast", tmp_path / "other" / "distill" / "ast"
-    found = evaluate(call, str(one), str(two), "--out", str(tmp_path / "rows"), "--evaluate.networks", "1")
-    assert [row["set"] for row in found["rows"]] == ["ast", "ast-2"]
+    words = ("--out", str(tmp_path / "rows"), "--evaluate.networks", "1")
+    found = evaluate(call, str(one), str(two), str(one / "synthetic.safetensors"), *words)
+    assert [row["set"] for row in found["rows"]] == ["run-ast", "other-ast"]
+    again = evaluate(call, str(two), str(one), *words)
+    assert [row["set"] for row in again["rows"]] == ["other-ast", "run-ast"]
+
+
+@pytest.mark.parametrize("name", ["random", "full", "herding"])
+def test_a_set_is_never_taken_for_real_images(call: Call, sets: Path, tmp_path: Path, name: str) -> None:
+    """Its rows stand beside those of the real images of that name, each with its own accuracies."""
+    place = tmp_path / "theirs" / name
+    shutil.copytree(sets / "distill" / "ast", place)
+    words = ("--out", str(tmp_path / "rows"), "--evaluate.networks", "1")
+    found = {row["set"]: row for row in evaluate(call, str(place), name, *words)["rows"]}
+    assert set(found) == {name, f"theirs-{name}"}
+    (alone,) = evaluate(call, str(sets / "distill" / "ast"), "--out", str(tmp_path / "set"), *words[2:])["rows"]
+    assert found[f"theirs-{name}"]["accuracies"] == alone["accuracies"]
+    rates = {set_name: tmp_path / "rows" / f"{set_name}-convnet-strict-0.json" for set_name in found}
+    assert json.loads(rates[name].read_text())["lr_source"] == "real_lr"
+    assert json.loads(rates[f"theirs-{name}"].read_text())["lr_source"] == "learned"
+
+
+def test_rows_of_an_earlier_set_of_the_same_name_are_not_counted_in(call: Call, sets: Path, tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path / "rows"))
+    evaluate(call, str(sets / "distill" / "ast"), *out, "--evaluate.networks", "2")
+    other = tmp_path / "other" / "ast"
+    shutil.copytree(sets / "distill" / "mtt", other)
+    (row,) = evaluate(call, str(other), *out, "--evaluate.networks", "1")["rows"]
+    table = pq.read_table(tmp_path / "rows" / "rows.parquet").to_pylist()
+    assert [(item["set"], item["seed"], item["accuracy"]) for item in table] == [("ast", 0, row["accuracies"][0])]
 
 
 def test_an_unknown_setting_is_told(call: Call, sets: Path, tmp_path: Path) -> None:

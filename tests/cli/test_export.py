@@ -74,8 +74,9 @@ def test_real_images_alone(call: Call, root: Path, tmp_path: Path) -> None:
 
 def test_images_of_others_come_in_and_are_evaluated(call: Call, root: Path, reference: Plan, tmp_path: Path) -> None:
     data = reference.data
-    torch.save(data.train_images[:30], tmp_path / "images_best.pt")
-    torch.save(data.train_labels[:30], tmp_path / "labels_best.pt")
+    rows = torch.cat([torch.nonzero(data.train_labels == label).flatten()[:3] for label in range(10)])
+    torch.save(data.train_images[rows], tmp_path / "images_best.pt")
+    torch.save(data.train_labels[rows], tmp_path / "labels_best.pt")
     target = tmp_path / "theirs.safetensors"
     files = (str(tmp_path / "images_best.pt"), "--labels", str(tmp_path / "labels_best.pt"))
     result = call("import", *files, "--to", str(target), *arguments(root), "--student-lr", "0.05")
@@ -98,6 +99,17 @@ def test_import_says_what_is_wrong(call: Call, root: Path, tmp_path: Path) -> No
     channels = ("--mean", "0.5,0.5", "--std", "0.2,0.2")
     wrong = call("import", str(tmp_path / "x.pt"), "--to", str(tmp_path / "s.safetensors"), *channels, *words)
     assert "one number per channel, with --std: 1" in wrong.stderr
+    for mean, std, told in (
+        ("nan", "0.2", ["mean = nan: must be finite"]),
+        ("0.5", "inf", ["std = inf: must be finite and above 0"]),
+        ("-inf", "nan", ["mean = -inf: must be finite", "std = nan: must be finite and above 0"]),
+        ("0.5", "0", ["std = 0.0: must be finite and above 0"]),
+        ("0.5", "-1", ["std = -1.0: must be finite and above 0"]),
+    ):
+        given = (f"--mean={mean}", f"--std={std}", "--to", str(tmp_path / "s.safetensors"))
+        wrong = call("import", str(tmp_path / "x.pt"), *given, *words)
+        assert wrong.exit_code == 2
+        assert all(text in wrong.stderr for text in told)
     labels = tmp_path / "labels.pt"
     torch.save(torch.full((10,), 0.5), labels)
     wrong = call(

@@ -56,6 +56,34 @@ def test_a_run_in_the_middle(call: Call, run: Path) -> None:
     assert "not finished: the same command again goes on" in call("info", str(run)).stdout
 
 
+def test_a_set_that_is_gone_or_damaged_is_named(call: Call, run: Path) -> None:
+    (run / "distill" / "mtt" / "checkpoint.safetensors").unlink()
+    for method, expected in (
+        ("ast", "synthetic.safetensors is missing: the same command makes it again from the checkpoint"),
+        ("mtt", "last.safetensors is damaged: the same command makes it again from the start, since the checkpoint is"),
+    ):
+        path = run / "distill" / method / ("synthetic.safetensors" if method == "ast" else "last.safetensors")
+        content = path.read_bytes()
+        path.unlink()
+        if method == "mtt":
+            path.write_bytes(content[:-1])
+        result = call("info", str(run))
+        assert result.exit_code == 0
+        assert expected in result.stdout
+        assert f"{method}: finished" not in result.stdout
+        assert "not finished: the same command again goes on" in result.stdout
+        assert json.loads(call("info", str(run), "--json").stdout)["finished"] is False
+        path.write_bytes(content)
+
+
+def test_a_damaged_outcome_is_named(call: Call, run: Path) -> None:
+    for content in ("{", "[]", "{}", '{"fingerprint": 1, "iterations": null}'):
+        (run / "distill" / "ast" / "outcome.json").write_text(content)
+        result = call("info", str(run))
+        assert result.exit_code == 1
+        assert "outcome.json: not an outcome" in result.stderr
+
+
 def test_while_the_first_expert_is_being_written(call: Call, run: Path, reference: Plan) -> None:
     shutil.rmtree(run / "distill")
     (run / "results.json").unlink()

@@ -101,6 +101,38 @@ def test_ctrl_c_says_how_to_go_on(words: Words, start: Start, tmp_path: Path) ->
     assert not run.results.exists()
 
 
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_that_ends_the_run_says_how_to_go_on(
+    words: Words, start: Start, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    process = start(["run", *words(**LONG), "--out", str(run.path), "--json"])
+    wait_for(run.method("ast").checkpoint.exists, process)
+    process.send_signal(sent)
+    output, messages = process.communicate(timeout=60)
+    assert process.returncode == code, messages
+    assert "Traceback" not in messages
+    told = f"ended by {sent.name}; what finished is kept. Go on with:"
+    assert told in messages
+    error = json.loads(output)["error"]
+    assert error["type"] == "Interrupted"
+    assert error["message"].startswith(told)
+    assert not (run.path / ".lock").exists()
+    assert not list(run.path.rglob(".partial-*"))
+
+
+def test_a_signal_while_the_program_loads(start: Start, tmp_path: Path) -> None:
+    """Whenever it comes, nothing but a word and the code: no traceback, no half of anything."""
+    for delay in (0.1, 0.4, 0.8, 1.5):
+        process = start(["run", "--preset", "digits", "--backend", "serial", "--out", str(tmp_path / "run")])
+        time.sleep(delay)
+        process.send_signal(signal.SIGTERM)
+        _, messages = process.communicate(timeout=60)
+        before_python = process.returncode == -signal.SIGTERM and not messages
+        assert before_python or process.returncode == 143, messages
+        assert "Traceback" not in messages
+
+
 @pytest.mark.ray
 def test_ctrl_c_with_ray_and_json(words: Words, start: Start, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")

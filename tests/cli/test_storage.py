@@ -72,7 +72,7 @@ def test_a_run_and_everything_that_reads_it(
         (["--out", "s3:/bucket/run"], "two slashes"),
         (["--out", "s3://AKIA:planted@bucket/run"], "credentials do not belong in an address"),
         (["--compute.store", "s3://AKIA:planted@bucket/run"], "compute.store = 's3://***@bucket/run'"),
-        (["--data.root", "s3://bucket/cache"], "a folder of this machine"),
+        (["--data.root", "s3://bucket/cache"], "a path of this machine, not an address"),
         (["--out", "s3://no-such-bucket/run?{query}"], "there is no bucket 'no-such-bucket'"),
         (["--compute.store", "s3://no-such-bucket/run?{query}"], "compute.store"),
     ],

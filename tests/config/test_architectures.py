@@ -58,7 +58,7 @@ def test_a_network_has_its_own_norm_unless_told():
 
 
 def test_all_problems_of_networks_are_told_at_once():
-    config = apply_overrides(Config(), {"network.norm": "batch", "architectures": "vgg12,mlp", "protocols": ""})
+    config = apply_overrides(Config(), {"network.norm": "batch", "architectures": "vgg12,mlp", "protocols": "none"})
     told = {problem.setting: problem for problem in problems_of(config)}
     assert set(told) == {"network.norm", "evaluate.architectures", "evaluate.protocols"}
     assert "running statistics" in told["network.norm"].reason

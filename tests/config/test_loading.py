@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ast_ray.config import Config, apply_overrides, from_dict, load_yaml, to_dict, to_yaml
+from ast_ray.config import Config, apply_overrides, check, from_dict, load_yaml, to_dict, to_yaml
 from ast_ray.config.loading import flatten
+from ast_ray.config.presets import PRESETS
+from ast_ray.config.presets.automatic import automatic
+from ast_ray.config.presets.datasets import DatasetFacts
 from ast_ray.errors import ConfigError
 
 
@@ -62,7 +66,14 @@ def test_unknown_names_are_answered_with_what_was_meant(name, meant):
 def test_yaml_round_trip(tmp_path):
     config = apply_overrides(
         Config(preset="own"),
-        {"lr_lr": 1e-7, "methods": "ast", "baselines": "", "siamese": True, "seed": 2**60 + 1, "data.source": "/ä b"},
+        {
+            "lr_lr": 1e-7,
+            "methods": "ast",
+            "baselines": "none",
+            "siamese": True,
+            "seed": 2**60 + 1,
+            "data.source": "/ä b",
+        },
     )
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
@@ -93,6 +104,9 @@ def test_a_partial_file_changes_only_what_it_names(tmp_path):
         (b"!!python/object/apply:os.getcwd []\n", "is not YAML"),
         (b"distill:\n  ipcs: 3\n", "unknown setting; did you mean 'distill.ipc'?"),
         (b"distill:\n  ipc: {a: 3}\n", "unknown setting"),
+        (b"expert:\n  count: 1\n  lr: 0.1\n  count: 50\n", "key 'count' again; it stands in line 2 already"),
+        (b"distill: {ipc: 1}\ndistill.ipc: 50\n", "distill.ipc = 50: is given twice, as distill.ipc = 1 too"),
+        (b"ipc: 1\ndistill: {ipc: 50}\n", "distill.ipc = 50: is given twice, as ipc = 1 too"),
     ],
 )
 def test_files_that_are_refused(tmp_path, content, reason):
@@ -101,6 +115,30 @@ def test_files_that_are_refused(tmp_path, content, reason):
     with pytest.raises(ConfigError) as caught:
         load_yaml(path)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/x", "..", ".x", "a/b", "a\\b", "a b", "\x1b[31m", "x" * 101, "~x", "-x"]
+)
+def test_a_preset_is_a_plain_name(tmp_path, name):
+    (tmp_path / "x.yaml").write_text(json.dumps({"preset": name}))
+    with pytest.raises(ConfigError, match=r"preset = .*: expected a plain name"):
+        load_yaml(tmp_path / "x.yaml")
+    with pytest.raises(ConfigError, match=r"preset = .*: expected a plain name"):
+        check(Config(preset=name))
+
+
+def test_names_of_presets_are_plain(tmp_path):
+    for name in (*PRESETS, "", automatic(DatasetFacts("../Übung [1]", 3, 3, 32, 100, 20), 1).preset):
+        (tmp_path / "x.yaml").write_text(json.dumps({"preset": name}))
+        assert load_yaml(tmp_path / "x.yaml").preset == name
+
+
+def test_numbers_of_a_file_are_decimal_as_on_the_command_line(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("expert: {count: 010, lr: 1e-2}\n")
+    assert load_yaml(path) == apply_overrides(Config(), {"expert.count": "010", "expert.lr": "1e-2"})
+    assert load_yaml(path).expert.count == 10
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -9,12 +9,12 @@ import pytest
 from ast_ray.config import check, from_dict, to_dict
 from ast_ray.config.presets import DATASETS, PRESETS, cost, facts_of_preset, method_config, paper_accuracy, preset
 from ast_ray.config.presets.cost import network_cost
-from ast_ray.config.presets.datasets import SUBSETS
+from ast_ray.config.presets.datasets import NAMED_SOURCES, SUBSETS
 from ast_ray.config.reach import trained
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
-from ast_ray.data.sources.registry import NAMES
+from ast_ray.data.sources.vision import NAMES as TORCHVISION
 
 CELLS = [("cifar10", n) for n in (1, 10, 50)] + [("cifar100", n) for n in (1, 10, 50)]
 CELLS += [("tiny", n) for n in (1, 10, 50)] + [(name, n) for name in SUBSETS for n in (1, 10)]
@@ -112,7 +112,7 @@ def test_data_settings():
     nette = preset("mtt-nette-ipc10").data
     assert (nette.source, nette.subset, nette.image_size) == ("imagenet", "nette", 128)
     assert preset("tiny-ipc1").data.source == "tiny-imagenet"
-    assert {facts.data.source for facts in DATASETS.values()} == set(NAMES)
+    assert {*TORCHVISION, "digits", "tiny-imagenet", "imagenet"} == set(NAMED_SOURCES)
 
 
 def test_published_accuracies():

@@ -25,7 +25,7 @@ def test_every_setting_is_explained_and_accepts_its_default():
     for path, item in schema().items():
         assert item.doc, path
         assert item.parse(item.default) == item.default, path
-        text = ",".join(item.default) if item.is_list else str(item.default)
+        text = ",".join(item.default) or "none" if item.is_list else str(item.default)
         assert item.parse(text) == item.default, path
 
 
@@ -66,7 +66,11 @@ def test_a_last_part_names_a_setting_only_where_it_is_unique():
         ("run.methods", "ast", ("ast",)),
         ("run.methods", " ast , mtt ,", ("ast", "mtt")),
         ("run.methods", ["mtt"], ("mtt",)),
-        ("run.baselines", "", ()),
+        ("run.baselines", "none", ()),
+        ("run.baselines", [], ()),
+        ("evaluate.architectures", "none", ()),
+        ("data.subset", "", ""),  # empty text means something where it is the default
+        ("compute.store", "", ""),
     ],
 )
 def test_coercion(path, text, value):
@@ -109,6 +113,13 @@ def test_coercion(path, text, value):
         ("distill.siamese", 2, "expected true or false"),
         ("distill.augmentation", False, "expected text, got bool"),
         ("distill.beta_strategy", "equals", "not one of equal, scaled, final; did you mean 'equal'?"),
+        ("run.methods", "", "is empty; give names of ast, mtt, or 'none' for none at all"),
+        ("run.methods", " , ", "is empty; give names of ast, mtt, or 'none' for none at all"),
+        ("run.methods", [""], "is empty; give names of ast, mtt, or 'none' for none at all"),
+        ("evaluate.architectures", "", "is empty; give names, or 'none' for none at all"),
+        ("data.source", "", "is empty; leave it out for the default, 'digits'"),
+        ("data.source", "  ", "is empty; leave it out for the default, 'digits'"),
+        ("data.root", "", "is empty; leave it out for the default, '~/.cache/ast-ray'"),
         ("run.methods", 3, "expected a list, or names joined by commas"),
         ("run.methods", "ast,mt", "not one of ast, mtt; did you mean 'mtt'?"),
     ],

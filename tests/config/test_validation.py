@@ -10,6 +10,7 @@ from ast_ray.config import Config, apply_overrides, check, fingerprint, from_dic
 from ast_ray.config.presets import PRESETS, method_config, preset
 from ast_ray.config.presets.modifiers import as_mtt
 from ast_ray.config.reach import trained
+from ast_ray.config.validation import unused_settings
 from ast_ray.core.networks.registry import automatic_depth
 from ast_ray.errors import ConfigError
 
@@ -50,14 +51,14 @@ def test_the_largest_valid_start_is_named_and_is_valid():
         ({"log_base": 0.5}, "distill.log_base", "the base must be above 1; 0 = e"),
         ({"device": "cpu", "gpus_per_task": 0.5}, "compute.gpus_per_task", "device is cpu; use 0"),
         ({"backend": "serial", "address": "auto"}, "compute.address", "joins no cluster"),
-        ({"methods": "", "baselines": ""}, "run.methods", "nothing to do"),
+        ({"methods": "none", "baselines": "none"}, "run.methods", "nothing to do"),
         ({"methods": "ast,ast"}, "run.methods", "names something twice"),
         (
             {"expert.augmentation": "color_corp"},
             "expert.augmentation",
             "unknown operation 'corp'; did you mean 'crop'?",
         ),
-        ({"distill.augmentation": ""}, "distill.augmentation", "unknown operation ''"),
+        ({"distill.augmentation": "_"}, "distill.augmentation", "unknown operation ''"),
     ],
 )
 def test_rules(changes, setting, reason):
@@ -73,8 +74,8 @@ def test_rules(changes, setting, reason):
         {"init_clusters": 2, "ipc": 2},
         {"log_base": 5},
         {"distill.augmentation": "none", "expert.augmentation": "flip"},
-        {"methods": ""},
-        {"baselines": ""},
+        {"methods": "none"},
+        {"baselines": "none"},
         {"device": "cuda", "gpus_per_task": 0.25},
     ],
 )
@@ -84,7 +85,7 @@ def test_what_is_allowed(changes):
 
 def test_all_problems_at_once():
     with pytest.raises(ConfigError) as caught:
-        check(apply_overrides(Config(), {"max_start_epoch": 99, "log_base": 1, "methods": "", "baselines": ""}))
+        check(apply_overrides(Config(), {"max_start_epoch": 99, "log_base": 1, "methods": "none", "baselines": "none"}))
     assert [problem.setting for problem in caught.value.problems] == [
         "distill.max_start_epoch",
         "distill.log_base",
@@ -178,3 +179,18 @@ def test_as_mtt_switches_every_component_off_and_keeps_the_budget():
         assert getattr(config, section) == getattr(everything, section)
     assert method_config(everything, "mtt") == trained(config)
     assert method_config(everything, "ast") == everything
+
+
+@pytest.mark.parametrize(
+    ("outer", "path", "instead"),
+    [
+        ("normalized", "distill.lr_img", "use distill.outer = sgd, or set distill.step_img"),
+        ("normalized", "distill.lr_lr", "use distill.outer = sgd, or set distill.step_lr"),
+        ("sgd", "distill.step_img", "use distill.outer = normalized, or set distill.lr_img"),
+    ],
+)
+def test_settings_of_the_other_outer_optimizer_are_named_with_what_to_set(outer, path, instead):
+    config = apply_overrides(Config(), {"distill.outer": outer})
+    (problem,) = unused_settings(config, ["distill.rho", path, "expert.lr"])
+    assert problem.setting == path
+    assert problem.reason == f"not used with distill.outer = {outer}; {instead}"

@@ -20,7 +20,6 @@ from ast_ray.core.distillation import (
     DistillState,
     Problem,
     draw_segment,
-    draw_start_epoch,
     iterate,
     match_segment,
 )
@@ -125,21 +124,6 @@ def test_experts_and_start_epochs_are_drawn_uniformly(begin):
     counts = [experts.asked.count((expert, epoch, 1)) for expert in range(3) for epoch in range(3)]
     assert sum(counts) == 180
     assert sum((count - 20) ** 2 / 20 for count in counts) < 26.1  # chi-square, 8 degrees of freedom, p = 0.001
-
-
-def test_start_epochs_lie_below_the_maximum():
-    config = DistillConfig(max_start_epoch=4)
-    draws = [draw_start_epoch(config, 3, stream(number)) for number in range(400)]
-    assert sorted(set(draws)) == [0, 1, 2, 3]
-    assert min(draws.count(epoch) for epoch in range(4)) > 70
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"), [(10, range(5, 16)), (2, range(8)), (18, range(13, 20)), (-1, range(20))]
-)
-def test_start_epochs_within_a_window_of_the_last_one(last, expected):
-    config = DistillConfig(max_start_epoch=20, start_epoch_window=5)
-    assert sorted({draw_start_epoch(config, last, stream(number)) for number in range(600)}) == list(expected)
 
 
 def test_the_window_follows_the_iterations(begin):

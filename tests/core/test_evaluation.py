@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ast_ray.config.settings import EvaluateConfig
-from ast_ray.core.evaluation import Recipe, score, train_network
+from ast_ray.core.evaluation import Recipe, TrainingAccuracy, Trend, score, train_network
 from ast_ray.core.flat_params import flatten
 from ast_ray.core.networks import Network
 from ast_ray.core.rng import stream
@@ -105,6 +105,36 @@ def test_a_trained_network_knows_its_images(make_network, make_images):
     after = score(network, images, labels)
     assert after.accuracy == 1.0
     assert after.loss < 0.2 * before.loss
+
+
+def test_the_trend_of_training_accuracy_by_hand():
+    """Sixteen passes over four images in batches of three and one: an eighth is two passes, eight images."""
+    labels, watch = torch.zeros(4, dtype=torch.int64), TrainingAccuracy()
+    right, wrong = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    for number, correct in enumerate([0] * 12 + [1, 2, 3, 4]):
+        logits = torch.stack([right] * correct + [wrong] * (4 - correct))
+        watch.add(number, logits[:3], labels[:3])
+        watch.add(number, logits[3:], labels[3:])
+    assert watch.trend() == Trend(before=3 / 8, last=7 / 8)
+
+
+def test_one_pass_has_no_trend_and_two_have_one():
+    watch, labels = TrainingAccuracy(), torch.tensor([0])
+    watch.add(0, torch.tensor([[0.0, 1.0]]), labels)
+    assert watch.trend() is None
+    watch.add(1, torch.tensor([[1.0, 0.0]]), labels)
+    assert watch.trend() == Trend(before=0.0, last=1.0)
+
+
+def test_watching_changes_nothing(make_network, make_images):
+    (images, labels), watch = make_images(), TrainingAccuracy()
+    plain, watched = make_network(), make_network()
+    train_network(plain, images, labels, RECIPE, stream(0))
+    train_network(watched, images, labels, RECIPE, stream(0), watch=watch)
+    assert torch.equal(flatten(plain), flatten(watched))
+    found = watch.trend()
+    assert found is not None
+    assert {found.before, found.last} <= {count / 6 for count in range(7)}
 
 
 def test_divergence_is_an_error_that_names_the_rate(make_network, make_images):

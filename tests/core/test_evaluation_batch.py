@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ast_ray.config.settings import NetworkConfig
-from ast_ray.core.evaluation import Recipe, require_finite_loss, train_network
+from ast_ray.core.evaluation import Recipe, TrainingAccuracy, require_finite_loss, train_network
 from ast_ray.core.evaluation_batch import train_networks_together
 from ast_ray.core.flat_params import flatten
 from ast_ray.core.networks import build
@@ -45,6 +45,18 @@ def test_same_weights_as_one_after_the_other(make_network, make_images, siamese)
     for one, other, fresh in zip(alone, together, _networks(make_network), strict=True):
         assert torch.allclose(flatten(one), flatten(other), rtol=1e-10, atol=1e-12)
         assert not torch.allclose(flatten(other), flatten(fresh))
+
+
+def test_training_accuracies_are_those_of_one_after_the_other(make_network, make_images):
+    (images, labels), watches = make_images(per_class=3), [TrainingAccuracy() for _ in range(3)]
+    recipe, alone = dataclasses.replace(RECIPE, passes=8), []
+    for number, network in enumerate(_networks(make_network)):
+        alone.append(TrainingAccuracy())
+        train_network(network, images, labels, recipe, stream(0, number), watch=alone[number])
+    train_networks_together(
+        _networks(make_network), images, labels, recipe, [stream(0, number) for number in range(3)], watches
+    )
+    assert [watch.trend() for watch in watches] == [watch.trend() for watch in alone]
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet18", "mlp", "vit"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
 from ast_ray.core.outer import (
-    IMAGE_DECAY,
+    DECAY,
     OUTLIER_AFTER,
     MomentumSGD,
     Normalized,
@@ -55,18 +55,23 @@ def test_pixels_follow_the_hand_calculation():
 def test_alpha_follows_the_hand_calculation_in_log_space():
     zero = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
     _, rates = _run(RULE, [(zero, 40.0), (zero, -30.0)], alpha=0.01, weight=2.0)
-    first = 0.01 * math.exp(-0.05 * 0.2)
-    second = first * math.exp(-0.05 * (0.5 * 0.2 - 30 * first / 2))
+    first = 0.01 * math.exp(-0.05)  # one slope over its own root mean square
+    slopes = [0.01 * 40 / 2, first * -30 / 2]
+    mean = (0.09 * slopes[0] + 0.1 * slopes[1]) / 0.19
+    square = (0.09 * slopes[0] ** 2 + 0.1 * slopes[1] ** 2) / 0.19
+    second = first * math.exp(-0.05 * mean / math.sqrt(square))
     assert rates == pytest.approx([first, second], rel=1e-12)
 
 
 def test_alpha_stays_positive_whatever_the_gradient_and_moves_by_a_bounded_factor():
     zero = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
-    _, rates = _run(RULE, [(zero, 1e12)] * 200)
-    assert all(rate > 0 for rate in rates)
-    factors = [after / before for before, after in zip([0.01, *rates], rates, strict=False)]
-    assert min(factors) >= math.exp(-0.05 * 2) - 1e-12
-    assert factors[-1] == pytest.approx(math.exp(-0.05 * 2))  # v converges to 1/(1 - 0.5)
+    for slopes in ([1e12] * 200, [1e-12] * 200, [-1e12, 3.0, 1e9, -1e-6] * 50):
+        _, rates = _run(RULE, [(zero, slope) for slope in slopes])
+        assert all(rate > 0 for rate in rates)
+        changes = [abs(math.log(after / before)) for before, after in zip([0.01, *rates], rates, strict=False)]
+        assert max(changes) <= 0.05 + 1e-12
+    _, small = _run(RULE, [(zero, 1e-12)] * 30)
+    assert small[-1] / small[-2] == pytest.approx(math.exp(-0.05), rel=0.01)  # as fast where the slope is small
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1e9])
@@ -97,8 +102,10 @@ def test_a_zero_gradient_leaves_the_pixels():
 def test_the_slopes_of_several_segments_are_clipped_one_by_one():
     images, alpha = torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.tensor(0.01, dtype=torch.float64)
     slopes = [SegmentGradient(images, torch.tensor(value, dtype=torch.float64), 1.0) for value in (1e9, -20.0)]
-    _, _, after = RULE.update(RULE.init(images, alpha), images, alpha, slopes, images)
-    assert float(after) == pytest.approx(0.01 * math.exp(-0.05 * (1.0 - 0.2) / 2), rel=1e-12)
+    state, _, after = RULE.update(RULE.init(images, alpha), images, alpha, slopes, images)
+    assert float(state.lr_velocity) == pytest.approx(0.1 * (1.0 - 0.2) / 2, rel=1e-12)
+    assert float(state.lr_scale) == pytest.approx(0.1 * ((1.0 - 0.2) / 2) ** 2, rel=1e-12)
+    assert float(after) == pytest.approx(0.01 * math.exp(-0.05), rel=1e-12)
 
 
 def test_outliers_count_from_the_running_scale_and_are_followed_when_they_last():
@@ -114,7 +121,7 @@ def test_outliers_count_from_the_running_scale_and_are_followed_when_they_last()
     assert not RULE.is_outlier(state, 19.9 * gradient, 4)
     assert RULE.is_outlier(state, 20.1 * gradient, 4)
     absorbed = RULE.absorb(state, 1e6 * gradient)
-    corrected = float(absorbed.image_scale) / (1 - IMAGE_DECAY**OUTLIER_AFTER)
+    corrected = float(absorbed.image_scale) / (1 - DECAY**OUTLIER_AFTER)
     assert corrected > 9
     assert not RULE.is_outlier(absorbed, 30 * gradient, 1)
     assert torch.equal(absorbed.image_velocity, state.image_velocity)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ast_ray.config.settings import DataConfig
+from ast_ray.data import cache
 from ast_ray.data.cache import cache_folder, cache_path, clear_cache, list_cache, read_cached
 from ast_ray.data.cache_writer import CacheWriter
 from ast_ray.data.decode import Target
@@ -40,6 +41,37 @@ def test_the_second_time_nothing_is_decoded(pets: Path, tmp_path: Path):
     assert torch.equal(first.train_images, second.train_images)
     assert second.class_names == ("cat", "dog", "fish")
     assert second.notes == first.notes
+
+
+@pytest.mark.parametrize("tensor", ["train_images", "train_labels", "test_images", "test_labels"])
+def test_a_changed_pixel_or_label_is_noticed_and_decoded_again(
+    pets: Path, tmp_path: Path, tensor: str, caplog: pytest.LogCaptureFixture
+):
+    config = settings(pets, tmp_path)
+    _, first, identity = load_dataset(config)
+    wanted = getattr(first, tensor).clone()
+    path = cache_path(open_source(config), config)
+    content = path.read_bytes()
+    place = content.rindex(wanted.numpy().tobytes())
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    assert images_to_decode(config) == 30
+    _, again, same = load_dataset(config)
+    assert torch.equal(getattr(again, tensor), wanted)
+    assert same == identity == again.content_id()
+    assert f"{path}: the decoded images are damaged (their checksum is wrong); decoding them again" in caplog.text
+    assert images_to_decode(config) == 0
+
+
+def test_the_content_is_verified_once_per_process(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = settings(pets, tmp_path)
+    load_dataset(config)
+    monkeypatch.setattr(cache, "_verified", set())
+    looked: list[str] = []
+    real = DecodedDataset.content_id
+    monkeypatch.setattr(DecodedDataset, "content_id", lambda self: looked.append("") or real(self))
+    for _ in range(3):
+        load_dataset(config)
+    assert len(looked) == 1
 
 
 def test_tensors_survive_the_writer_whatever_their_sizes(tmp_path: Path):
@@ -80,7 +112,9 @@ def test_corrupt_files_are_counted_and_named(pets: Path, tmp_path: Path):
     for name in ("cat/1.png", "dog/2.png"):
         (pets / name).write_bytes(b"broken")
     config = settings(pets, tmp_path)
-    with pytest.raises(DataError, match=r"2 images, .*cat/1.png \(not an image\); dog/2.png .*--skip-corrupt"):
+    with pytest.raises(
+        DataError, match=r"2 images, .*cat/1.png \(not an image of a known format\); dog/2.png .*--skip-corrupt"
+    ):
         load_dataset(config)
     assert list_cache(config) == []
     assert [path.name for path in cache_folder(config).glob(".*")] == []

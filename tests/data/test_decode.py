@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections import Counter
 from pathlib import Path
 
@@ -65,6 +66,57 @@ def test_sixteen_bits_are_scaled_not_clipped():
     assert result[0, 0].tolist() == [0, 1, 128, 255]
 
 
+def tiff(values: np.ndarray) -> bytes:
+    """An uncompressed TIFF of one grey channel [H, W], with the sample format that its type says."""
+    height, width = values.shape
+    content = values.tobytes()
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    tags = [(256, width), (257, height), (258, 8 * values.itemsize), (259, 1), (262, 1), (273, 8), (277, 1)]
+    tags += [(278, height), (279, len(content)), (339, kind)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<I", 8 + len(content))
+    return head + content + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("kind", "white"), [("u1", 255), ("<u2", 65535), (">u2", 65535), ("<f4", 1)])
+def test_deep_grey_is_scaled_by_the_range_of_its_type(kind: str, white: int, channels: int):
+    ramp = np.linspace(0, 1, 16).reshape(4, 4)
+    stored = (ramp * white).astype(kind)
+    content = tiff(stored.astype(stored.dtype.newbyteorder("<")))
+    if kind == ">u2":
+        content = encoded(Image.fromarray(stored.astype("<u2")), "PPM")  # big-endian, opened as 32-bit numbers
+    result = decode_image(content, Target(4, 4, channels))
+    assert np.abs(result.astype(int) - np.round(ramp * 255).astype(int)).max() <= 1
+    assert result.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.array([[0, 1.5]] * 2, "<f4"), "grey floats from 0 to 1.5; expected 0 to 1"),
+        (np.array([[-0.5, 1]] * 2, "<f4"), "grey floats from -0.5 to 1; expected 0 to 1"),
+        (np.array([[0, np.nan]] * 2, "<f4"), "grey floats from nan to nan; expected 0 to 1"),
+        (np.array([[0, 255]] * 2, "<i4"), "whole numbers of 32 bits or with a sign"),
+        (np.array([[0, 2**32 - 1]] * 2, "<u4"), "whole numbers of 32 bits or with a sign"),
+        (np.array([[-1, 255]] * 2, "<i2"), "whole numbers of 32 bits or with a sign"),
+    ],
+)
+def test_grey_whose_white_is_not_known_is_refused_by_name(tmp_path: Path, values: np.ndarray, reason: str):
+    (tmp_path / "a.tif").write_bytes(tiff(values))
+    chunk = ImageFiles(str(tmp_path), ("a.tif",), (0,))
+    for channels in (1, 3):
+        decoded = decode_chunk(DecodeJob(0, chunk, Target(4, 4, channels)))
+        assert decoded.labels == ()
+        assert [(failure.name, reason in failure.reason) for failure in decoded.failures] == [("a.tif", True)]
+
+
+def test_a_transparent_value_of_sixteen_bits_lies_over_white():
+    pixels = np.array([[0, 257, 32896, 65535]] * 4, np.uint16)
+    result = decode_image(encoded(Image.fromarray(pixels), transparency=257), Target(4, 4, 1))
+    assert result[0, 0].tolist() == [0, 255, 128, 255]
+
+
 def test_camera_rotation_is_applied():
     image = Image.new("RGB", (4, 4), "black")
     image.putpixel((0, 0), (255, 255, 255))
@@ -97,7 +149,7 @@ def test_failures_are_collected_with_their_names(tmp_path: Path, make_picture):
     assert result.pixels.shape == (2, 3, 4, 4)
     assert result.pixels[1, :, 0, 0].tolist() == [1, 2, 3]
     assert [failure.name for failure in result.failures] == ["b.png", "c.png", "d.png", "missing.png"]
-    assert result.failures[0].reason == "not an image"
+    assert result.failures[0].reason == "not an image of a known format"
     assert "no such file" in result.failures[3].reason
 
 

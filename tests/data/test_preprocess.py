@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,13 @@ def test_a_known_dataset_has_the_literatures_constants_unless_told_otherwise(
 def test_constants_for_another_number_of_channels_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"data.statistics = 'cifar10': its constants are for 3 channels, .* have 1"):
         load_real_data(DataConfig(source="digits", root=str(tmp_path), statistics="cifar10"))
+
+
+def test_the_unit_of_pixel_steps_is_the_deviation_of_the_training_images(tmp_path: Path) -> None:
+    """1 for standardised images, the raw deviation without preprocessing, 1 where all values are equal."""
+    plain = load_real_data(DataConfig(source="digits", root=str(tmp_path), preprocess="none"))
+    assert plain.image_std == pytest.approx(float(plain.train_images[:].double().std()), rel=1e-9)
+    assert 0.1 < plain.image_std < 0.9
+    standard = load_real_data(DataConfig(source="digits", root=str(tmp_path)))
+    assert standard.image_std == pytest.approx(1, abs=0.02)
+    assert dataclasses.replace(plain, train_images=torch.zeros(5, 1, 2, 2), train_labels=torch.zeros(5)).image_std == 1

@@ -10,7 +10,7 @@ import pytest
 
 from ast_ray.distributed.executor import RayExecutor
 from ast_ray.distributed.session import Capacity
-from ast_ray.errors import ConfigError, DivergenceError, Problem, TaskError
+from ast_ray.errors import AstRayError, ConfigError, DivergenceError, Problem, TaskError
 from ast_ray.telemetry.progress import ProgressSink, Update
 from tests.recorder import Recorder
 
@@ -42,7 +42,7 @@ def where(task: Task, _: ProgressSink) -> int:
 
 def fails(task: Task, _: ProgressSink) -> int:
     if task.number == 1:
-        raise DivergenceError("task 1 diverged")
+        raise DivergenceError("task 1 diverged", reason="too steep", advice="lower it", iteration=7)
     if task.number == 2:
         raise ConfigError([Problem("a", 1, "no"), Problem("b", 2, "no")])
     return task.number
@@ -120,3 +120,39 @@ def test_a_lost_worker_is_replaced_and_one_lost_for_good_is_an_error(
         "attempts-2": 1,
     }
     assert any("task 0: its worker was lost" in message and "starting it again" in message for message in sink.messages)
+
+
+def test_whoever_takes_the_failures_hears_of_divergence_and_of_workers_lost_for_good(
+    two_slots: Capacity, tmp_path: Path
+) -> None:
+    taken: dict[str, AstRayError] = {}
+
+    def failed(task: Task, error: AstRayError) -> None:
+        taken[task.key] = error
+
+    jobs = [Task(number, str(tmp_path)) for number in range(4)]
+    executor = RayExecutor(two_slots, Recorder(), max_attempts=2)
+    assert sorted(executor.run(dies, jobs, failed=failed)) == [0, 2, 3]
+    assert isinstance(taken["task 1"], TaskError)
+    assert taken["task 1"].reason.startswith("its worker was lost 2 times")
+    assert taken["task 1"].advice == "the same command goes on from what is kept"
+    assert sorted(executor.run(fails, jobs, long_lived=False, failed=failed)) == [0, 3]
+    assert isinstance(taken["task 1"], DivergenceError)
+    assert (taken["task 1"].reason, taken["task 1"].advice, taken["task 1"].iteration) == ("too steep", "lower it", 7)
+    assert isinstance(taken["task 2"], ConfigError)
+
+
+def test_what_the_taker_raises_ends_the_round_at_once(two_slots: Capacity) -> None:
+    def failed(task: Task, error: AstRayError) -> None:
+        raise error
+
+    with pytest.raises(DivergenceError) as caught:
+        list(RayExecutor(Capacity(1, 0, 1), Recorder()).run(fails, [Task(1), Task(0)], failed=failed))
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_a_bug_is_raised_whoever_takes_the_failures(two_slots: Capacity) -> None:
+    taken: list[str] = []
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        list(RayExecutor(two_slots, Recorder()).run(breaks, [Task(0)], failed=lambda task, _: taken.append(task.key)))
+    assert taken == []

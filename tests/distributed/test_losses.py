@@ -42,7 +42,7 @@ def test_a_lost_machine_costs_no_attempt_but_is_bounded() -> None:
     assert losses.again("b", CRASH), "every job has its own count"
     assert not losses.again("b", CRASH)
     assert not losses.again("a", NODE)
-    assert losses.verdict("a", NODE).startswith(f"a: its worker was lost {NODE_LOSSES + 2} times")
+    assert str(losses.given_up("a", NODE)).startswith(f"a: its worker was lost {NODE_LOSSES + 2} times")
 
 
 class Slots:

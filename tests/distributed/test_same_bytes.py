@@ -89,7 +89,12 @@ def test_every_worker_killed_once_in_the_middle(
 def test_networks_evaluated_together_give_the_rows_of_one_process(
     tiny: Callable[..., Config], two_slots: Capacity, tmp_path: Path
 ) -> None:
-    settings = {"run__methods": "", "run__baselines": "full", "evaluate__networks": 3, "compute__networks_together": 2}
+    settings = {
+        "run__methods": "none",
+        "run__baselines": "full",
+        "evaluate__networks": 3,
+        "compute__networks_together": 2,
+    }
     rows: dict[str, list[dict[str, object]]] = {}
     for name, executor in (("serial", SerialExecutor(Recorder())), ("ray", RayExecutor(two_slots, Recorder()))):
         jobs, sink = evaluation_jobs(tiny_plan(tiny(**settings), tmp_path / name)), Recorder()

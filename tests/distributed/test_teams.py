@@ -50,7 +50,7 @@ def test_a_member_killed_costs_at_most_a_checkpoint_interval_and_no_byte(
 def test_a_divergence_stops_every_member_and_names_the_segment(
     tiny: Callable[..., Config], serial: Plan, two_slots: Capacity, tmp_path: Path
 ) -> None:
-    config = tiny(**SHARED, distill__student_lr=1e6, distill__syn_steps=10)
+    config = tiny(**{**SHARED, "distill__iterations": 12}, distill__student_lr=1e6, distill__syn_steps=10)
     job, sink = job_in(config, tmp_path / "run", serial), Recorder()
     with pytest.raises(DivergenceError, match=r"segment \d of 3, expert .* last good state: iteration \d"):
         list(RayExecutor(two_slots, sink).run(Witness(tmp_path), [job]))

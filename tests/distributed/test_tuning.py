@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from ast_ray.distributed.tuning.environment import quiet_tune
 from ast_ray.distributed.tuning.search import prepare, search
 from ast_ray.distributed.tuning.spaces import Space
 from ast_ray.distributed.tuning.watcher import Watcher
-from ast_ray.errors import DivergenceError
+from ast_ray.errors import ConfigError, DivergenceError
 from ast_ray.stages.context import real_data
 from ast_ray.stages.trial import ExpertCost, Trial, plan_trial
 from ast_ray.stages.trial_experts import expert_costs
@@ -119,6 +120,17 @@ def test_one_diverging_buffer_is_tried_once(keeper: Any, data: RealData, root: P
     assert expert_costs(trials[0].search) == []
 
 
+def test_a_function_of_the_space_that_ends_the_process(
+    capacity: Capacity, data: RealData, root: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(root, {**BUDGET, "tune.space": "mine.py"})
+    space = {"distill.rho": tune.sample_from(lambda _: sys.exit(0))}
+    draws = prepare(config, Space("mine", "", "", space, {}))
+    told = r"tune\.space = 'mine\.py': its code ends the process \(sys\.exit, code 0\)"
+    with pytest.raises(ConfigError, match=told):
+        search(config, data.data_id, draws, SearchDirectory(tmp_path), capacity, Rows())
+
+
 class KillOnce:
     """Passes results on, and kills the worker of the first trial that reports a rung and is not done."""
 
@@ -141,7 +153,7 @@ def searched(
 ) -> tuple[Config, SearchDirectory, dict[str, Any], Rows]:
     """A grid of four: one good whose worker is killed at its first rung, one that diverges, two invalid ones."""
     config = tiny_config(root, {**BUDGET, "tune.searcher": "grid"})
-    space = {"distill.max_start_epoch": tune.grid_search([2, 9]), "distill.lr_lr": tune.grid_search([1e-5, 1e6])}
+    space = {"distill.expert_epochs": tune.grid_search([2, 9]), "distill.student_lr": tune.grid_search([0.02, 1e30])}
     directory, sink = SearchDirectory(tmp_path_factory.mktemp("search")), Rows()
     draws = prepare(config, Space("mine", "", "", space, {}))
     with pytest.MonkeyPatch.context() as patch:
@@ -156,12 +168,12 @@ def test_trials_that_break_are_recorded_and_the_search_goes_on(
 ) -> None:
     _, directory, _, sink = searched
     records = {
-        (record.overrides["distill.max_start_epoch"], record.overrides["distill.lr_lr"]): record
+        (record.overrides["distill.expert_epochs"], record.overrides["distill.student_lr"]): record
         for record in read_records(directory.trials)
     }
     statuses = {key: record.status for key, record in records.items()}
-    assert statuses == {(2, 1e-5): "finished", (2, 1e6): "diverged", (9, 1e-5): "invalid", (9, 1e6): "invalid"}
-    assert [rung.iteration for rung in records[2, 1e-5].rungs] == [2, 4]
+    assert statuses == {(2, 0.02): "finished", (2, 1e30): "diverged", (9, 0.02): "invalid", (9, 1e30): "invalid"}
+    assert [rung.iteration for rung in records[2, 0.02].rungs] == [2, 4]
     assert Counter(row["expert"] for row in expert_costs(directory)) == {0: 1, 1: 1}
     assert [message for message in sink.messages if "its worker was lost; it goes on" in message]
     ended = {row.number: row.status for row in sink.rows}
@@ -189,7 +201,7 @@ def test_the_report_has_table_plots_and_the_best_configuration(
     table = pq.read_table(directory.table).to_pylist()
     assert sorted(row["status"] for row in table) == ["diverged", "finished", "invalid", "invalid"]
     assert all(directory.picture(name).exists() for name in ("importance", "parallel", "convergence"))
-    assert "max_start_epoch: 2" in directory.best.read_text(encoding="utf-8")
+    assert "expert_epochs: 2" in directory.best.read_text(encoding="utf-8")
 
 
 def test_the_same_search_again_does_no_work(
@@ -206,7 +218,7 @@ def test_a_population_shares_states_and_every_member_ends(
     capacity: Capacity, data: RealData, root: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(root, {**BUDGET, "tune.scheduler": "pbt", "tune.trials": 3, "tune.budget": 6})
-    space = {"distill.lr_img": tune.loguniform(0.1, 100.0), "distill.student_lr": tune.uniform(0.01, 0.03)}
+    space = {"distill.step_img": tune.loguniform(0.01, 0.5), "distill.student_lr": tune.uniform(0.01, 0.03)}
     directory = SearchDirectory(tmp_path)
     search(config, data.data_id, prepare(config, Space("mine", "", "", space, {})), directory, capacity, Rows())
     records = read_records(directory.trials)

@@ -98,8 +98,9 @@ def test_a_range_of_whole_numbers_ends_before_its_upper_bound() -> None:
 
 
 def test_a_space_without_any_valid_draw_is_refused() -> None:
-    (found,) = problems({"distill.max_start_epoch": tune.choice([500, 600])})
-    assert "in every draw of the space" in found
+    found = problems({"distill.expert_epochs": tune.choice([500, 600])})
+    assert found
+    assert all("in every draw of the space" in problem for problem in found)
 
 
 def test_unknown_spaces_are_refused_with_the_nearest(tmp_path: Path) -> None:
@@ -115,6 +116,8 @@ def test_unknown_spaces_are_refused_with_the_nearest(tmp_path: Path) -> None:
         ("param_spce = {}", "did you mean 'param_spce'"),
         ("param_space = {}", "has no param_space"),
         ("1 / 0", "ZeroDivisionError"),
+        ("import sys\nsys.exit(0)", r"its code ends the process \(sys\.exit, code 0\); a space only says"),
+        ("raise SystemExit('done')", r"its code ends the process \(sys\.exit, code done\)"),
         ("param_space = {'rho': 1}\nsettings = 3", "settings has to be a dictionary"),
     ],
 )

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ast_ray.report.page import LIMIT, render
 from ast_ray.report.reading import read_run
+from ast_ray.telemetry.failure import Failure
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&"
 
@@ -97,6 +98,7 @@ def test_texts_from_files_cannot_break_out(run: Path, tmp_path: Path) -> None:
     (place / "manifest.json").write_text(json.dumps(manifest))
     results = json.loads((place / "results.json").read_text())
     results["rows"][0]["set"] = results["rows"][0]["network"] = HOSTILE
+    results["failed"] = [Failure(HOSTILE, "evaluation", HOSTILE, HOSTILE, HOSTILE, True, network=HOSTILE).row()]
     (place / "results.json").write_text(json.dumps(results))
     outcome = json.loads((place / "distill" / "ast" / "outcome.json").read_text())
     (place / "distill" / "ast" / "outcome.json").write_text(json.dumps({**outcome, "warning": HOSTILE}))
@@ -149,3 +151,19 @@ def test_several_runs_are_set_side_by_side(run: Path) -> None:
     assert "Runs side by side" in text
     assert "distill.rho = 0.5" in text
     assert "Runs side by side" not in Elements(render([record])).text
+
+
+def test_the_results_are_followed_by_what_they_decide(run: Path, tmp_path: Path) -> None:
+    verdicts = json.loads((run / "results.json").read_text())["verdicts"]
+    assert verdicts
+    text = Elements(render([read_run(run)])).text
+    places = [text.index(f"{verdict['text']}.") for verdict in verdicts]
+    assert places == sorted(places)
+    shutil.copytree(run, tmp_path / "run")
+    results = json.loads((run / "results.json").read_text())
+    results["verdicts"] = [{"text": HOSTILE}]
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    assert HOSTILE not in render([read_run(tmp_path / "run")])
+    del results["verdicts"]  # a run of a version that gave none
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    assert "95 % interval" not in render([read_run(tmp_path / "run")])

@@ -48,6 +48,14 @@ def test_a_begun_run_is_read_too(run: Path, tmp_path: Path) -> None:
     assert record.methods[1].metrics == []
 
 
+def test_a_run_without_one_of_its_sets_is_not_finished(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "lost")
+    (tmp_path / "lost" / "distill" / "mtt" / "synthetic.safetensors").unlink()
+    record = read_run(tmp_path / "lost")
+    assert [method.outcome is None for method in record.methods] == [False, True]
+    assert not record.finished
+
+
 def test_tables_of_later_evaluations_are_joined(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "more")
     row = {"set": "ast", "network": "vgg11", "protocol": "strict", "mean": 0.5, "std": 0.1, "n": 3, "images": 20}

@@ -244,6 +244,7 @@ def test_alpha_is_chosen_and_part_of_checkpoint_and_outcome(
     assert found.values["coverage"] == outcome["coverage"]
     assert found.values["updates"] == found.values["iteration"]
     assert float(found.tensors["image_scale"]) > 0
+    assert float(found.tensors["lr_scale"]) > 0
 
 
 def test_an_infinite_gradient_is_skipped_said_and_survives_an_interruption(

@@ -12,15 +12,16 @@ from ast_ray.config import Config
 from ast_ray.errors import DataError, DivergenceError, StoreError
 from ast_ray.stages import evaluate as module
 from ast_ray.stages.evaluate import EvaluationJob, evaluate_network, finished_row, row_settings
-from ast_ray.stages.evaluate_data import check_set
-from ast_ray.stages.evaluate_sets import set_jobs, set_paths
+from ast_ray.stages.evaluate_data import REAL_SETS, check_set
+from ast_ray.stages.evaluate_rows import real_set_identity
+from ast_ray.stages.evaluate_sets import row_names, set_jobs, set_paths
 from ast_ray.stages.pipeline import Plan, evaluation_jobs
 from ast_ray.store.synthetic import load_synthetic
 from tests.tiny import Recorder, tiny_plan
 
 
 def jobs_in(tiny: Callable[..., Config], path: Path, **overrides: object) -> list[EvaluationJob]:
-    plan = tiny_plan(tiny(run__methods="", run__baselines="random,full", **overrides), path)
+    plan = tiny_plan(tiny(run__methods="none", run__baselines="random,full", **overrides), path)
     return evaluation_jobs(plan)
 
 
@@ -72,6 +73,34 @@ def test_the_full_row_uses_all_training_images(tiny: Callable[..., Config], tmp_
     job = jobs_in(tiny, tmp_path)[-1]
     assert job.source == "full"
     assert evaluate_network(job, Recorder())["images"] == 100
+
+
+def test_the_full_row_is_trained_until_it_has_taken_its_steps(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    """100 images in batches of 64: two steps per epoch; eight epochs take the fifteen steps asked for."""
+    job = jobs_in(tiny, tmp_path, evaluate__full_steps=15, evaluate__full_networks=1)[-1]
+    recipe = job.training(tiny_plan(job.config, tmp_path).data)[2]
+    assert (recipe.passes, recipe.lr_decay_pass) == (8, 4)
+    row = evaluate_network(job, Recorder())
+    assert (row["passes"], row["steps"], row["images"]) == (8, 16, 100)
+    assert 0 <= row["train_accuracy_before"] < row["train_accuracy"] <= 1  # eight passes are far too few
+    small = evaluate_network(jobs_in(tiny, tmp_path)[0], Recorder())
+    assert (small["steps"], small["train_accuracy"], small["train_accuracy_before"]) == (5, None, None)
+
+
+def test_enough_steps_leave_the_full_row_and_its_token_as_they_were(
+    tiny: Callable[..., Config], tmp_path: Path
+) -> None:
+    def tokens(**overrides: object) -> tuple[str, str]:
+        jobs = jobs_in(tiny, tmp_path, **overrides)
+        return jobs[0].token, jobs[-1].token
+
+    before, plan = tokens(), tiny_plan(tiny(), tmp_path)
+    assert tokens(evaluate__full_steps=2) == before  # one epoch takes two steps
+    assert tokens(evaluate__full_steps=3) == (before[0], tokens(evaluate__full_steps=4)[1])
+    assert tokens(evaluate__full_steps=3)[1] != before[1]
+    assert "epochs" not in real_set_identity("full", tiny(evaluate__full_steps=2), plan.data)
+    assert real_set_identity("full", tiny(evaluate__full_steps=3), plan.data)["epochs"] == 2
+    assert "full_steps" not in row_settings(tiny())
 
 
 def test_divergence_names_set_and_network(tiny: Callable[..., Config], tmp_path: Path) -> None:
@@ -126,6 +155,25 @@ def test_where_sets_are_found(reference: Plan, tmp_path: Path) -> None:
     assert set_paths([str(run.method("ast").last)]) == {"ast-last": run.method("ast").last}
     with pytest.raises(StoreError, match="no synthetic set here"):
         set_paths([str(run.path), str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("chains", "names"),
+    [
+        ([("ast", "one"), ("mtt", "one")], ["ast", "mtt"]),
+        ([("ast", "one", "runs"), ("ast", "two", "runs")], ["one-ast", "two-ast"]),
+        ([("ast", "one", "a"), ("ast", "one", "b"), ("ast", "two", "b")], ["a-one-ast", "b-one-ast", "two-ast"]),
+        ([("random", "sets"), ("full", "sets")], ["sets-random", "sets-full"]),
+        ([("b-c", "a"), ("c", "b", "x"), ("c", "d", "x")], ["a-b-c", "x-b-c", "d-c"]),
+        ([("random",), ("full",)], ["random-2", "full-2"]),  # in the file system's root nothing is around them
+        ([("x",), ("x",), ("x-2",)], ["x-3", "x", "x-2"]),
+    ],
+)
+def test_sets_are_named_by_what_tells_them_apart(chains: list[tuple[str, ...]], names: list[str]) -> None:
+    found = row_names(chains)
+    assert found == names
+    assert len(set(found)) == len(found)
+    assert not set(found) & set(REAL_SETS)
 
 
 def test_the_token_of_a_set_is_its_content_and_protocol(

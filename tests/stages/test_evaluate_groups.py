@@ -29,7 +29,7 @@ NETWORKS = 5
 
 def jobs_in(tiny: Tiny, folder: Path, **overrides: object) -> list[EvaluationJob]:
     """The full set, on groups of three networks and two."""
-    given = {"run__methods": "", "run__baselines": "full", "evaluate__networks": NETWORKS, "real_lr": 0.05}
+    given = {"run__methods": "none", "run__baselines": "full", "evaluate__networks": NETWORKS, "real_lr": 0.05}
     return evaluation_jobs(tiny_plan(tiny(**{**given, "compute__networks_together": 3, **overrides}), folder))
 
 
@@ -73,6 +73,18 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
     monkeypatch.setattr(evaluate_groups, "train_together", noted)
     return found
+
+
+def test_training_accuracy_is_in_rows_of_the_full_set_trained_together(tiny: Tiny, tmp_path: Path) -> None:
+    changes = {"evaluate__full_steps": 15, "evaluate__networks": 2}
+    together = jobs_in(tiny, tmp_path / "together", **changes)
+    alone = jobs_in(tiny, tmp_path / "alone", **changes, compute__networks_together=1)
+    for jobs in (together, alone):
+        evaluate(jobs)
+    for one, other in zip(rows_in(together), rows_in(alone), strict=True):
+        assert one["steps"] == other["steps"] == 16
+        for name in ("train_accuracy", "train_accuracy_before"):
+            assert one[name] == pytest.approx(other[name], abs=0.03)
 
 
 def test_the_same_rows_as_one_at_a_time(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ast_ray.errors import DivergenceError, StoreError
+from ast_ray.errors import AstRayError, DivergenceError, StoreError
 from ast_ray.stages.executor import SerialExecutor, raise_failures
 from ast_ray.telemetry.progress import ProgressSink
 from tests.tiny import Recorder
@@ -38,7 +38,35 @@ def test_every_job_that_can_finish_does_before_the_first_error_is_raised() -> No
     assert results == [0, 2, 4]
     assert sink.messages == [f"task {number}" for number in range(5)]
     assert caught.value.exit_code == 3
-    assert "2 of 5 jobs failed; first: task 1" in caught.value.__notes__[0]
+    assert caught.value.__notes__ == ["2 of 5 jobs failed; first: task 1. What finished is kept."]
+
+
+def test_the_same_command_is_advised_unless_something_diverged() -> None:
+    with pytest.raises(StoreError) as caught:
+        list(SerialExecutor(Recorder()).run(work, [Task(0), Task(3)]))
+    assert caught.value.__notes__[0].endswith("What finished is kept; run the same command again.")
+
+
+def test_whoever_takes_the_failures_hears_of_each_when_it_happens_and_nothing_is_raised() -> None:
+    sink = Recorder()
+
+    def failed(task: Task, error: AstRayError) -> None:
+        sink.say(f"{task.key} failed: {error}")
+
+    assert list(SerialExecutor(sink).run(work, [Task(number) for number in range(4)], failed=failed)) == [0, 2]
+    assert sink.messages[1:3] == ["task 1", "task 1 failed: task 1 diverged"]
+    assert sink.messages[-1] == "task 3 failed: damaged"
+
+
+def test_what_the_taker_raises_ends_the_round_at_once() -> None:
+    sink = Recorder()
+
+    def failed(task: Task, error: AstRayError) -> None:
+        raise error
+
+    with pytest.raises(DivergenceError):
+        list(SerialExecutor(sink).run(work, [Task(number) for number in range(4)], failed=failed))
+    assert sink.messages == ["task 0", "task 1"]
 
 
 def test_results_come_as_they_finish() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import torch
 
 import ast_ray
 from ast_ray.config import Config
-from ast_ray.errors import DataError
+from ast_ray.errors import DataError, StoreError
 from ast_ray.stages.evaluate_sets import set_jobs, set_paths
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.exporting import export_sets, import_set, space_of
@@ -91,6 +92,27 @@ def test_images_come_in_from_every_space(name: str, request: pytest.FixtureReque
         assert found.provenance["config"]["distill"]["ipc"] == 2
 
 
+def test_sets_of_two_runs_keep_what_each_run_measured(reference: Plan, tmp_path: Path) -> None:
+    rows = json.loads(reference.directory.results.read_text())["rows"]
+    for number, run in enumerate(("one", "two")):
+        shutil.copytree(reference.directory.path / "distill" / "ast", tmp_path / run / "distill" / "ast")
+        changed = [{**row, "mean": 0.1 + number} for row in rows]
+        (tmp_path / run / "results.json").write_text(json.dumps({"rows": changed}))
+    paths = set_paths([str(tmp_path / "one"), str(tmp_path / "two")])
+    written = {item["set"]: item["path"] for item in export_sets(paths, ["npz"], tmp_path / "out")}
+    assert set(written) == {"one-ast", "two-ast"}
+    for number, path in enumerate(written.values()):
+        assert {row["mean"] for row in ast_ray.load(path).provenance["reported"]} == {0.1 + number}
+
+
+def test_a_set_under_the_name_of_real_images_has_no_reported_rows(reference: Plan, tmp_path: Path) -> None:
+    place = tmp_path / "run" / "distill" / "random"
+    shutil.copytree(reference.directory.method("ast").path, place)
+    shutil.copy(reference.directory.results, tmp_path / "run" / "results.json")
+    (item,) = export_sets(set_paths([str(place)]), ["npz"], tmp_path / "out")
+    assert "reported" not in ast_ray.load(item["path"]).provenance
+
+
 def test_an_imported_set_is_evaluated_with_its_own_rate(reference: Plan, tmp_path: Path) -> None:
     images, labels = real_images(reference)
     torch.save(images, tmp_path / "images_best.pt")
@@ -110,6 +132,18 @@ def test_whole_numbers_and_the_unit_interval_are_pixels() -> None:
     assert space_of(torch.tensor([0.0, 1.0])) == "pixels"
     assert space_of(torch.tensor([-0.1, 1.0])) == "model"
     assert space_of(torch.tensor([0.0, 1.1])) == "model"
+    assert space_of(torch.tensor([0.0, 128.0, 255.0])) == "pixels"  # what was uint8 before it became float
+    assert space_of(torch.tensor([-1.0, 2.0])) == "model"
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.uint16, torch.int64, torch.float32, torch.float64])
+def test_pixels_are_read_alike_whatever_holds_them(reference: Plan, tmp_path: Path, kind: torch.dtype) -> None:
+    _, labels = real_images(reference)
+    pixels = torch.randint(0, 256, (20, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    torch.save({"images": pixels.to(kind), "labels": labels}, tmp_path / "x.pt")
+    found = import_set(reference.config, reference.data, tmp_path / "x.pt", None)
+    assert found.provenance["space"] == "pixels"
+    assert torch.equal(found.images, found.to_model_space(pixels.float() / 255))
 
 
 def test_files_that_do_not_fit_are_refused(reference: Plan, tmp_path: Path) -> None:
@@ -124,8 +158,46 @@ def test_files_that_do_not_fit_are_refused(reference: Plan, tmp_path: Path) -> N
         "label 10 out of range 0..9": (images, labels + 1),
         "5 images for 10 classes": (images[:5], labels[:5]),
         "not finite": (images * float("nan"), labels),
+        "label -1 out of range 0..9": (images, labels - 1),
+        "no image of 1 classes: 3; at least one each": (images, torch.where(labels == 3, 4, labels)),
+        "pixels from -1 to 3; expected whole numbers from 0 to 255": (
+            torch.arange(-1, 4)[labels % 5].view(20, 1, 1, 1).expand(20, 1, 8, 8).contiguous(),
+            labels,
+        ),
+        "pixels from 0 to 256": ((256 * (labels > 4)).view(20, 1, 1, 1).expand(20, 1, 8, 8).contiguous(), labels),
     }
     for message, (values, numbers) in cases.items():
         torch.save({"images": values, "labels": numbers}, tmp_path / "x.pt")
         with pytest.raises(DataError, match=message):
             import_set(reference.config, reference.data, tmp_path / "x.pt", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images: images > 0, "images are torch.bool, expected whole numbers or floats"),
+        (lambda images: images.to(torch.complex64), r"images are torch\.complex64 .*expected plain whole numbers"),
+        (lambda images: images.to_sparse(), "torch.sparse_coo.*expected plain whole numbers or floats"),
+    ],
+)
+def test_tensors_that_are_no_images(
+    reference: Plan, tmp_path: Path, change: Callable[[torch.Tensor], torch.Tensor], message: str
+) -> None:
+    images, labels = real_images(reference)
+    torch.save({"images": change(images), "labels": labels}, tmp_path / "x.pt")
+    with pytest.raises(StoreError, match=message):
+        import_set(reference.config, reference.data, tmp_path / "x.pt", None)
+
+
+def test_pixels_by_word_have_a_range(reference: Plan, tmp_path: Path) -> None:
+    images, labels = real_images(reference)
+    torch.save({"images": images * 100 + 0.25, "labels": labels}, tmp_path / "x.pt")
+    with pytest.raises(DataError, match=r"pixels from .*expected whole numbers from 0 to 255, or floats from 0 to 1"):
+        import_set(reference.config, reference.data, tmp_path / "x.pt", None, space="pixels")
+
+
+def test_statistics_that_make_infinities_are_refused(reference: Plan, tmp_path: Path) -> None:
+    images, labels = real_images(reference)
+    torch.save({"images": images + 3, "labels": labels}, tmp_path / "x.pt")
+    with pytest.raises(DataError, match="with this mean and std some values are not finite"):
+        import_set(reference.config, reference.data, tmp_path / "x.pt", None, mean=(0.5,), std=(1e38,))

@@ -12,7 +12,9 @@ from ast_ray.core.coverage import Coverage
 from ast_ray.core.distillation import IterationReport
 from ast_ray.stages.matching_advice import describe_coverage, describe_loss, describe_skip
 
-GOOD = Coverage(student_lr=0.02, loss=0.6, suggested_lr=0.02, best_loss=0.55, distance=1.5, perturbed=0.01)
+GOOD = Coverage(
+    student_lr=0.02, loss=0.6, walk_lr=0.02, suggested_lr=0.02, best_loss=0.55, distance=1.5, perturbed=0.01
+)
 CHOSEN, SGD = DistillConfig(syn_steps=15), DistillConfig(syn_steps=15, outer="sgd", student_lr=0.02)
 
 

@@ -37,6 +37,16 @@ def test_groups_keep_the_order_of_their_first_row_and_seeds_are_sorted() -> None
     assert found[0]["accuracies"] == [0.3, 0.1]
 
 
+def test_steps_and_training_accuracies_are_kept_where_every_row_has_them() -> None:
+    new = {"steps": 16, "train_accuracy": 0.5, "train_accuracy_before": 0.25}
+    (found,) = summarize([row("full", 0, 0.5, **new), row("full", 1, 0.5, **{**new, "train_accuracy": 0.75})])
+    assert (found["steps"], found["train_accuracy"], found["train_accuracy_before"]) == (16, 0.625, 0.25)
+    (mixed,) = summarize([row("full", 0, 0.5, **new), row("full", 1, 0.5)])
+    assert not {"steps", "train_accuracy", "train_accuracy_before"} & mixed.keys()
+    (distilled,) = summarize([row("ast", 0, 0.5, steps=5, train_accuracy=None, train_accuracy_before=None)])
+    assert "train_accuracy" not in distilled
+
+
 def test_one_network_has_no_deviation() -> None:
     assert summarize([row("a", 0, 0.5)])[0]["std"] is None
 

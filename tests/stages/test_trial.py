@@ -8,6 +8,7 @@ import pytest
 
 from ast_ray.config import Config
 from ast_ray.errors import ConfigError
+from ast_ray.stages.search_setup import with_shared_experts
 from ast_ray.stages.trial import ExpertCost, Trial, plan_trial, run_trial, settle, trial_budget
 from ast_ray.stages.trial_experts import expert_costs, train_missing
 from ast_ray.stages.trial_record import Rung, TrialRecord, read_records, stop_record
@@ -189,3 +190,19 @@ def test_records_are_read_in_the_order_trials_began(base: Config, tmp_path: Path
     begun = [record.begun for record in records]
     assert begun == sorted(begun)
     assert sorted(record.overrides["distill.rho"] for record in records) == sorted(names)
+
+
+def test_a_drawn_start_epoch_beyond_the_experts_is_the_largest_there_is(base: Config) -> None:
+    epochs, ahead = base.expert.epochs, base.distill.expert_epochs
+    assert settle({"distill.max_start_epoch": 40}, base) == {"distill.max_start_epoch": epochs + 1 - ahead}
+    assert settle({"distill.max_start_epoch": 40, "expert.epochs": 50}, base)["distill.max_start_epoch"] == 40
+    assert settle({"distill.max_start_epoch": 1}, base) == {"distill.max_start_epoch": 1}
+    none_left = {"distill.max_start_epoch": 5, "distill.expert_epochs": epochs + 1}
+    assert settle(none_left, base) == none_left, "what cannot be is told, not changed"
+
+
+def test_a_space_that_draws_how_far_matching_reaches_shares_experts(base: Config) -> None:
+    assert base.expert.reachable_only
+    assert with_shared_experts(base, ["distill.rho"]) == base
+    for name in ("distill.max_start_epoch", "distill.expert_epochs"):
+        assert not with_shared_experts(base, [name]).expert.reachable_only

@@ -13,7 +13,8 @@ from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.core.whitening import Whitening
 from ast_ray.errors import StoreError
 from ast_ray.store.checkpoint import Checkpoint, write_checkpoint
-from ast_ray.store.synthetic import load_synthetic, save_synthetic
+from ast_ray.store.checksum import sealed
+from ast_ray.store.synthetic import load_synthetic, pack, save_synthetic
 
 
 def example(*, whitened: bool = False) -> SyntheticSet:
@@ -120,4 +121,15 @@ def test_a_truncated_set(tmp_path: Path) -> None:
     save_synthetic(path, example())
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StoreError, match="damaged"):
+        load_synthetic(path)
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_set_whose_labels_name_no_class_is_refused(tmp_path: Path, label: int) -> None:
+    path = tmp_path / "synthetic.safetensors"
+    tensors, description = pack(example())
+    tensors["labels"][3] = label
+    description = sealed(tensors, description)  # not damaged: somebody made it so
+    save_file(tensors, path, {"description": json.dumps(description)})
+    with pytest.raises(StoreError, match=rf"1 labels out of range 0\.\.1; first: {label}"):
         load_synthetic(path)

@@ -19,12 +19,13 @@ from ast_ray.config.settings import Config, DistillConfig, EvaluateConfig, Exper
 
 SMALL_IMAGES = 10_000
 SMALL_SIDE = 32
-SMALL_ITERATIONS = 300
+SMALL_ITERATIONS = 200
 LARGEST_WHOLE_SET = 1000
 _SMALL_BATCH = 100
 # Expert steps wanted in the epochs a student has to cover (M), and in those matching starts from (T+ - 1).
 _COVERED_STEPS, _START_STEPS = 24, 64
 _STEPS_PER_EPOCH = 10
+_LARGEST_BATCH = 256
 _MOST_EPOCHS_COVERED = 8
 
 
@@ -96,7 +97,8 @@ def _small(facts: DatasetFacts, ipc: int) -> Config:
 
     At most 32 px, width 32, 4 experts. The fewer images there are, the smaller the batches; where an epoch still has
     few steps, the student covers more epochs and starts from more of them, so that the steps an expert takes are about
-    those of `cifar10_cpu`.
+    those of `cifar10_cpu`. The experts' rate falls with the batch: at one rate small batches drive them along noise,
+    which no student can follow.
     """
     side = min(facts.image_size, SMALL_SIDE)
     coarse = side < 24 or facts.channels == 1
@@ -113,7 +115,7 @@ def _small(facts: DatasetFacts, ipc: int) -> Config:
         expert=ExpertConfig(
             count=4,
             epochs=epochs,
-            lr=0.01,
+            lr=_rate_for(batch),
             batch_size=batch,
             lr_decay_epoch=epochs // 2,
             penalty_weight=0.1 if coarse else 1.0,
@@ -128,7 +130,7 @@ def _small(facts: DatasetFacts, ipc: int) -> Config:
             batch_size=0 if total <= _SMALL_BATCH else _SMALL_BATCH,
             rho=0.01,
             augmentation=facts.augmentation,
-            validate_every=100,
+            validate_every=50,
         ),
         evaluate=EvaluateConfig(full_epochs=20),
     )
@@ -140,4 +142,13 @@ def _batch_of(images: int) -> int:
     >>> [_batch_of(images) for images in (45, 200, 1000, 2560)]
     [8, 16, 64, 256]
     """
-    return min(256, max(8, 1 << max(0, (images // _STEPS_PER_EPOCH).bit_length() - 1)))
+    return min(_LARGEST_BATCH, max(8, 1 << max(0, (images // _STEPS_PER_EPOCH).bit_length() - 1)))
+
+
+def _rate_for(batch: int) -> float:
+    """Return the experts' learning rate: in proportion to the batch, 0.01 at 256 as in `cifar10_cpu`, at least 0.001.
+
+    >>> [_rate_for(batch) for batch in (8, 64, 128, 256)]
+    [0.001, 0.0025, 0.005, 0.01]
+    """
+    return max(0.001, 0.01 * batch / _LARGEST_BATCH)

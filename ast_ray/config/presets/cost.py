@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ast_ray.config.full_data import full_epochs
 from ast_ray.config.presets.datasets import DatasetFacts
 from ast_ray.config.settings import Config
 
@@ -64,10 +65,10 @@ def job_memory(config: Config, facts: DatasetFacts) -> JobMemory:
     """
     if config.network.name != "convnet":
         return JobMemory(0, 0)
-    network, batch = network_cost(config, facts), config.expert.batch_size
+    network, batch = network_cost(config, facts), min(config.expert.batch_size, facts.train)
     images = (facts.train + facts.test) * facts.channels * side_of(config, facts) ** 2
     graph = 2 * batch * (2 if config.expert.penalty_weight else 1)
-    scored = max(config.evaluate.batch_size, _SCORED)
+    scored = min(max(config.evaluate.batch_size, _SCORED), max(facts.train, facts.test))
     return JobMemory(
         expert=_FLOAT * (graph * network.activations + 10 * network.parameters + images),
         evaluation=_FLOAT * (2 * scored * network.activations + 6 * network.parameters + images),
@@ -123,7 +124,7 @@ def cost(config: Config, facts: DatasetFacts) -> Cost:
         experts=network.forward * expert.count * expert.epochs * per_epoch,
         distillation=network.forward * len(methods) * (steps * batch * _STUDENT + validated),
         evaluation=network.forward
-        * (evaluate.networks * sets * trained + full * evaluate.full_epochs * train * _PLAIN + scored),
+        * (evaluate.networks * sets * trained + full * full_epochs(config, train) * train * _PLAIN + scored),
         memory=_FLOAT
         * (2 * in_graph * network.activations + (distill.syn_steps + 10) * network.parameters + held_images),
         expert_bytes=_FLOAT * network.parameters * (expert.epochs + 1) * expert.count * len(methods),

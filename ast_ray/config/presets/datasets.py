@@ -56,3 +56,6 @@ DATASETS: dict[str, DatasetFacts] = {
         *_SUBSET_FACTS,
     )
 }
+
+# Values of ``data.source`` that name a dataset; anything else is a path.
+NAMED_SOURCES = tuple(dict.fromkeys(facts.data.source for facts in DATASETS.values()))

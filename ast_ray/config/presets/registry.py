@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ast_ray.config.own_settings import with_own_settings
 from ast_ray.config.presets.cifar10 import cifar10_cpu
 from ast_ray.config.presets.datasets import DATASETS, DatasetFacts
 from ast_ray.config.presets.digits import digits
@@ -32,11 +33,11 @@ def preset(name: str) -> Config:
 
 
 def method_config(config: Config, method: str) -> Config:
-    """Return the settings of one method of a run: ``ast`` as given, ``mtt`` with every component off.
+    """Return the settings of one method of a run: ``ast`` as given, ``mtt`` with every component off and its own set.
 
     ``expert.epochs`` is what is trained (`config.reach`).
     """
-    return trained(as_mtt(config) if method == "mtt" else config)
+    return trained(with_own_settings(as_mtt(config)) if method == "mtt" else config)
 
 
 def facts_of_preset(config: Config) -> DatasetFacts:

@@ -53,6 +53,7 @@ class Listing:
     class_names: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,10 @@ def check_labels(name: str, listing: Listing) -> None:
 
 
 def check_names(name: str, class_names: tuple[str, ...]) -> None:
-    """Raise `DataError` for class names that are the same but for case and surrounding space."""
+    """Raise `DataError` for a single class, names that are no text, or the same but for case and surrounding space."""
+    if len(class_names) < 2:
+        held = f"a single class, {class_names[0]!r}" if class_names else "no class"
+        raise DataError(f"{name}: {held}; telling classes apart needs at least two")
     foreign = [item for item in class_names if not _is_text(item)]
     if foreign:
         raise DataError(f"{name}: the class {os.fsencode(foreign[0])!r} has a name that is not UTF-8; rename it")

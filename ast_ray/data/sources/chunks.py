@@ -98,7 +98,7 @@ class ParquetRows:
             if blobs[place].is_valid:
                 yield name, blobs[place].as_py()
             elif paths is not None and paths[place].is_valid:
-                yield name, _beside(Path(self.path).parent / paths[place].as_py(), name)
+                yield name, _beside(Path(self.path).parent, paths[place].as_py(), name)
             else:
                 yield name, Failure(name, "neither bytes nor path")
 
@@ -107,11 +107,15 @@ def _paths(column: pa.StructArray) -> pa.Array | None:
     return column.field("path") if column.type.get_field_index("path") >= 0 else None
 
 
-def _beside(path: Path, name: str) -> bytes | Failure:
+def _beside(folder: Path, inner: str, name: str) -> bytes | Failure:
+    """Read an image that a row names by its path: one in the folder of the file or below, links followed."""
     try:
+        path = (folder / inner).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            return Failure(name, f"path {inner!r} leads out of the folder of the data set")
         return path.read_bytes()
-    except OSError as error:
-        return Failure(name, f"{path}: {error.strerror or error}")
+    except (OSError, ValueError) as error:
+        return Failure(name, f"{inner!r}: {getattr(error, 'strerror', None) or error}")
 
 
 @dataclass(frozen=True, eq=False)

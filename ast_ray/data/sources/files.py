@@ -13,6 +13,7 @@ from ast_ray.config.files import reason
 from ast_ray.errors import DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
+_LITTER = ("__MACOSX", "__pycache__")  # what archivers and interpreters leave
 _FEW_FILES, _FEW_BYTES = 64, 2**30
 
 
@@ -31,7 +32,7 @@ def image_names(folder: Path, below: str = "", _above: tuple[str, ...] = ()) -> 
         raise DataError(f"{here}: cannot be listed ({reason(error)})") from error
     above = (*_above, os.path.realpath(here))
     for entry in entries:
-        if entry.name.startswith((".", "__MACOSX")):
+        if entry.name.startswith(".") or entry.name in _LITTER:
             continue
         name = f"{below}/{entry.name}" if below else entry.name
         if _is_folder(entry):
@@ -43,8 +44,17 @@ def image_names(folder: Path, below: str = "", _above: tuple[str, ...] = ()) -> 
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are left out."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    """Names of the folders in a folder, sorted; hidden ones and litter are left out."""
+    return [name for name in _folders(folder) if not name.startswith(".") and name not in _LITTER]
+
+
+def hidden_folders(folder: Path) -> list[str]:
+    """Names of the hidden folders in a folder that hold images, sorted."""
+    return [name for name in _folders(folder) if name.startswith(".") and any(image_names(folder / name))]
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
 def content_key(paths: Iterable[Path], root: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ast_ray.config.files import file_problem
 from ast_ray.data.sources.base import Listing, Source
 from ast_ray.data.sources.chunks import Failure, file_chunks
-from ast_ray.data.sources.files import SUFFIXES, content_key, image_names, subfolders
+from ast_ray.data.sources.files import SUFFIXES, content_key, hidden_folders, image_names, subfolders
 from ast_ray.errors import DataError
 
 TEST_NAMES = ("test", "val", "validation", "valid")
@@ -25,6 +25,7 @@ def image_folder(folder: Path) -> Source:
     if not every:
         endings = ", ".join(sorted(SUFFIXES))
         raise DataError(f"{folder}: no images in the class folders (files that end in {endings})")
+    hidden = hidden_folders(folder / train)
 
     def listing() -> Listing:
         names = subfolders(folder / train)
@@ -44,9 +45,16 @@ def image_folder(folder: Path) -> Source:
             for split, paths in files.items()
         }
         held = chunks[test] if test is not None else ()
-        return Listing(chunks[train], held, tuple(kept), tuple(failures), notes)
+        return Listing(chunks[train], held, tuple(kept), tuple(failures), notes, _left_out(folder, hidden))
 
-    return Source(str(folder), content_key(every, folder), listing)
+    return Source(str(folder), "/".join((content_key(every, folder), *hidden)), listing)
+
+
+def _left_out(folder: Path, hidden: list[str]) -> tuple[str, ...]:
+    if not hidden:
+        return ()
+    named = ", ".join(hidden[:5])
+    return (f"{folder}: hidden folders are no classes, and {len(hidden)} with images were left out: {named}",)
 
 
 def _broken(path: Path) -> str:

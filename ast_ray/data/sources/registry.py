@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ast_ray.config.presets.datasets import NAMED_SOURCES
 from ast_ray.config.settings import DataConfig
 from ast_ray.data.sources.arrays import npz_file
 from ast_ray.data.sources.base import Source
@@ -16,16 +17,17 @@ from ast_ray.data.sources.vision import NAMES as TORCHVISION
 from ast_ray.data.sources.vision import torchvision_dataset
 from ast_ray.errors import ConfigError, DataError, Problem, nearest
 
-NAMES = ("digits", *TORCHVISION, "tiny-imagenet", "imagenet")
-
 
 def open_source(config: DataConfig) -> Source:
     """Find the source by name or path; nothing is decoded yet.
 
     Raises:
-        ConfigError: neither a known name nor an existing path; DataError: a layout that is none of those known.
+        ConfigError: neither a known name nor an existing path, or a subset of a source without any;
+        DataError: a layout that is none of those known.
     """
     root = Path(config.root).expanduser()
+    if config.source in NAMED_SOURCES and config.source != "imagenet":
+        _refuse_subset(config, config.source)
     if config.source == "digits":
         return digits()
     if config.source in TORCHVISION:
@@ -38,9 +40,16 @@ def open_source(config: DataConfig) -> Source:
         return imagenet_subset(_placed(root / "imagenet", "imagenet"), config.subset)
     path = Path(config.source).expanduser()
     if not path.exists():
-        reason = f"neither a known dataset nor an existing path{nearest(config.source, NAMES)}"
+        reason = f"neither a known dataset nor an existing path{nearest(config.source, NAMED_SOURCES)}"
         raise ConfigError([Problem("data.source", config.source, reason)])
     return _open_path(path.resolve(), config)
+
+
+def _refuse_subset(config: DataConfig, what: str) -> None:
+    """Refuse a subset of a source without any: it would be ignored, and the whole source be taken for it."""
+    if config.subset:
+        reason = f"{what} has no subsets; they are of imagenet, or of a folder laid out like it. Empty = all of {what}"
+        raise ConfigError([Problem("data.subset", config.subset, reason)])
 
 
 def _placed(folder: Path, name: str) -> Path:
@@ -51,15 +60,14 @@ def _placed(folder: Path, name: str) -> Path:
 
 def _open_path(path: Path, config: DataConfig) -> Source:
     if path.is_file():
-        if path.suffix == ".npz":
-            return npz_file(path)
-        if path.suffix == ".parquet":
-            return parquet_source(path)
-        raise DataError(f"{path}: a file of an unknown kind (expected .npz or .parquet, or a folder)")
-    if is_tiny_imagenet(path):
-        return tiny_imagenet(path)
-    if any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
-        return parquet_source(path)
+        if path.suffix not in (".npz", ".parquet"):
+            raise DataError(f"{path}: a file of an unknown kind (expected .npz or .parquet, or a folder)")
+        _refuse_subset(config, str(path))
+        return npz_file(path) if path.suffix == ".npz" else parquet_source(path)
+    tiny = is_tiny_imagenet(path)
+    if tiny or any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
+        _refuse_subset(config, str(path))
+        return tiny_imagenet(path) if tiny else parquet_source(path)
     if config.subset:
         return imagenet_subset(path, config.subset)
     return image_folder(path)

@@ -32,7 +32,7 @@ def _split(name: str, root: Path, *, train: bool, download: bool) -> tuple[np.nd
     except Exception as error:  # torchvision's readers raise whatever they meet in a damaged file
         raise DataError(
             f"{name}: torchvision could not provide it under {root}: {error}; "
-            "give a folder of images or Parquet shards as data.source, or set data.download"
+            "give a folder of images or Parquet shards as data.source, or let it be downloaded (--download)"
         ) from error
     pixels = np.asarray(data.data)
     if name == "svhn":  # stored channels first, labels as 0..9 already

@@ -18,10 +18,11 @@ from ast_ray.distributed.tuning.algorithms import MODE, check_algorithms, expect
 from ast_ray.distributed.tuning.buffers import open_buffers
 from ast_ray.distributed.tuning.draws import Draws
 from ast_ray.distributed.tuning.population import member_name, population_trial
-from ast_ray.distributed.tuning.spaces import Space, check_space
+from ast_ray.distributed.tuning.spaces import Space, check_space, ended_by_space
 from ast_ray.distributed.tuning.trainable import SearchContext, invalid_name, search_trial
 from ast_ray.distributed.tuning.watcher import Watcher
 from ast_ray.errors import ConfigError
+from ast_ray.signals import interruption
 from ast_ray.stages.trial import plan_trial
 from ast_ray.stages.trial_record import read_records
 from ast_ray.telemetry.search_directory import SearchDirectory
@@ -61,6 +62,7 @@ def search(
     """Run the trials that are not done yet; records are in the directory afterwards. Use inside `ray_session`.
 
     Raises:
+        ConfigError: a function of the space ends the process.
         KeyboardInterrupt: Tune was interrupted; it swallows the signal and returns as if all were well.
     """
     slots = min(capacity.slots, config.tune.concurrency or capacity.slots)
@@ -74,14 +76,17 @@ def search(
     before, began = _busy(directory), time.monotonic()
     try:
         tuner = _tuner(config, context, algorithm, space, samples, slots, capacity, watcher)
-        tuner.fit()
+        try:
+            tuner.fit()
+        except SystemExit as end:  # of a function in tune.sample_from
+            raise ended_by_space(config.tune.space, end) from None
         forward(board, sink)
     finally:
         ray.kill(board)
         ray.kill(keeper)
     wall = time.monotonic() - began
     if watcher.ended < expected:
-        raise KeyboardInterrupt
+        raise interruption()
     return SearchTime(wall, slots, _busy(directory) - before)
 
 

@@ -85,10 +85,18 @@ def _execute(name: str, path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+    except SystemExit as end:
+        raise ended_by_space(name, end) from None
     except Exception as error:  # the user's own code: whatever it raises is an error of the space
         reason = f"cannot be imported ({type(error).__name__}: {error})"
         raise ConfigError([Problem("tune.space", name, reason)]) from error
     return module
+
+
+def ended_by_space(name: str, end: SystemExit) -> ConfigError:
+    """The error of a space whose code ends the process: its exit code, 0 perhaps, would pass for the search's."""
+    reason = f"its code ends the process (sys.exit, code {end.code}); a space only says what is searched"
+    return ConfigError([Problem("tune.space", name, reason)])
 
 
 def check_space(space: Space, config: Config) -> dict[str, Any]:

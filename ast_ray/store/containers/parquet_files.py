@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from ast_ray.config.files import MISSING
 from ast_ray.errors import AstRayError, StoreError
 from ast_ray.store.containers.opening import parsing, require_file
+from ast_ray.store.parquet_footer import check_footer
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def open_parquet(
     error: type[AstRayError] = StoreError,
     source: Any = None,
 ) -> Iterator[pq.ParquetFile]:
-    """Open a file, or ``source`` in its place; page checksums are verified. The block must only read through it.
+    """Open a file, or ``source`` in its place; footer and page checksums are verified. The block only reads through it.
 
     Raises:
         error: missing, not a regular file, or damaged, also when that shows inside the block.
@@ -32,6 +33,11 @@ def open_parquet(
     if source is None:
         require_file(path, error, missing=missing)
     with parsing(path, error, hint=hint):
+        if source is not None:
+            check_footer(source, source.size())
+        else:
+            with path.open("rb") as whole:
+                check_footer(whole, path.stat().st_size)
         options: dict[str, Any] = {"pre_buffer": True} if source is not None else {"memory_map": True}
         with pq.ParquetFile(source or path, page_checksum_verification=True, **options) as file:
             yield file

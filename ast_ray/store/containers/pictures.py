@@ -10,6 +10,7 @@ from PIL import Image
 
 from ast_ray.errors import AstRayError, StoreError
 from ast_ray.store.containers.opening import parsing, require_file
+from ast_ray.store.picture import open_picture
 
 
 def read_picture(
@@ -23,5 +24,5 @@ def read_picture(
     require_file(path, error)
     with parsing(path, error, hint=hint, told="not a readable picture"), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=("PNG",)) as picture:
+        with open_picture(path, ("PNG",)) as picture:
             return np.asarray(picture if mode is None else picture.convert(mode))

@@ -1,13 +1,22 @@
-"""The dataset card: what a stranger needs to train on the images and get the reported accuracy."""
+"""The dataset card: what a stranger needs to train on the images and get the reported accuracy.
+
+Every value of a set is somebody's text: it is written so that Markdown and HTML show it and do nothing with it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from ast_ray.config.printable import printable
 from ast_ray.core.synthetic_set import SyntheticSet
+
+# What Markdown gives a meaning within a line, address among them; <, > and & are HTML's.
+_SPECIAL = re.compile(r"[\\`*_\[\]~|$@]|(?<=[A-Za-z]):(?=//)|(?<=www)\.")
+_HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
 
 def dataset_card(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str:
@@ -21,7 +30,7 @@ def dataset_card(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str
     }
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n",
-        f"# {_title(synthetic)}\n",
+        f"# {_text(_title(synthetic))}\n",
         _what(synthetic),
         _protocol(synthetic, description),
         _results(synthetic.provenance.get("reported", ())),
@@ -30,8 +39,24 @@ def dataset_card(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str
     return "\n".join(part for part in parts if part)
 
 
+def _text(value: object) -> str:
+    """A value of the set as Markdown within a line: no element, link, emphasis or cell comes out of it."""
+    return _SPECIAL.sub(r"\\\g<0>", _line(value)).translate(_HTML)
+
+
+def _code(value: object) -> str:
+    """A value of the set as Markdown's code, in which only a backtick is special."""
+    return f"`{_line(value).replace('`', chr(39))}`"
+
+
+def _line(value: object) -> str:
+    return " ".join(printable(str(value)).split())
+
+
 def _title(synthetic: SyntheticSet) -> str:
-    source = synthetic.provenance.get("config", {}).get("data", {}).get("source", "images")
+    source = " ".join(
+        printable(str(synthetic.provenance.get("config", {}).get("data", {}).get("source", "images"))).split()
+    )
     return f"{source}, distilled to {synthetic.ipc} image{'s' if synthetic.ipc != 1 else ''} per class"
 
 
@@ -41,8 +66,8 @@ def _size(count: int) -> str:
 
 def _what(synthetic: SyntheticSet) -> str:
     shape = "x".join(str(side) for side in synthetic.images.shape[1:])
-    return f"""{len(synthetic)} synthetic images of {shape} (C x H x W) in {len(synthetic.class_names)} classes:
-{", ".join(synthetic.class_names)}.
+    names, classes = ", ".join(map(_text, synthetic.class_names)), len(synthetic.class_names)
+    return f"""{len(synthetic)} synthetic images of {shape} (C x H x W) in {classes} classes: {names}.
 
 ```python
 import ast_ray
@@ -61,15 +86,16 @@ def _protocol(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str:
     lines = [
         "## How to train\n",
         f"- learning rate: {synthetic.student_lr:.6g} (learned with the images)",
-        f"- augmentation: differentiable siamese augmentation, operations `{synthetic.augmentation}`, "
+        f"- augmentation: differentiable siamese augmentation, operations {_code(synthetic.augmentation)}, "
         f"{'one draw per batch' if synthetic.siamese else 'one draw per image'}",
         f"- preprocessing: {_preprocessing(description)}",
     ]
     if used:
         lines.append(
-            f"- protocol `{used['name']}`: SGD, momentum {used['momentum']}, weight decay {used['weight_decay']}, "
-            f"batches of {used['batch_size']}, {used['passes']} passes, "
-            f"learning rate x{used['lr_decay_factor']} from pass {used['lr_decay_pass']}, accuracy after the last pass"
+            f"- protocol {_code(used['name'])}: SGD, momentum {_text(used['momentum'])}, "
+            f"weight decay {_text(used['weight_decay'])}, batches of {_text(used['batch_size'])}, "
+            f"{_text(used['passes'])} passes, learning rate x{_text(used['lr_decay_factor'])} "
+            f"from pass {_text(used['lr_decay_pass'])}, accuracy after the last pass"
         )
     return "\n".join(lines) + "\n"
 
@@ -87,7 +113,8 @@ def _results(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["## Accuracy on the real test set\n", "| network | protocol | accuracy % | n |", "|---|---|---|---|"]
     for row in rows:
         spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
-        lines.append(f"| {row['network']} | {row['protocol']} | {100 * row['mean']:.1f}{spread} | {row['n']} |")
+        cells = (_text(row["network"]), _text(row["protocol"]), f"{100 * row['mean']:.1f}{spread}", _text(row["n"]))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -96,8 +123,8 @@ def _where(synthetic: SyntheticSet) -> str:
     lines = ["## Where it comes from\n"]
     for name in ("method", "iteration", "fingerprint", "data_id"):
         if name in about:
-            lines.append(f"- {name}: {about[name]}")
+            lines.append(f"- {name}: {_text(about[name])}")
     if config:
-        lines.append(f"- preset: {config.get('preset') or 'none'}, seed {config.get('seed')}")
+        lines.append(f"- preset: {_text(config.get('preset') or 'none')}, seed {_text(config.get('seed'))}")
     lines.append("- all settings and versions: `dataset.json`")
     return "\n".join(lines) + "\n"

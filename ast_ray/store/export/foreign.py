@@ -47,12 +47,17 @@ def _tensor(path: Path, array: np.ndarray) -> Tensor:
 
 
 def read_images(path: Path) -> Tensor:
-    """The images of a file: its only tensor, or the one named like images.
+    """The images of a file: its only tensor, or the one named like images; whole numbers, or float32 for any floats.
 
     Raises:
-        StoreError: none to be found; says what the file holds.
+        StoreError: none to be found (says what the file holds), or neither whole numbers nor floats.
     """
-    return _pick(path, read_arrays(path), _IMAGE_NAMES, "images")
+    images = _pick(path, read_arrays(path), _IMAGE_NAMES, "images")
+    if images.dtype == torch.bool:
+        raise StoreError(f"{path}: images are {images.dtype}, expected whole numbers or floats")
+    if images.is_floating_point():
+        return images.float()
+    return images if images.dtype == torch.uint8 else images.to(torch.int64)
 
 
 def read_labels(path: Path) -> Tensor:
@@ -63,12 +68,15 @@ def read_labels(path: Path) -> Tensor:
     """
     labels = _pick(path, read_arrays(path), _LABEL_NAMES, "labels")
     if labels.ndim == 2:
+        labels = labels.float()
         hard = labels.argmax(1)
         if not torch.equal(torch.nn.functional.one_hot(hard, labels.shape[1]).to(labels), labels):
             raise StoreError(f"{path}: soft labels [S, K]; a synthetic set holds one class per image")
         return hard
     if labels.ndim != 1:
         raise StoreError(f"{path}: labels are {tuple(labels.shape)}, expected [S]")
+    if labels.dtype == torch.bool:
+        raise StoreError(f"{path}: labels are {labels.dtype}, expected class numbers")
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
         raise StoreError(f"{path}: labels are not whole numbers")
     return labels.to(torch.int64)
@@ -87,7 +95,7 @@ def _plain(path: Path, tensor: Tensor, what: str) -> Tensor:
         problem = "quantized"
     elif tensor.device.type != "cpu":
         problem = f"a tensor without values (device {tensor.device})"
-    elif tensor.is_complex() or tensor.dtype == torch.bool:
+    elif tensor.is_complex():
         problem = f"{str(tensor.dtype).removeprefix('torch.')}, not numbers"
     elif not tensor.ndim or not tensor.numel():
         problem = f"empty or a single number, of shape {tuple(tensor.shape)}"
@@ -96,7 +104,9 @@ def _plain(path: Path, tensor: Tensor, what: str) -> Tensor:
     tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
     if tensor.is_floating_point():
         return tensor if tensor.element_size() > 1 else tensor.float()
-    return tensor if tensor.dtype == torch.uint8 else tensor.to(torch.int64)  # torch computes with few unsigned types
+    return (
+        tensor if tensor.dtype in (torch.uint8, torch.bool) else tensor.to(torch.int64)
+    )  # torch computes with few unsigned types
 
 
 def _pick(path: Path, found: dict[str, Any], names: tuple[str, ...], what: str) -> Tensor:

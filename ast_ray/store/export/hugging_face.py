@@ -24,6 +24,7 @@ from ast_ray.store.containers.documents import parsed
 from ast_ray.store.containers.parquet_files import open_parquet, require_columns
 from ast_ray.store.export.card import dataset_card
 from ast_ray.store.export.parts import PREPROCESSING, eight_bit, preprocessing_tensors, read_tensors, write_tensors
+from ast_ray.store.parquet_footer import FOOTER_KEY, UNSEALED, seal_footer
 from ast_ray.store.records.manifest import Side
 from ast_ray.store.synthetic import pack, unpack
 from ast_ray.store.typed import checked
@@ -59,7 +60,10 @@ def write_hugging_face(synthetic: SyntheticSet, folder: Path) -> None:
         schema=_schema(synthetic, description),
     )
     with atomic_path(folder / SHARD) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        with pq.ParquetWriter(temporary, table.schema, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({FOOTER_KEY: UNSEALED})
+        seal_footer(temporary)
     write_tensors(folder / PREPROCESSING, preprocessing_tensors(tensors))
     write_text(folder / "README.md", dataset_card(synthetic, description))
 

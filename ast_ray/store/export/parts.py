@@ -24,6 +24,7 @@ DESCRIPTION = "dataset.json"
 PREPROCESSING = "preprocessing.safetensors"
 MODEL_SPACE = "model-space.safetensors"
 FORMAT = "ast-ray export 1"
+OF_THE_FOLDER = ("export", "container", "files", "list_checksum")  # what a description file says beside the set's own
 
 
 class _Description(TypedDict):

@@ -22,6 +22,7 @@ from ast_ray.store.containers.pictures import read_picture
 from ast_ray.store.export.parts import (
     DESCRIPTION,
     MODEL_SPACE,
+    OF_THE_FOLDER,
     PREPROCESSING,
     eight_bit,
     preprocessing_tensors,
@@ -63,6 +64,7 @@ def read_png(folder: Path, description: dict[str, Any]) -> SyntheticSet:
     Raises:
         StoreError: missing or damaged files.
     """
+    description = {name: value for name, value in description.items() if name not in OF_THE_FOLDER}
     preprocessing = read_tensors(folder / PREPROCESSING)
     exact = read_tensors(folder / MODEL_SPACE)
     if exact:
@@ -70,7 +72,7 @@ def read_png(folder: Path, description: dict[str, Any]) -> SyntheticSet:
     with parsing(folder / DESCRIPTION, StoreError):
         sides = checked(description, _Shape)["image_shape"]
     pixels, labels = _decode(folder, tuple(sides))
-    rough = unpack(folder, {"images": pixels, "labels": labels, **preprocessing}, description)
+    rough = unpack(folder, {"images": pixels, "labels": labels, **preprocessing}, description, exact=False)
     provenance = {**rough.provenance, "pixels": "read from 8-bit PNG files: values outside [0, 1] are lost"}
     return dataclasses.replace(rough, images=rough.to_model_space(pixels), provenance=provenance)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 from ast_ray.errors import StoreError
 from ast_ray.store.containers.documents import read_document
@@ -30,9 +31,24 @@ class EvaluationRow(TypedDict):
     seconds: NotRequired[Number]
 
 
+class FailedRow(TypedDict):
+    """A network that diverged, in its row's place: why, under which token and versions."""
+
+    token: str
+    failure: dict[str, Any]
+    versions: dict[str, Any]
+
+
 def whole_row(path: Path) -> EvaluationRow | None:
     """Return a row; a damaged one counts as absent, since the network is evaluated again."""
-    try:
+    found = whole_entry(path)
+    return cast(EvaluationRow, found) if found is not None and "accuracy" in found else None
+
+
+def whole_entry(path: Path) -> EvaluationRow | FailedRow | None:
+    """Return a row or why there is none; a damaged file counts as absent, as does one that is neither."""
+    with suppress(StoreError):
         return read_document(path, EvaluationRow)
-    except StoreError:
-        return None
+    with suppress(StoreError):
+        return read_document(path, FailedRow)
+    return None

@@ -27,12 +27,13 @@ class Command(TypedDict):
 
 
 class Manifest(TypedDict):
-    """Commands, and of a run the images' identity, class names and shape (C, H, W)."""
+    """Commands, and of a run the images' identity, class names and shape (C, H, W), and earlier settings."""
 
     commands: list[Command]
     data_id: NotRequired[str]
     classes: NotRequired[list[str]]
     image_shape: NotRequired[list[Side]]
+    earlier: NotRequired[list[dict[str, Any]]]
 
 
 NO_COMMANDS: Manifest = {"commands": []}
@@ -47,10 +48,9 @@ def read_manifest(path: Path) -> Manifest | None:
     return read_document(path, Manifest, hint="delete it and the same command makes a new one")
 
 
-def earlier_commands(path: Path) -> list[Command]:
-    """Return the commands recorded so far; none of a damaged manifest, which is written anew."""
+def whole_manifest(path: Path) -> Manifest:
+    """Return the manifest; a damaged one counts as absent, since the next command writes it anew."""
     try:
-        found = read_manifest(path)
+        return read_manifest(path) or NO_COMMANDS
     except StoreError:
-        return []
-    return found["commands"] if found else []
+        return NO_COMMANDS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from ast_ray.errors import StoreError
 from ast_ray.store.containers.documents import read_document
@@ -11,7 +11,10 @@ from ast_ray.store.typed import Count, Number, Share
 
 
 class Outcome(TypedDict):
-    """Iterations done; the published one with its validation accuracy and alpha; what was noticed."""
+    """Iterations done; the published one with its validation accuracy and alpha; what was noticed.
+
+    ``files`` holds the SHA-256 of each set by file name; outcomes of earlier versions have none.
+    """
 
     fingerprint: str
     iterations: Count
@@ -19,6 +22,9 @@ class Outcome(TypedDict):
     validation_accuracy: Share
     student_lr: Number
     method: NotRequired[str]
+    files: NotRequired[dict[str, str]]
+    skipped: NotRequired[Count]
+    coverage: NotRequired[dict[str, Any]]
     relative_loss: NotRequired[Number | None]
     warning: NotRequired[str | None]
     engine: NotRequired[str]

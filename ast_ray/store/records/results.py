@@ -31,10 +31,12 @@ class ResultRow(TypedDict):
 
 
 class Results(TypedDict):
-    """The table, and in a run's the means of each method's experts."""
+    """The table, and in a run's the means of each method's experts, comparisons in words, and what failed."""
 
     rows: list[ResultRow]
     experts: NotRequired[dict[str, dict[str, Any]]]
+    verdicts: NotRequired[list[dict[str, Any]]]
+    failed: NotRequired[list[dict[str, Any]]]
 
 
 def read_results(path: Path) -> Results | None:

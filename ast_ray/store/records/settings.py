@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ast_ray.config.loading import from_dict, read_yaml
+from ast_ray.config import loading
+from ast_ray.config.loading import from_dict
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, StoreError
 from ast_ray.store import mirror
@@ -20,7 +21,7 @@ def read_values(path: Path) -> dict[str, Any]:
         StoreError: missing, or not settings.
     """
     try:
-        return read_yaml(path)
+        return loading.read_settings(path)
     except ConfigError as error:
         raise StoreError(f"{mirror.shown(path)}: cannot be read ({error.problems[0].reason}); {_HINT}") from error
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ast_ray.config import apply_overrides, schema
 from ast_ray.config.loading import flatten, to_dict
 from ast_ray.errors import ConfigError
-from benchmarks.reproduce.cells import Cell, cells_of
+from benchmarks.reproduce.cells import Cell, _content, cells_of
 from benchmarks.reproduce.components import OFF, STUDENT
 from benchmarks.reproduce.scales import SCALES, base_config
 from benchmarks.reproduce.studies import SMALL, STUDIES, Study
@@ -45,6 +46,15 @@ def test_where_images_lie_is_no_part_of_a_cell() -> None:
     assert values["data.source"] == "cifar10"
     assert cell.config.seed == 0
     assert one("ablation", "AST", seed=3).config.seed == 3
+
+
+def test_rows_made_before_full_steps_are_those_of_cells_that_do_without_it() -> None:
+    for scale, base in (("cpu", SMALL), ("paper", "cifar10-ipc1")):
+        cell = one("methods", "full", scale=scale, base=base)
+        assert cell.config.evaluate.full_steps == 0
+        assert "evaluate.full_steps" not in _content(cell.config)
+        longer = apply_overrides(cell.config, {"evaluate.full_steps": schema()["evaluate.full_steps"].default})
+        assert "evaluate.full_steps" in _content(longer)
 
 
 def test_removing_and_adding_a_component_mirror_each_other() -> None:

@@ -10,7 +10,7 @@ from ast_ray.config.settings import DataConfig
 from ast_ray.data.decoding import open_listing
 from ast_ray.data.real import load_dataset
 from ast_ray.data.sources import open_source
-from ast_ray.errors import DataError
+from ast_ray.errors import ConfigError, DataError
 
 
 def load(source: Path, root: Path, **options: object):
@@ -114,3 +114,45 @@ def test_hidden_files_nested_folders_and_stray_images(pets: Path, tmp_path: Path
     assert listing.class_names == ("cat", "dog", "fish")
     assert sum(len(chunk.labels) for chunk in (*listing.train, *listing.test)) == 31
     assert "1 images lie outside the class folders and were left out: stray.png" in listing.notes
+
+
+def test_a_single_class_is_refused(tmp_path: Path, make_picture):
+    for index in range(9):
+        make_picture(tmp_path / "one" / "cat" / f"{index}.png", seed=index)
+    with pytest.raises(DataError, match="a single class, 'cat'; telling classes apart needs at least two"):
+        load(tmp_path / "one", tmp_path)
+    (tmp_path / "one" / "dog").mkdir()
+    with pytest.raises(DataError, match="a single class, 'cat'"):
+        load(tmp_path / "one", tmp_path, skip_corrupt=True)
+
+
+def test_a_class_folder_with_two_underscores_is_a_class(pets: Path, tmp_path: Path, make_picture):
+    (pets / "dog").rename(pets / "__dog")
+    for litter in ("__MACOSX", "__pycache__"):
+        make_picture(pets / litter / "0.png")
+    dataset = load(pets, tmp_path)
+    assert dataset.class_names == ("__dog", "cat", "fish")
+    assert len(dataset.train_labels) + len(dataset.test_labels) == 30
+    assert dataset.warnings == ()
+
+
+def test_hidden_class_folders_are_said_to_be_left_out(pets: Path, tmp_path: Path):
+    before = load(pets, tmp_path)
+    assert before.warnings == ()
+    (pets / "dog").rename(pets / ".dog")
+    (pets / ".git").mkdir()
+    dataset = load(pets, tmp_path)
+    assert dataset.class_names == ("cat", "fish")
+    assert dataset.warnings == (f"{pets}: hidden folders are no classes, and 1 with images were left out: .dog",)
+
+
+def test_what_was_decoded_before_a_hidden_folder_came_is_not_taken_for_it(pets: Path, tmp_path: Path, make_picture):
+    assert load(pets, tmp_path).warnings == ()
+    make_picture(pets / ".more" / "0.png")
+    assert ".more" in load(pets, tmp_path).warnings[0]
+
+
+@pytest.mark.parametrize("source", ["digits", "cifar10", "tiny-imagenet"])
+def test_a_subset_of_a_source_without_any_is_refused(tmp_path: Path, source: str):
+    with pytest.raises(ConfigError, match=f"data.subset = 'nette': {source} has no subsets"):
+        open_source(DataConfig(source=source, subset="nette", root=str(tmp_path), download=False))

@@ -16,7 +16,7 @@ from PIL import Image
 from ast_ray.config.settings import DataConfig
 from ast_ray.data.real import load_dataset
 from ast_ray.data.sources import DecodedDataset
-from ast_ray.errors import DataError
+from ast_ray.errors import ConfigError, DataError
 
 
 def png(value: int, side: int = 4) -> bytes:
@@ -100,15 +100,47 @@ def test_rows_without_label_or_image_are_named_and_can_be_skipped(tmp_path: Path
     (warning,) = dataset.warnings
     assert "without 3 images" in warning
     assert "row group 0, row 1 (neither bytes nor path)" in warning
-    assert "row group 1, row 1 (not an image)" in warning
+    assert "row group 1, row 1 (not an image of a known format)" in warning
 
 
 def test_images_beside_the_file_are_read_by_path(tmp_path: Path, make_picture):
     make_picture(tmp_path / "p/images/a.png", size=(4, 4), color=(9, 9, 9))
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    column = pa.array([{"bytes": None, "path": "images/a.png"}] * 3, kind)
-    pq.write_table(pa.table({"image": column, "label": [0, 0, 0]}), tmp_path / "p/all.parquet")
+    column = pa.array([{"bytes": None, "path": "images/a.png"}] * 6, kind)
+    pq.write_table(pa.table({"image": column, "label": [0, 1] * 3}), tmp_path / "p/all.parquet")
     assert load(tmp_path / "p", tmp_path).train_images.unique().tolist() == [9]
+
+
+@pytest.mark.parametrize("kind", ["absolute", "parent", "hidden parent", "link", "nul"])
+def test_a_path_out_of_the_folder_is_not_read(tmp_path: Path, make_picture, kind: str):
+    secret = make_picture(tmp_path / "secret.png", size=(4, 4), color=(9, 9, 9))
+    make_picture(tmp_path / "p/images/a.png", size=(4, 4), color=(1, 1, 1))
+    (tmp_path / "p/link.png").symlink_to(secret)
+    path = {
+        "absolute": str(secret),
+        "parent": "../secret.png",
+        "hidden parent": "images/../../secret.png",
+        "link": "link.png",
+        "nul": "a\0.png",
+    }[kind]
+    column = pa.array(
+        [{"bytes": None, "path": name} for name in ("images/a.png", "images/a.png", path)],
+        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    )
+    pq.write_table(pa.table({"image": column, "label": [0, 1, 0]}), tmp_path / "p/train.parquet")
+    write(tmp_path / "p/test.parquet", [1, 2], [0, 1])
+    with pytest.raises(DataError, match="1 images") as refused:
+        load(tmp_path / "p", tmp_path)
+    assert ("null" if kind == "nul" else "leads out of the folder of the data set") in str(refused.value)
+    dataset = load(tmp_path / "p", tmp_path, skip_corrupt=True)
+    assert dataset.train_images.unique().tolist() == [1]
+
+
+def test_a_subset_of_shards_is_refused(tmp_path: Path):
+    write(tmp_path / "p/train.parquet", [1, 2, 3, 4], [0, 1, 0, 1])
+    for source in (tmp_path / "p", tmp_path / "p/train.parquet"):
+        with pytest.raises(ConfigError, match=r"data\.subset = 'nette': .*has no subsets"):
+            load(source, tmp_path, subset="nette")
 
 
 def test_labels_out_of_range_are_an_error(tmp_path: Path):

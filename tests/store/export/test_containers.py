@@ -225,3 +225,12 @@ def test_a_whitened_set_without_its_whitening_is_refused(tmp_path):
 def test_the_canonical_file_loads_as_ever(tmp_path):
     save_synthetic(tmp_path / "synthetic.safetensors", make_set())
     assert_same(ast_ray.load(tmp_path), make_set())
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, -1], [0, 0, 1, 1, 2, 3], [0, 0, 1, 1, 2]])
+@pytest.mark.parametrize("container", FORMATS)
+def test_labels_that_name_no_class_are_not_exported(tmp_path: Path, container: str, labels: list[int]) -> None:
+    wrong = dataclasses.replace(make_set(), labels=torch.tensor(labels))
+    with pytest.raises(StoreError, match=r"1 labels out of range 0\.\.2|labels are \(5,\) for 6 images"):
+        export_set(wrong, tmp_path / "out", container)
+    assert list(tmp_path.iterdir()) == []

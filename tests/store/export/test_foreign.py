@@ -28,7 +28,7 @@ def test_every_kind_of_file(tmp_path):
 
 
 def test_labels_may_be_one_hot_or_floats(tmp_path):
-    for labels in (torch.eye(3)[[2, 0]], torch.tensor([2.0, 0.0])):
+    for labels in (torch.eye(3)[[2, 0]], torch.eye(3)[[2, 0]].bool(), torch.tensor([2.0, 0.0])):
         torch.save(labels, tmp_path / "l.pt")
         assert read_labels(tmp_path / "l.pt").tolist() == [2, 0]
 
@@ -39,6 +39,9 @@ def test_labels_may_be_one_hot_or_floats(tmp_path):
         (torch.tensor([[0.9, 0.1]]), "soft labels"),
         (torch.tensor([0.5]), "not whole numbers"),
         (torch.zeros(1, 2, 3), r"labels are \(1, 2, 3\)"),
+        (torch.tensor([True, False]), "labels are torch.bool, expected class numbers"),
+        (torch.tensor([1 + 2j]), "labels are complex64, not numbers"),
+        (torch.tensor([[1 + 2j]]), "labels are complex64, not numbers"),
     ],
 )
 def test_unusable_labels(tmp_path, labels, message):

@@ -13,7 +13,7 @@ from ast_ray.config import Config, to_yaml
 from ast_ray.errors import StoreError
 from ast_ray.store.records.evaluation import whole_row
 from ast_ray.store.records.features import read_features, whole_features
-from ast_ray.store.records.manifest import earlier_commands, read_manifest
+from ast_ray.store.records.manifest import read_manifest, whole_manifest
 from ast_ray.store.records.marker import read_marker
 from ast_ray.store.records.outcome import read_outcome, whole_outcome
 from ast_ray.store.records.results import read_results, whole_results
@@ -74,7 +74,7 @@ def test_to_a_run_that_makes_it_again_damaged_is_absent(content: str, tmp_path: 
     path = tmp_path / "x.json"
     path.write_text(content)
     assert whole_outcome(path) is whole_results(path) is whole_features(path) is whole_row(path) is None
-    assert earlier_commands(path) == []
+    assert whole_manifest(path)["commands"] == []
 
 
 def test_a_row_of_a_network(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: what is finished is kept, and it says how to go on.
+
+A batch system, a container's end or a closed terminal sends them. Left to Python the process is gone without a word;
+left to Ray it ends in the log of a crash.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+INTERRUPTED = 130
+_PATIENCE = 5.0  # seconds in which repeated signals do not break off what the first one lets finish
+_INTERRUPTS = 2  # Ctrl-C so often, that work and then cleaning up can end in order; the next one ends at once
+_received: list[tuple[int, float]] = []
+_finished: list[int] = []
+
+
+class Ended(KeyboardInterrupt):
+    """A signal that asks the process to end; whatever lets Ctrl-C through lets it through."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(signal.Signals(number).name)
+
+
+def interruption() -> KeyboardInterrupt:
+    """What ended the work, for those who learn only afterwards, or as `KeyboardInterrupt`, that something did."""
+    number = _received[0][0] if _received else signal.SIGINT
+    return KeyboardInterrupt() if number == signal.SIGINT else Ended(number)
+
+
+def exit_code(error: KeyboardInterrupt) -> int:
+    """130 for Ctrl-C; for a signal 128 and its number, as shells count: 143 for SIGTERM, 129 for SIGHUP."""
+    return 128 + error.number if isinstance(error, Ended) else INTERRUPTED
+
+
+def cause(error: KeyboardInterrupt) -> str:
+    """How a person calls it."""
+    return f"ended by {error}" if isinstance(error, Ended) else "interrupted"
+
+
+def check() -> None:
+    """Raise what was received and got lost: Python drops what is raised in some callbacks, such as those of a fork."""
+    if _received and threading.current_thread() is threading.main_thread():
+        raise interruption()
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    if _finished:
+        os._exit(_finished[-1])
+    again = bool(_received) and time.monotonic() - _received[-1][1] < _PATIENCE
+    _received.append((number, time.monotonic()))
+    if sum(one == signal.SIGINT for one, _ in _received) > _INTERRUPTS:
+        os._exit(INTERRUPTED)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    if not again:
+        raise Ended(number)
+
+
+def listen() -> None:
+    """Let SIGTERM and SIGHUP raise `Ended`, SIGINT `KeyboardInterrupt`, in the main thread.
+
+    A signal that the process was started to ignore (nohup) stays ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+@contextmanager
+def keeping(owner: Any, setter: str) -> Iterator[None]:
+    """Keep what `listen` set while a library that sets a handler of SIGTERM starts in the block.
+
+    Its ``owner.setter`` does nothing meanwhile; what it set below Python is taken back at the end. Nothing is done for
+    a process that does not listen.
+    """
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is _end
+    before = getattr(owner, setter, None) if mine else None
+    if before is not None:
+        setattr(owner, setter, lambda _handler: None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            setattr(owner, setter, before)
+        if mine:
+            listen()
+    check()
+
+
+def finish(code: int) -> None:
+    """Let signals end the process with this code from here on: nothing is left that could be ended in order."""
+    _finished.append(code)
+
+
+def leave(code: int) -> None:
+    """End the process with this exit code after its exit functions, without taking the interpreter apart.
+
+    Threads of Ray and Arrow may still run then, and would find their memory gone: a crash after all is done, whose exit
+    code replaces this one.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)

@@ -1,0 +1,115 @@
+"""SIGTERM, SIGHUP and Ctrl-C in processes of their own: what they raise, and what is not lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.tiny import subprocess_environment
+
+START = "import os, signal, sys, time\nfrom ast_ray import signals\nsignals.listen()\n"
+
+
+def run(script: str, *, ignored: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a script after `listen`; with ``ignored`` as nohup starts it."""
+    before = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else ""
+    return subprocess.run(
+        [sys.executable, "-c", before + START + script],
+        env=subprocess_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "cause"),
+    [("SIGTERM", 143, "ended by SIGTERM"), ("SIGHUP", 129, "ended by SIGHUP"), ("SIGINT", 130, "interrupted")],
+)
+def test_every_signal_is_a_keyboard_interrupt_with_its_code(name: str, code: int, cause: str) -> None:
+    script = f"""
+try:
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(60)
+except KeyboardInterrupt as error:
+    print(signals.cause(error), signals.exit_code(error), type(signals.interruption()) is type(error))
+"""
+    assert run(script).stdout.split("\n")[0] == f"{cause} {code} True"
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    done = run("os.kill(os.getpid(), signal.SIGHUP)\nprint('on')", ignored=True)
+    assert (done.returncode, done.stdout) == (0, "on\n")
+
+
+def test_a_second_signal_does_not_break_off_what_the_first_one_lets_finish() -> None:
+    script = """
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("tidied up")
+"""
+    assert run(script).stdout == "tidied up\n"
+
+
+def test_a_signal_that_python_loses_is_found_again() -> None:
+    """What is raised in a callback of a fork or of a deleted object is dropped by the interpreter."""
+    script = """
+class Deleted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass
+
+object = Deleted()
+del object
+print("lost", flush=True)
+try:
+    signals.check()
+except KeyboardInterrupt as error:
+    print(signals.cause(error))
+"""
+    done = run(script)
+    assert done.stdout == "lost\nended by SIGTERM\n"
+
+
+def test_a_librarys_handler_is_kept_out_while_it_starts() -> None:
+    script = """
+import types
+
+def set_handler(handler):
+    signal.signal(signal.SIGTERM, handler)
+
+library = types.SimpleNamespace(set_handler=set_handler)
+with signals.keeping(library, "set_handler"):
+    library.set_handler(signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what it does below Python
+assert library.set_handler is set_handler
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+except KeyboardInterrupt as error:
+    print(signals.cause(error))
+"""
+    assert run(script).stdout == "ended by SIGTERM\n"
+
+
+def test_a_process_that_does_not_listen_keeps_its_handlers() -> None:
+    script = """
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+import types
+library = types.SimpleNamespace(set_handler=lambda handler: signal.signal(signal.SIGTERM, handler))
+with signals.keeping(library, "set_handler"):
+    library.set_handler(signal.SIG_IGN)
+os.kill(os.getpid(), signal.SIGTERM)
+print("on")
+"""
+    assert run(script).stdout == "on\n"
+
+
+def test_leaving_runs_exit_functions_and_keeps_the_code() -> None:
+    done = run("import atexit\natexit.register(lambda: print('last'))\nprint('first')\nsignals.leave(7)")
+    assert (done.returncode, done.stdout) == (7, "first\nlast\n")
