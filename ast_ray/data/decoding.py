@@ -16,7 +16,7 @@ from ast_ray.data.mapping import Mapper, Progress, no_progress, threads
 from ast_ray.data.sources.base import DecodedDataset, Listing, Source, check_names, checked
 from ast_ray.data.sources.chunks import Chunk, Failure
 from ast_ray.data.splits import held_out
-from ast_ray.errors import DataError, ResourceError
+from ast_ray.errors import DataError, ResourceError, counted
 from ast_ray.store.atomic import atomic_path
 
 _NAMED, _LONGEST = 5, 200
@@ -61,8 +61,9 @@ def open_listing(source: Source, config: DataConfig) -> Listing:
         return listing
     train, test = held_out(source.name, listing.train, listing.class_names, config.test_fraction)
     counts = [sum(len(chunk.labels) for chunk in chunks) for chunks in (train, test)]
-    note = f"no test split of its own: {counts[1]} of {sum(counts)} images held out (test_fraction)"
-    return replace(listing, train=train, test=test, notes=(*listing.notes, note))
+    images = counted(sum(counts), "image")
+    note = f"no test split of its own: {counts[1]} of {images} held out (test_fraction)"
+    return replace(listing, train=train, test=test, notes=(*listing.notes, note), own_test=False)
 
 
 def probe(listing: Listing, *, mapper: Mapper = threads, limit: int = 0) -> Probe:
@@ -134,7 +135,7 @@ def _fill(
         writer.finish(notes, warnings)
     found = read_cached(path)
     assert found is not None, "the file just written cannot be read"
-    checked(source.name, found[0])
+    checked(source.name, found[0], own_test=listing.own_test)
     return found
 
 
@@ -151,12 +152,16 @@ def _first(failures: Sequence[Failure]) -> str:
     return "; ".join(named)
 
 
+def _things(failures: Sequence[Failure]) -> str:
+    return counted(len(failures), "image, annotation or class", "images, annotations or classes")
+
+
 def _unusable(name: str, failures: Sequence[Failure]) -> DataError:
     return DataError(
-        f"{name}: {len(failures)} images, annotations or classes cannot be used; first: {_first(failures)}; "
+        f"{name}: {_things(failures)} cannot be used; first: {_first(failures)}; "
         "repair or remove them, or go on without them with data.skip_corrupt (--skip-corrupt)"
     )
 
 
 def _skipped(name: str, failures: Sequence[Failure]) -> str:
-    return f"{name}: went on without {len(failures)} images, annotations or classes; first: {_first(failures)}"
+    return f"{name}: went on without {_things(failures)}; first: {_first(failures)}"

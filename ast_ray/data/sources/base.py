@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.data.sources.chunks import Chunk, Failure
-from ast_ray.errors import DataError
+from ast_ray.errors import DataError, counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,8 @@ class DecodedDataset:
 class Listing:
     """What a source holds, before decoding: chunks per split in order, class names, and what is wrong already.
 
-    An empty ``test`` means that the source has no test split and one is to be held out of ``train``.
+    An empty ``test`` means that the source has no test split and one is to be held out of ``train``; ``own_test`` is
+    false once that is done.
     """
 
     train: tuple[Chunk, ...]
@@ -53,6 +54,7 @@ class Listing:
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    own_test: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,11 @@ class Source:
     colour: bool = False
 
 
-def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:
-    """Return the dataset, or raise `DataError` for labels out of range, empty classes or splits that do not fit."""
+def checked(name: str, dataset: DecodedDataset, *, own_test: bool = True) -> DecodedDataset:
+    """Return the dataset, or raise `DataError` for labels out of range, empty classes or splits that do not fit.
+
+    A class may lack test images only where the test split was held out (``own_test`` false): it was too small.
+    """
     classes = len(dataset.class_names)
     for split, images, labels in (
         ("train", dataset.train_images, dataset.train_labels),
@@ -85,13 +90,13 @@ def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:
         if len(wrong):
             row = int(wrong[0])
             raise DataError(
-                f"{name}: {len(wrong)} {split} labels out of range 0..{classes - 1}; "
+                f"{name}: {counted(len(wrong), f'{split} label')} out of range 0..{classes - 1}; "
                 f"first: image {row} has label {int(labels[row])}"
             )
         counts = torch.bincount(labels, minlength=classes)
         empty = [dataset.class_names[label] for label in range(classes) if counts[label] == 0]
-        if empty:
-            raise DataError(f"{name}: {len(empty)} classes have no {split} image: {', '.join(empty[:5])}")
+        if empty and (split == "train" or own_test):
+            raise DataError(f"{name}: {counted(len(empty), 'class')} without a {split} image: {', '.join(empty[:5])}")
         if images.shape[1:] != dataset.train_images.shape[1:]:
             raise DataError(
                 f"{name}: {split} images are {tuple(images.shape[1:])}, "
@@ -113,5 +118,6 @@ def check_names(name: str, class_names: tuple[str, ...]) -> None:
             clashes.append(f"{known!r} and {item!r}")
     if clashes:
         raise DataError(
-            f"{name}: {len(clashes)} duplicate classes: {', '.join(clashes[:5])}; merge or rename one of each pair"
+            f"{name}: {counted(len(clashes), 'pair')} of duplicate classes: {', '.join(clashes[:5])}; "
+            "merge or rename one of each pair"
         )

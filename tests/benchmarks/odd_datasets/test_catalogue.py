@@ -44,7 +44,7 @@ READ: dict[str, tuple[tuple[int, int, int], int, int, int] | str] = {
     "texture-only": ((3, 32, 32), 4, 160, 160),
     "class-named-train": "train",
     "three-images": ((3, 24, 24), 6, 82, 21),
-    "two-images": "fewer than 3 images .*: cross",
+    "two-images": ((3, 24, 24), 6, 81, 21),
     "single-class": "a single class, .*; telling classes apart needs at least two",
     "empty-class": "to-do",
     "corrupt-file": "disc/00007.png .*; ring/00025.png",

@@ -81,14 +81,24 @@ def test_an_empty_class_is_named_and_can_be_skipped(pets: Path, tmp_path: Path):
 
 def test_classes_that_differ_in_case_only_are_duplicates(pets: Path, tmp_path: Path, make_picture):
     make_picture(pets / "Cat" / "0.png")
-    with pytest.raises(DataError, match=r"1 duplicate classes: 'Cat' and 'cat'"):
+    with pytest.raises(DataError, match=r"1 pair of duplicate classes: 'Cat' and 'cat'"):
         load(pets, tmp_path, skip_corrupt=True)
 
 
-def test_too_few_images_to_split_are_counted(pets: Path, tmp_path: Path):
-    for index in range(8):
+@pytest.mark.parametrize(("left", "split"), [(1, (1, 0)), (2, (1, 1)), (3, (2, 1)), (4, (3, 1))])
+def test_a_small_class_keeps_images_for_training(pets: Path, tmp_path: Path, left: int, split: tuple[int, int]):
+    for index in range(left, 10):
         (pets / "dog" / f"{index}.png").unlink()
-    with pytest.raises(DataError, match=r"1 classes have fewer than 3 images .*: dog \(2\)"):
+    dataset = load(pets, tmp_path)
+    assert dataset.train_labels.bincount(minlength=3).tolist() == [8, split[0], 8]
+    assert dataset.test_labels.bincount(minlength=3).tolist() == [2, split[1], 2]
+
+
+def test_too_few_images_of_every_class_are_refused(pets: Path, tmp_path: Path):
+    for name in ("cat", "dog", "fish"):
+        for index in range(2, 10):
+            (pets / name / f"{index}.png").unlink()
+    with pytest.raises(DataError, match=r"no class has more than 2 images; at least one class needs 3 \(one each to"):
         load(pets, tmp_path)
 
 
