@@ -42,7 +42,7 @@ READ: dict[str, tuple[tuple[int, int, int], int, int, int] | str] = {
     "nearly-identical": ((1, 24, 24), 3, 150, 120),
     "colour-only": ((3, 32, 32), 4, 160, 160),
     "texture-only": ((3, 32, 32), 4, 160, 160),
-    "class-named-train": "train",
+    "class-named-train": ((3, 32, 32), 3, 72, 18),
     "three-images": ((3, 24, 24), 6, 82, 21),
     "two-images": ((3, 24, 24), 6, 81, 21),
     "single-class": "a single class, .*; telling classes apart needs at least two",

@@ -55,6 +55,35 @@ def test_a_split_tree_is_taken_as_it_is(split_tree: Path, tmp_path: Path, name: 
     assert dataset.train_images[:, 0, 0, 0].tolist() == [0, 1, 2, 80, 81, 82]
 
 
+@pytest.mark.parametrize("more", [(), ("test",), ("val", "valid")])
+def test_a_class_may_be_called_train(pets: Path, tmp_path: Path, more: tuple[str, ...]):
+    for old, new in zip(("dog", "fish"), ("train", *more), strict=False):
+        (pets / old).rename(pets / new)
+    dataset = load(pets, tmp_path)
+    assert dataset.class_names == tuple(sorted({"cat", "train", more[0] if more else "fish"}))
+    assert dataset.train_labels.bincount().tolist() == [8, 8, 8]
+    assert dataset.warnings == ()
+
+
+def test_a_folder_beside_the_splits_that_holds_no_images_changes_nothing(split_tree: Path, tmp_path: Path):
+    (split_tree / "annotations").mkdir()
+    (split_tree / "annotations" / "boxes.csv").write_text("x")
+    dataset = load(split_tree, tmp_path)
+    assert (dataset.class_names, dataset.warnings) == (("ant", "bee"), ())
+
+
+def test_images_beside_a_training_split_are_said_to_be_left_out(split_tree: Path, tmp_path: Path, make_picture):
+    make_picture(split_tree / "unlabelled" / "0.png")
+    make_picture(split_tree / "train" / "stray.png")
+    dataset = load(split_tree, tmp_path)
+    assert dataset.class_names == ("ant", "bee")
+    assert len(dataset.train_labels) == 6
+    assert dataset.warnings == (
+        f"{split_tree}: train/ is taken for the training split, and 1 folder beside it left out: unlabelled; "
+        "if train is a class, put its images into train/ itself",
+    )
+
+
 def test_train_alone_has_its_test_split_held_out(split_tree: Path, tmp_path: Path):
     for path in (split_tree / "val").rglob("*.jpg"):
         path.unlink()
@@ -65,7 +94,7 @@ def test_train_alone_has_its_test_split_held_out(split_tree: Path, tmp_path: Pat
 
 def test_a_class_missing_from_a_split_is_named(split_tree: Path, tmp_path: Path, make_picture):
     make_picture(split_tree / "train" / "wasp" / "0.png")
-    with pytest.raises(DataError, match=r"1 classes have no test folder: wasp"):
+    with pytest.raises(DataError, match=r"1 class without a test folder: wasp"):
         load(split_tree, tmp_path)
 
 
@@ -123,7 +152,7 @@ def test_hidden_files_nested_folders_and_stray_images(pets: Path, tmp_path: Path
     listing = open_listing(open_source(config), config)
     assert listing.class_names == ("cat", "dog", "fish")
     assert sum(len(chunk.labels) for chunk in (*listing.train, *listing.test)) == 31
-    assert "1 images lie outside the class folders and were left out: stray.png" in listing.notes
+    assert "1 image outside the class folders left out; first: stray.png" in listing.notes
 
 
 def test_a_single_class_is_refused(tmp_path: Path, make_picture):
@@ -153,7 +182,7 @@ def test_hidden_class_folders_are_said_to_be_left_out(pets: Path, tmp_path: Path
     (pets / ".git").mkdir()
     dataset = load(pets, tmp_path)
     assert dataset.class_names == ("cat", "fish")
-    assert dataset.warnings == (f"{pets}: hidden folders are no classes, and 1 with images were left out: .dog",)
+    assert dataset.warnings == (f"{pets}: hidden folders are no classes; 1 folder with images left out: .dog",)
 
 
 def test_what_was_decoded_before_a_hidden_folder_came_is_not_taken_for_it(pets: Path, tmp_path: Path, make_picture):
