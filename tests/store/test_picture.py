@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,18 @@ def test_what_is_damaged_raises_what_readers_expect(harm: bytes, tmp_path: Path)
         read_sheet(tmp_path / "x.png", (3, 16, 16))
 
 
-def test_a_picture_of_a_billion_pixels_is_an_error_of_the_file(tmp_path: Path) -> None:
-    """A header alone; Pillow's own limit is met before any pixel is decoded."""
-    (tmp_path / "x.ppm").write_bytes(b"P6 40000 40000 255\n")
-    (tmp_path / "iteration-000001.png").write_bytes(b"P6 40000 40000 255\n")
+@pytest.mark.parametrize(("width", "told"), [(40000, "^more than"), (4400, "^4400x40000 px; more than")])
+def test_a_picture_of_too_many_pixels_is_an_error_of_the_file(tmp_path: Path, width: int, told: str) -> None:
+    """A header alone; the limit is met before any pixel is decoded."""
+    for name in ("x.ppm", "iteration-000001.png"):
+        (tmp_path / name).write_bytes(b"P6 %d 40000 255\n" % width)
     result = decode_chunk(DecodeJob(0, ImageFiles(str(tmp_path), ("x.ppm",), (0,)), TARGET))
-    assert "exceeds limit" in result.failures[0].reason
-    with pytest.raises(StoreError, match="exceeds limit"):
+    assert re.search(f"{told} the 175 million pixels that are opened; save it smaller", result.failures[0].reason)
+    with pytest.raises(StoreError, match="the 175 million pixels that are opened"):
         read_sheet(tmp_path / "iteration-000001.png", (3, 16, 16))
+
+
+def test_a_large_picture_is_opened_without_a_warning() -> None:
+    """Pillow warns from 89 million pixels on, and a warning is an error here."""
+    with open_picture(b"P6 2500 40000 255\n") as picture:
+        assert picture.size == (2500, 40000)

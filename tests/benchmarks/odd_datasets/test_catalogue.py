@@ -71,7 +71,6 @@ def inspected(source: Path, folder: Path) -> dict[str, Any]:
     return dict(json.loads(CliRunner().invoke(main, words).stdout))
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", SETS)
 def test_ast_ray_reads_a_set_or_says_why_not(name: str, made: Made, tmp_path: Path) -> None:
     found, expected = inspected(made(name), tmp_path), READ[name]
