@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from ast_ray.data.sources.base import out_of_range
 from ast_ray.data.sources.chunks import Chunk, Failure
 from ast_ray.store.picture import UNREADABLE, open_picture
 
@@ -113,7 +114,7 @@ def _eight_bit(image: Image.Image, container: str | None) -> Image.Image:
     if image.mode == "F":
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and high <= 1):
-            raise ValueError(f"grey floats from {low:g} to {high:g}; expected 0 to 1")
+            raise ValueError(f"grey floats from {low:g} to {high:g}; expected 0 to 1: {out_of_range(low, high)}")
         scaled = values * 255
     elif image.mode.startswith("I;16") or (image.mode == "I" and container == "PPM"):  # which Pillow brings to 0..65535
         scaled = values / 257

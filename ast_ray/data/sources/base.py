@@ -6,6 +6,7 @@ A source lists chunks of images without decoding them; `data.decode` decodes a c
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -103,6 +104,20 @@ def checked(name: str, dataset: DecodedDataset, *, own_test: bool = True) -> Dec
                 f"training images {tuple(dataset.train_images.shape[1:])}"
             )
     return dataset
+
+
+def out_of_range(low: float, high: float) -> str:
+    """Return how to bring values from ``low`` to ``high`` into a range in which they are taken."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "replace what is not a number"
+    if low < 0:
+        return (
+            "if they were normalised, multiply by the std and add the mean used for that, per channel; "
+            f"else add {-low:g} and divide by {high - low:g}"
+        )
+    if high <= 255:
+        return "divide by 255, or save whole numbers as uint8"
+    return "divide by the largest value of their kind (4095 for 12 bits, 65535 for 16) and save floats from 0 to 1"
 
 
 def check_names(name: str, class_names: tuple[str, ...]) -> None:
