@@ -20,6 +20,7 @@ from ast_ray.errors import DataError, ResourceError, counted
 from ast_ray.store.atomic import atomic_path
 
 _NAMED, _LONGEST = 5, 200
+_DARK = 2**14  # largest value of 16-bit images below which they use a quarter of the levels at most
 
 
 def decoded(
@@ -113,7 +114,7 @@ def _fill(
     target, note = target_of(source, listing, config, mapper=mapper)
     failures = list(listing.failures)
     total = sum(len(chunk.labels) for chunk in (*listing.train, *listing.test))
-    done = 0
+    done = deep = deepest = 0
     splits: tuple[tuple[Literal["train", "test"], Sequence[Chunk]], ...]
     splits = (("train", listing.train), ("test", listing.test))
     facts = {"source": source.name, "class_names": list(listing.class_names)}
@@ -124,6 +125,7 @@ def _fill(
             for chunk, part in zip(chunks, results, strict=False):
                 writer.append(split, part.pixels, part.labels)
                 failures += part.failures
+                deep, deepest = deep + part.deep, max(deepest, part.deepest)
                 done += len(chunk.labels)
                 progress(f"decode {Path(source.name).name}", done, total)
         for _ in results:  # lets the mapper give its workers back
@@ -132,6 +134,8 @@ def _fill(
             raise _unusable(source.name, failures)
         notes = [*listing.notes, *([note] if note else [])]
         warnings = [*listing.warnings, *([_skipped(source.name, failures)] if failures else [])]
+        if 0 < deepest < _DARK:
+            warnings.append(_dark(source.name, deep, deepest))
         writer.finish(notes, warnings)
     found = read_cached(path)
     assert found is not None, "the file just written cannot be read"
@@ -150,6 +154,15 @@ def _all_failures(listing: Listing) -> list[Failure]:
 def _first(failures: Sequence[Failure]) -> str:
     named = [f"{failure.name[-_LONGEST:]} ({failure.reason[:_LONGEST]})" for failure in failures[:_NAMED]]
     return "; ".join(named)
+
+
+def _dark(name: str, images: int, largest: int) -> str:
+    """Return what to do about images of 16 bits that hold the 12 or so of a camera."""
+    return (
+        f"{name}: the largest value of {counted(images, '16-bit image')} is {largest} of 65535, so that they become "
+        f"nearly black: {largest // 257 + 1} of 256 levels are left; if white is {2 ** largest.bit_length() - 1} in "
+        f"them, save them multiplied by {2 ** (16 - largest.bit_length())}"
+    )
 
 
 def _things(failures: Sequence[Failure]) -> str:
