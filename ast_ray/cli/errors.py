@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ast_ray.config.location import scrubbed
 from ast_ray.config.titles import set_title
-from ast_ray.errors import AstRayError, ConfigError, DivergenceError
+from ast_ray.errors import AstRayError, ConfigError, DivergenceError, counted
 from ast_ray.signals import Ended, cause, exit_code, interruption
 from ast_ray.telemetry.failure import Failure
 
@@ -30,7 +30,7 @@ def reported(console: Console, *, as_json: bool, resume: Callable[[], str]) -> I
         lines = [str(error), *getattr(error, "__notes__", [])]
         if isinstance(error, ConfigError):
             count = len(error.problems)
-            lines.insert(0, f"{count} problem{'s' if count > 1 else ''} in the settings; nothing was started")
+            lines.insert(0, f"{counted(count, 'problem')} in the settings; nothing was started")
         message = "\n".join(lines)
         _render(console, type(error).__name__, message, "error: " + "\n  ".join(message.splitlines()), as_json=as_json)
         sys.exit(error.exit_code)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ast_ray.config.loading import load_yaml
-from ast_ray.errors import StoreError
+from ast_ray.errors import StoreError, counted
 from ast_ray.store import mirror
 from ast_ray.store.trajectory import read_metadata
 from ast_ray.store.trajectory import read_metrics as read_expert
@@ -71,7 +71,7 @@ def _method(directory: RunDirectory, method: str, iterations: int) -> tuple[str,
     outcome = read_outcome(place)
     if outcome is not None:
         found = (
-            f"{outcome.iterations} iterations, best validation accuracy {outcome.validation_accuracy:.1%} "
+            f"{counted(outcome.iterations, 'iteration')}, best validation accuracy {outcome.validation_accuracy:.1%} "
             f"at {outcome.best_iteration}, alpha {outcome.student_lr:.4g}"
         )
         broken = damage(place, outcome)

@@ -106,7 +106,7 @@ def describe_endings(records: Sequence[TrialRecord]) -> str:
     """Return one line: how many trials ended normally, and how many did not, by reason, the most frequent first."""
     ended = [record for record in records if record.status in FINAL]
     broken = [record for record in ended if record.status in BROKEN]
-    line = f"{len(ended) - len(broken)} of {len(ended)} trials ended normally"
+    line = f"{len(ended) - len(broken)} of {counted(len(ended), 'trial')} ended normally"
     if not broken:
         return line
     counts = Counter(f"{_kind_of(record.reason)} ({record.status})" for record in broken)

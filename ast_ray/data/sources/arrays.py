@@ -13,7 +13,7 @@ import numpy as np
 from ast_ray.data.sources.base import Listing, Source, out_of_range
 from ast_ray.data.sources.chunks import pixel_chunks
 from ast_ray.data.sources.files import content_key
-from ast_ray.errors import DataError
+from ast_ray.errors import DataError, counted
 
 
 def npz_file(path: Path) -> Source:
@@ -48,7 +48,7 @@ def _pair(path: Path, arrays: dict[str, np.ndarray], x: str, y: str) -> tuple[np
         )
     pixels, labels = arrays[x], arrays[y].squeeze()
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pixels) or not len(labels):
-        reason = f"{labels.dtype} of shape {labels.shape} for {len(pixels)} images"
+        reason = f"{labels.dtype} of shape {labels.shape} for {counted(len(pixels), 'image')}"
         raise DataError(f"{path}: {y} must hold one integer label per image of {x}, not {reason}")
     return _bytes(path, x, _channels_last(path, x, pixels)), [int(label) for label in labels]
 
