@@ -113,3 +113,15 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; valid: {', '.join(names)}" if len(names) <= 40 else ""
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun in the form that fits it; ``plural`` where it is no regular one.
+
+    >>> counted(1, "image"), counted(2, "class"), counted(3, "batch"), counted(0, "epoch")
+    ('1 image', '2 classes', '3 batches', '0 epochs')
+    """
+    if number == 1:
+        return f"1 {noun}"
+    regular = f"{noun}es" if noun.endswith(("s", "x", "tch", "sh")) else f"{noun}s"
+    return f"{number} {plural or regular}"

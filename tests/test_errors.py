@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from ast_ray import errors
-from ast_ray.errors import AstRayError, ConfigError, DataError, DivergenceError, Problem, nearest
+from ast_ray.errors import AstRayError, ConfigError, DataError, DivergenceError, Problem, counted, nearest
 
 
 def test_exit_codes_are_never_zero():
@@ -42,3 +42,18 @@ def test_nearest_name_or_all_of_them():
     assert nearest("colour", ("color", "crop")) == "; did you mean 'color'?"
     assert nearest("zzz", ("color", "crop")) == "; valid: color, crop"
     assert nearest("zzz", [f"name{number}" for number in range(41)]) == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "told"),
+    [
+        (1, ("image",), "1 image"),
+        (0, ("image",), "0 images"),
+        (2, ("class",), "2 classes"),
+        (2, ("epoch",), "2 epochs"),
+        (3, ("batch",), "3 batches"),
+        (2, ("image or class", "images or classes"), "2 images or classes"),
+    ],
+)
+def test_numbers_have_nouns_that_fit(number: int, words: tuple[str, ...], told: str) -> None:
+    assert counted(number, *words) == told

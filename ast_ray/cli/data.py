@@ -21,6 +21,7 @@ from ast_ray.config.location import local_path
 from ast_ray.config.presets.datasets import DATASETS
 from ast_ray.config.printable import one_line
 from ast_ray.config.settings import Config
+from ast_ray.errors import counted
 from ast_ray.telemetry.progress import Update
 
 _CLASSES_SHOWN = 20
@@ -124,7 +125,8 @@ def _show(console: Console, found: Any) -> None:
     config = found.config
     say(
         f"preset: {config.preset}: ConvNet of width {config.network.width}, depth {config.network.depth or 'by size'}, "
-        f"{config.expert.count} experts of {config.expert.epochs} epochs, {config.distill.iterations} iterations, "
+        f"{counted(config.expert.count, 'expert')} of {counted(config.expert.epochs, 'epoch')}, "
+        f"{counted(config.distill.iterations, 'iteration')}, "
         f"DSA {config.distill.augmentation}"
     )
     if config.data.image_size and config.data.image_size != height:
@@ -183,4 +185,4 @@ def clear(names: tuple[str, ...], as_json: bool, root: str | None) -> None:
         if as_json:
             say_json({"deleted": [str(item.path) for item in gone], "bytes": total})
             return
-        echo(f"deleted {len(gone)} files, {size_text(total)}")
+        echo(f"deleted {counted(len(gone), 'file')}, {size_text(total)}")

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ast_ray.config.printable import one_line
 from ast_ray.config.titles import set_title
+from ast_ray.errors import counted
 from ast_ray.signals import check
 from ast_ray.telemetry.failure import Failure
 from ast_ray.telemetry.progress import Update
@@ -129,7 +130,9 @@ def results_table(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[st
 
 def _set(row: Mapping[str, Any]) -> str:
     """The set's title; the full set with the steps that its networks took."""
-    return set_title(row["set"]) + (f", {row['steps']} steps" if row["set"] == "full" and row.get("steps") else "")
+    return set_title(row["set"]) + (
+        f", {counted(row['steps'], 'step')}" if row["set"] == "full" and row.get("steps") else ""
+    )
 
 
 def show_verdicts(console: Console, verdicts: Sequence[Mapping[str, Any]]) -> None:

@@ -22,7 +22,7 @@ from ast_ray.cli.streams import json_alone, say_json
 from ast_ray.config.files import reason
 from ast_ray.config.location import scrubbed
 from ast_ray.config.titles import set_title
-from ast_ray.errors import AstRayError, ConfigError, DivergenceError
+from ast_ray.errors import AstRayError, ConfigError, DivergenceError, counted
 from ast_ray.signals import Ended, cause, exit_code, interruption
 from ast_ray.store.atomic import FULL
 from ast_ray.telemetry.failure import Failure
@@ -87,7 +87,7 @@ def explained(error: BaseException) -> Explained:
         lines = [str(error), *notes]
         if isinstance(error, ConfigError):
             count = len(error.problems)
-            lines.insert(0, f"{count} problem{'s' if count > 1 else ''} in the settings; nothing was started")
+            lines.insert(0, f"{counted(count, 'problem')} in the settings; nothing was started")
         return Explained(type(error).__name__, "\n".join(lines), error.exit_code)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         text = "the memory is used up; lower batch sizes or network.width, or use data.placement = stream"

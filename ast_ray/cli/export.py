@@ -13,7 +13,7 @@ from ast_ray.cli.options import build_config, setting_options
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config.location import is_address, local_path, local_problem
-from ast_ray.errors import ConfigError, Problem
+from ast_ray.errors import ConfigError, Problem, counted
 from ast_ray.store import mirror
 
 
@@ -111,7 +111,7 @@ def import_images(
         if as_json:
             say_json({"set": str(target), "images": len(imported), "space": taken})
             return
-        echo(f"{len(imported)} images, read as {taken}, trained with rate {imported.student_lr:g}: {target}")
+        echo(f"{counted(len(imported), 'image')}, read as {taken}, trained with rate {imported.student_lr:g}: {target}")
         echo(f"evaluate them with: ast-ray evaluate {target}")
 
 

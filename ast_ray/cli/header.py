@@ -10,6 +10,7 @@ from ast_ray.config.expert_engine import choose_expert_engine
 from ast_ray.config.settings import NetworkConfig
 from ast_ray.config.titles import set_title
 from ast_ray.core.networks import automatic_depth
+from ast_ray.errors import counted
 from ast_ray.report.tables import network_title
 from ast_ray.stages.engines import matching_choice
 from ast_ray.stages.estimate import STAGES, Expected, Stage, expected
@@ -85,7 +86,7 @@ def _engines(plan: Plan, stages: Sequence[Stage]) -> str:
 def _expected(needs: Expected) -> str:
     if not needs.left:
         return "nothing is left to do"
-    workers = f"{needs.workers} worker{'' if needs.workers == 1 else 's'}"
+    workers = counted(needs.workers, "worker")
     if needs.seconds is None:
         parts = ["time not known in advance, on GPUs and clusters"]
     else:

@@ -11,6 +11,7 @@ from ast_ray.cli.display import results_table, show_verdicts
 from ast_ray.cli.errors import missing_lines, reported
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal
+from ast_ray.errors import counted
 from ast_ray.store import mirror
 
 
@@ -36,7 +37,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         f"data: {found['data']}, settings in {found['config']}",
     ]
     lines += [
-        f"experts {buffer['fingerprint']}: {buffer['experts']} finished, {buffer['epochs']} epochs, "
+        f"experts {buffer['fingerprint']}: {buffer['experts']} finished, {counted(buffer['epochs'], 'epoch')}, "
         f"Avg_Var {buffer['avg_var']:.4g}, validation accuracy {buffer['validation_accuracy']:.1%}, "
         f"{buffer['bytes'] / 2**20:.1f} MiB"
         for buffer in found["buffers"]

@@ -20,7 +20,7 @@ from ast_ray.distributed.session import Capacity, ray_session
 from ast_ray.distributed.tuning.draws import Draws
 from ast_ray.distributed.tuning.search import prepare, search
 from ast_ray.distributed.tuning.spaces import Space
-from ast_ray.errors import ConfigError, Problem, TaskError
+from ast_ray.errors import ConfigError, Problem, TaskError, counted
 from ast_ray.stages.context import real_data
 from ast_ray.stages.final_stage import final_stage, winner
 from ast_ray.stages.search_results import (
@@ -142,7 +142,7 @@ def _final(
     if best is None:
         return rows, ""
     how = (
-        f"{best['name']}: best mean validation accuracy over {len(best['seeds'])} fresh seeds "
+        f"{best['name']}: best mean validation accuracy over {counted(len(best['seeds']), 'fresh seed')} "
         f"({best['validation_mean']:.4f}); test {best['test_mean']:.4f}, n = {best['n']}"
     )
     write_best(config, best["overrides"], how, directory)

@@ -82,7 +82,8 @@ def open_session(
         elif config.run.methods and not config.compute.address:
             for line in engines_told(config, data):
                 display.say(line)
-        for line in (*unused(plan), *small_splits(len(data.validation_labels), len(data.test_labels))):
+        small = small_splits(len(data.validation_labels), len(data.test_labels))
+        for line in (*unused(plan), *data.split_notes, *small):
             display.say(line)
         executor = executor or stack.enter_context(open_executor(config, display))
         record_run(plan, command_line())

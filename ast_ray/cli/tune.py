@@ -19,7 +19,7 @@ from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, apply_overrides, check
 from ast_ray.config.location import local_path
 from ast_ray.distributed.tuning.space_files import find_space, space_names
-from ast_ray.errors import ConfigError, Problem
+from ast_ray.errors import ConfigError, Problem, counted
 from ast_ray.telemetry.search_directory import SearchDirectory
 
 FOLDER = "a search needs a folder, here or on a shared mount"
@@ -114,16 +114,18 @@ def _show(console: Console, results: dict[str, Any]) -> None:
     search, seconds = results["search"], results["search"]["seconds"]
     statuses = ", ".join(f"{count} {status}" for status, count in search["statuses"].items())
     lines = [
-        f"{search['trials']} trials ({statuses}), {search['iterations']['done']} iterations "
+        f"{counted(search['trials'], 'trial')} ({statuses}), {counted(search['iterations']['done'], 'iteration')} "
         f"of {search['iterations']['without_stopping']} without stopping",
         search["endings"],
         f"seconds of work: trials {seconds['trials']:.0f}; experts apart {seconds['experts']:.0f} "
-        f"({search['experts_trained']} experts, {search['buffers']} buffers), waiting {seconds['waiting']:.0f}",
+        f"({counted(search['experts_trained'], 'expert')}, {counted(search['buffers'], 'buffer')}), "
+        f"waiting {seconds['waiting']:.0f}",
     ]
     if results["session"]["wall"]:
         session = results["session"]
         lines.append(
-            f"search: {session['wall']:.0f} s on {session['slots']} slots, {session['outside']:.1%} outside trials"
+            f"search: {session['wall']:.0f} s on {counted(session['slots'], 'slot')}, "
+            f"{session['outside']:.1%} outside trials"
         )
     best = search["best"]
     if best:

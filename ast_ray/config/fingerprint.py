@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ast_ray.config.loading import flatten, to_dict
+from ast_ray.config.loading import flatten, from_dict, to_dict
 from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 
@@ -31,7 +31,17 @@ OUTER_SETTINGS = {"sgd": ("step_img", "step_lr"), "normalized": ("lr_img", "lr_l
 _NOTHING_NEW: dict[str, dict[str, object]] = {
     "distill": {"segments": 1, "engine": "eager", "precision": "float32", "outer": "sgd"},
     "expert": {"optimizer": "sgd", "expert_engine": "auto", "expert_precision": "float32"},
+    "evaluate": {"full_steps": 0},
 }
+
+
+def earlier_config(values: Mapping[str, Any]) -> Config:
+    """Build the configuration that an earlier version wrote; settings it lacks get the values that change nothing.
+
+    Raises:
+        ConfigError: see `config.loading.from_dict`.
+    """
+    return from_dict(values, from_dict(_NOTHING_NEW))
 
 
 def _section(config: Config, name: str) -> dict[str, Any]:
@@ -76,10 +86,10 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Name every setting in which two identities differ: ``expert.lr: 0.003 here, 0.01 there``."""
-    ours, theirs = flatten(wanted), flatten(found)
+    ours, theirs, unsaid = flatten(wanted), flatten(found), flatten(_NOTHING_NEW)
     names = sorted(ours.keys() | theirs.keys())
     return [
-        f"{name}: {ours.get(name, 'absent')} here, {theirs.get(name, 'absent')} there"
+        f"{name}: {' here, '.join(str(side.get(name, unsaid.get(name, 'absent'))) for side in (ours, theirs))} there"
         for name in names
         if ours.get(name) != theirs.get(name)
     ]

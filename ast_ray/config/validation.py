@@ -11,7 +11,7 @@ from ast_ray.config.location import is_address, local_problem, parse_address, se
 from ast_ray.config.own_settings import own_names, with_own_settings
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, counted, nearest
 
 DSA_OPERATIONS = tuple(DSA_ALL.split("_"))
 
@@ -182,7 +182,9 @@ def _tune(config: Config) -> list[Problem]:
     for name in ("grace", "report_every"):
         value = getattr(tune, name)
         if value > budget:
-            problems.append(Problem(f"tune.{name}", value, f"at most a trial's budget of {budget} iterations"))
+            problems.append(
+                Problem(f"tune.{name}", value, f"at most a trial's budget of {counted(budget, 'iteration')}")
+            )
     if tune.scheduler == "pbt" and tune.searcher != "random":
         reason = "population based training draws its own values after the start; use tune.searcher = random"
         problems.append(Problem("tune.searcher", tune.searcher, reason))

@@ -12,7 +12,7 @@ from torch import Tensor
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.rng import stream, stream_seed
-from ast_ray.errors import DataError
+from ast_ray.errors import DataError, counted
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def rows_by_class(labels: Tensor, classes: int, ipc: int) -> list[Tensor]:
     rows = [torch.nonzero(labels.cpu() == label).flatten() for label in range(classes)]
     for label, members in enumerate(rows):
         if len(members) < ipc:
-            raise DataError(f"class {label} has {len(members)} training images, ipc = {ipc} needs as many")
+            raise DataError(f"class {label} has {counted(len(members), 'training image')}, ipc = {ipc} needs as many")
     return rows
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from ast_ray.data.sources.base import out_of_range
 from ast_ray.data.sources.chunks import Chunk, Failure
 from ast_ray.store.picture import UNREADABLE, open_picture
 
@@ -45,11 +46,16 @@ class DecodeJob:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Pixels uint8 [m, C, H, W] and labels of what could be decoded, and what could not."""
+    """Pixels uint8 [m, C, H, W] and labels of what could be decoded, and what could not.
+
+    ``deep``: images of 16 bits among them; ``deepest``: their largest value.
+    """
 
     pixels: np.ndarray
     labels: tuple[int, ...]
     failures: tuple[Failure, ...]
+    deep: int = 0
+    deepest: int = 0
 
 
 def decode_chunk(job: DecodeJob) -> Decoded:
@@ -58,17 +64,20 @@ def decode_chunk(job: DecodeJob) -> Decoded:
     pixels = np.empty((len(job.chunk.labels), target.channels, target.height, target.width), np.uint8)
     labels: list[int] = []
     failures: list[Failure] = []
+    deep = deepest = 0
     for label, (name, content) in zip(job.chunk.labels, job.chunk.read(), strict=True):
         if isinstance(content, Failure):
             failures.append(content)
             continue
         try:
-            pixels[len(labels)] = decode_image(content, target)
+            pixels[len(labels)], largest = _decoded(content, target)
         except UNREADABLE as error:
             failures.append(Failure(name, _reason(error)))
             continue
         labels.append(label)
-    return Decoded(pixels[: len(labels)], tuple(labels), tuple(failures))
+        if largest is not None:
+            deep, deepest = deep + 1, max(deepest, largest)
+    return Decoded(pixels[: len(labels)], tuple(labels), tuple(failures), deep, deepest)
 
 
 def _reason(error: Exception) -> str:
@@ -78,17 +87,23 @@ def _reason(error: Exception) -> str:
 
 def decode_image(content: bytes | np.ndarray, target: Target) -> np.ndarray:
     """One image as uint8 [C, H, W]."""
+    return _decoded(content, target)[0]
+
+
+def _decoded(content: bytes | np.ndarray, target: Target) -> tuple[np.ndarray, int | None]:
+    """Return one image as uint8 [C, H, W], and the largest value of an image of 16 bits."""
     if isinstance(content, np.ndarray) and content.dtype != np.uint8:
         raise ValueError(f"pixels are {content.dtype}, expected uint8")
     image = _from_array(content) if isinstance(content, np.ndarray) else open_picture(content)
     with image:
         image.load()
         container = image.format
+        largest = int(np.asarray(image).max()) if _sixteen_bit(image, container) else None
         if not isinstance(content, np.ndarray):
             image = _upright(image)
         image = _fit(_convert(_eight_bit(image, container), target.channels), target)
         pixels = np.asarray(image)
-    return pixels[None] if target.channels == 1 else pixels.transpose(2, 0, 1)
+    return pixels[None] if target.channels == 1 else pixels.transpose(2, 0, 1), largest
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
@@ -103,6 +118,11 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def _sixteen_bit(image: Image.Image, container: str | None) -> bool:
+    """Return whether values go from 0 to 65535, which is what Pillow brings deep grey of PPM to."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and container == "PPM")
+
+
 def _eight_bit(image: Image.Image, container: str | None) -> Image.Image:
     """Scale deeper grey to 8 bits by the range of its type, where Pillow's own conversion clips.
 
@@ -113,9 +133,9 @@ def _eight_bit(image: Image.Image, container: str | None) -> Image.Image:
     if image.mode == "F":
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and high <= 1):
-            raise ValueError(f"grey floats from {low:g} to {high:g}; expected 0 to 1")
+            raise ValueError(f"grey floats from {low:g} to {high:g}; expected 0 to 1: {out_of_range(low, high)}")
         scaled = values * 255
-    elif image.mode.startswith("I;16") or (image.mode == "I" and container == "PPM"):  # which Pillow brings to 0..65535
+    elif _sixteen_bit(image, container):
         scaled = values / 257
     elif image.mode.startswith("I"):
         raise ValueError(

@@ -16,10 +16,11 @@ from ast_ray.data.mapping import Mapper, Progress, no_progress, threads
 from ast_ray.data.sources.base import DecodedDataset, Listing, Source, check_labels, check_names, checked
 from ast_ray.data.sources.chunks import Chunk, Failure
 from ast_ray.data.splits import held_out
-from ast_ray.errors import DataError, ResourceError
+from ast_ray.errors import DataError, ResourceError, counted
 from ast_ray.store.atomic import atomic_path
 
 _NAMED, _LONGEST = 5, 200
+_DARK = 2**14  # largest value of 16-bit images below which they use a quarter of the levels at most
 
 
 def decoded(
@@ -62,8 +63,9 @@ def open_listing(source: Source, config: DataConfig) -> Listing:
         return listing
     train, test = held_out(source.name, listing.train, listing.class_names, config.test_fraction)
     counts = [sum(len(chunk.labels) for chunk in chunks) for chunks in (train, test)]
-    note = f"no test split of its own: {counts[1]} of {sum(counts)} images held out (test_fraction)"
-    return replace(listing, train=train, test=test, notes=(*listing.notes, note))
+    images = counted(sum(counts), "image")
+    note = f"no test split of its own: {counts[1]} of {images} held out (test_fraction)"
+    return replace(listing, train=train, test=test, notes=(*listing.notes, note), own_test=False)
 
 
 def probe(listing: Listing, *, mapper: Mapper = threads, limit: int = 0) -> Probe:
@@ -113,7 +115,7 @@ def _fill(
     target, note = target_of(source, listing, config, mapper=mapper)
     failures = list(listing.failures)
     total = sum(len(chunk.labels) for chunk in (*listing.train, *listing.test))
-    done = 0
+    done = deep = deepest = 0
     splits: tuple[tuple[Literal["train", "test"], Sequence[Chunk]], ...]
     splits = (("train", listing.train), ("test", listing.test))
     facts = {"source": source.name, "class_names": list(listing.class_names)}
@@ -124,6 +126,7 @@ def _fill(
             for chunk, part in zip(chunks, results, strict=False):
                 writer.append(split, part.pixels, part.labels)
                 failures += part.failures
+                deep, deepest = deep + part.deep, max(deepest, part.deepest)
                 done += len(chunk.labels)
                 progress(f"decode {Path(source.name).name}", done, total)
         for _ in results:  # lets the mapper give its workers back
@@ -132,10 +135,12 @@ def _fill(
             raise _unusable(source.name, failures)
         notes = [*listing.notes, *([note] if note else [])]
         warnings = [*listing.warnings, *([_skipped(source.name, failures)] if failures else [])]
+        if 0 < deepest < _DARK:
+            warnings.append(_dark(source.name, deep, deepest))
         writer.finish(notes, warnings)
     found = read_cached(path)
     assert found is not None, "the file just written cannot be read"
-    checked(source.name, found[0])
+    checked(source.name, found[0], own_test=listing.own_test)
     return found
 
 
@@ -152,12 +157,25 @@ def _first(failures: Sequence[Failure]) -> str:
     return "; ".join(named)
 
 
+def _dark(name: str, images: int, largest: int) -> str:
+    """Return what to do about images of 16 bits that hold the 12 or so of a camera."""
+    return (
+        f"{name}: the largest value of {counted(images, '16-bit image')} is {largest} of 65535, so that they become "
+        f"nearly black: {largest // 257 + 1} of 256 levels are left; if white is {2 ** largest.bit_length() - 1} in "
+        f"them, save them multiplied by {2 ** (16 - largest.bit_length())}"
+    )
+
+
+def _things(failures: Sequence[Failure]) -> str:
+    return counted(len(failures), "image, annotation or class", "images, annotations or classes")
+
+
 def _unusable(name: str, failures: Sequence[Failure]) -> DataError:
     return DataError(
-        f"{name}: {len(failures)} images, annotations or classes cannot be used; first: {_first(failures)}; "
+        f"{name}: {_things(failures)} cannot be used; first: {_first(failures)}; "
         "repair or remove them, or go on without them with data.skip_corrupt (--skip-corrupt)"
     )
 
 
 def _skipped(name: str, failures: Sequence[Failure]) -> str:
-    return f"{name}: went on without {len(failures)} images, annotations or classes; first: {_first(failures)}"
+    return f"{name}: went on without {_things(failures)}; first: {_first(failures)}"

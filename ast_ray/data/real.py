@@ -17,7 +17,7 @@ from ast_ray.data.mapping import Mapper, Progress, no_progress, threads
 from ast_ray.data.placement import choose_placement, place
 from ast_ray.data.preprocess import LITERATURE, Preprocessing, channel_statistics
 from ast_ray.data.sources import DecodedDataset, Source, open_source
-from ast_ray.data.splits import split_rows
+from ast_ray.data.splits import split_rows, trained_only
 from ast_ray.data.zca import cached_zca
 from ast_ray.errors import ConfigError, Problem
 
@@ -54,6 +54,11 @@ class RealData:
     def classes(self) -> int:
         """K."""
         return len(self.class_names)
+
+    @property
+    def split_notes(self) -> tuple[str, ...]:
+        """A line on classes that are only trained on, if there are any."""
+        return trained_only(self.class_names, self.validation_labels, self.test_labels)
 
     @cached_property
     def image_std(self) -> float:

@@ -13,7 +13,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from ast_ray.errors import TaskError, WorkerLostError
+from ast_ray.errors import TaskError, WorkerLostError, counted
 
 LOST = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError)
 NODE_LOSSES = 20
@@ -73,7 +73,7 @@ class Losses:
     def given_up(self, key: str, error: Exception) -> TaskError:
         """Return the error of a job that is not started again."""
         count = self._own[key] + self._nodes[key]
-        what = f"its worker was lost {count} times, the last time by {reason(error)}"
+        what = f"its worker was lost {counted(count, 'time')}, the last time by {reason(error)}"
         if for_memory(error):
             return TaskError(f"{key}: {what}; {_MEMORY_HINT}", reason=what, advice=_MEMORY_HINT)
         return TaskError(f"{key}: {what}", reason=what, advice="the same command goes on from what is kept")

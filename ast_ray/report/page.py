@@ -12,6 +12,7 @@ import jinja2
 from ast_ray.config import differences, to_dict
 from ast_ray.config.presets import PRESETS, preset
 from ast_ray.config.titles import set_title
+from ast_ray.errors import counted
 from ast_ray.report import figures, tables
 from ast_ray.report.frames import Frames, load_frames
 from ast_ray.report.reading import MethodRecord, RunRecord
@@ -80,7 +81,8 @@ def _state(method: MethodRecord) -> str:
     if method.outcome:
         outcome = method.outcome
         return (
-            f"{method.title}: {outcome['iterations']} iterations; published: iteration {outcome['best_iteration']}, "
+            f"{method.title}: {counted(outcome['iterations'], 'iteration')}; "
+            f"published: iteration {outcome['best_iteration']}, "
             f"validation accuracy {tables.percent(outcome['validation_accuracy'])} %, alpha {outcome['student_lr']:.4g}"
         )
     return f"{method.title}: iteration {method.iterations} of {total}, not finished"

@@ -22,7 +22,7 @@ from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
-from ast_ray.errors import DivergenceError
+from ast_ray.errors import DivergenceError, counted
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
 from ast_ray.stages.distill_checkpoint import require_whole
 from ast_ray.stages.distill_job import DistillJob
@@ -186,7 +186,8 @@ class Distillation:
         """
         assert self.best is not None
         if not self.state.outer.updates:
-            reason = f"none of {self.state.iteration} iterations had a usable segment (loss or gradient not finite)"
+            told = counted(self.state.iteration, "iteration")
+            reason = f"none of {told} had a usable segment (loss or gradient not finite)"
             raise DivergenceError(f"{self.job.method}: {reason}; lower distill.student_lr or distill.syn_steps")
         directory, best = self.job.directory, self.best
         save_synthetic(directory.last, self.current_set())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from ast_ray.errors import AstRayError, DivergenceError
+from ast_ray.errors import AstRayError, DivergenceError, counted
 from ast_ray.telemetry.progress import ProgressSink
 
 
@@ -90,7 +90,7 @@ def raise_failures(failures: Sequence[tuple[str, Exception]], total: int) -> Non
     if not failures:
         return
     key, error = failures[0]
-    note = f"{len(failures)} of {total} jobs failed; first: {key}. What finished is kept"
+    note = f"{len(failures)} of {counted(total, 'job')} failed; first: {key}. What finished is kept"
     again = not any(isinstance(one, DivergenceError) for _, one in failures)
     error.add_note(f"{note}; run the same command again." if again else f"{note}.")
     raise error

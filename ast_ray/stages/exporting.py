@@ -13,7 +13,7 @@ from torch import Tensor
 from ast_ray.config.settings import Config
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
-from ast_ray.errors import DataError
+from ast_ray.errors import DataError, counted
 from ast_ray.stages.evaluate_data import REAL_SETS
 from ast_ray.stages.synthetic import synthetic_set
 from ast_ray.store import mirror
@@ -144,14 +144,18 @@ def _check(path: Path, values: Tensor, labels: Tensor, data: RealData) -> None:
         hint = "; channels come first here: permute(0, 3, 1, 2)" if channels_last else ""
         raise DataError(f"{path}: images are {tuple(values.shape)}, the data needs [S, {expected}]{hint}")
     if len(values) != len(labels):
-        raise DataError(f"{path}: {len(values)} images, {len(labels)} labels")
+        raise DataError(f"{path}: {counted(len(values), 'image')}, {counted(len(labels), 'label')}")
     wrong = labels[(labels < 0) | (labels >= data.classes)]
     if len(wrong):
         raise DataError(f"{path}: label {int(wrong[0])} out of range 0..{data.classes - 1}")
     if len(labels) < data.classes:
-        raise DataError(f"{path}: {len(labels)} images for {data.classes} classes; at least one each")
+        raise DataError(
+            f"{path}: {counted(len(labels), 'image')} for {counted(data.classes, 'class')}; at least one each"
+        )
     missing = [name for label, name in enumerate(data.class_names) if not (labels == label).any()]
     if missing:
-        raise DataError(f"{path}: no image of {len(missing)} classes: {', '.join(missing[:5])}; at least one each")
+        raise DataError(
+            f"{path}: no image of {counted(len(missing), 'class')}: {', '.join(missing[:5])}; at least one each"
+        )
     if not torch.isfinite(values.float()).all():
         raise DataError(f"{path}: images hold numbers that are not finite")

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ast_ray.errors import StoreError
+from ast_ray.errors import StoreError, counted
 from ast_ray.store import mirror
 from ast_ray.store.records.results import read_results
 from ast_ray.store.records.settings import read_settings
@@ -68,8 +68,8 @@ def _method(directory: RunDirectory, method: str, iterations: int) -> tuple[str,
     outcome = read_outcome(place)
     if outcome is not None:
         found = (
-            f"{outcome['iterations']} iterations, best validation accuracy {outcome['validation_accuracy']:.1%} "
-            f"at {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}"
+            f"{counted(outcome['iterations'], 'iteration')}, best validation accuracy "
+            f"{outcome['validation_accuracy']:.1%} at {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}"
         )
         broken = damage(place, outcome)
         if not broken:

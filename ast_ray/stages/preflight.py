@@ -15,7 +15,7 @@ from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 from ast_ray.data.real import RealData
-from ast_ray.errors import ConfigError, Problem, ResourceError
+from ast_ray.errors import ConfigError, Problem, ResourceError, counted
 from ast_ray.stages.engines import machine, matching_choice
 from ast_ray.stages.evaluate_rows import check_architectures
 
@@ -34,11 +34,13 @@ def check_against_data(config: Config, data: RealData) -> None:
     smallest = int(counts.min())
     if config.distill.ipc > smallest:
         label = int(counts.argmin())
-        reason = f"class {data.class_names[label]!r} has {smallest} training images; largest valid: {smallest}"
+        reason = (
+            f"class {data.class_names[label]!r} has {counted(smallest, 'training image')}; largest valid: {smallest}"
+        )
         problems.append(Problem("distill.ipc", config.distill.ipc, reason))
     total = config.distill.ipc * data.classes
     if config.distill.batch_size > total:
-        reason = f"the synthetic set has ipc*K = {total} images; largest valid: {total} (0 = all)"
+        reason = f"the synthetic set has ipc*K = {counted(total, 'image')}; largest valid: {total} (0 = all)"
         problems.append(Problem("distill.batch_size", config.distill.batch_size, reason))
     if problems:
         raise ConfigError(problems)

@@ -44,8 +44,14 @@ def write_features(plan: Plan, method: str) -> None:
     config, wanted = plan.method(method), _wanted(plan.directory, plan.config, method, plan.data.data_id)
     with torch_threads(config.compute.threads):
         network = _expert(plan, method)
-        classes = [_of_class(plan, method, network, label) for label in range(min(CLASSES, plan.data.classes))]
+        classes = [_of_class(plan, method, network, label) for label in _shown(plan.data)]
     write_json(plan.directory.features, {**wanted, "method": method, "cloud": CLOUD, "classes": classes})
+
+
+def _shown(data: RealData) -> list[int]:
+    """Return the first classes whose training images are enough to fit two axes to."""
+    counts = torch.bincount(data.train_labels, minlength=data.classes).tolist()
+    return [label for label, count in enumerate(counts) if count > 2][:CLASSES]
 
 
 def has_features(directory: RunDirectory, config: Config, method: str, data_id: str) -> bool:

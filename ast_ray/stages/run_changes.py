@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ast_ray.config.fingerprint import differences, fingerprint, method_identity
-from ast_ray.config.loading import from_dict, to_dict
+from ast_ray.config.fingerprint import differences, earlier_config, fingerprint, method_identity
+from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.ownership import computed
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, StoreError
@@ -37,14 +37,18 @@ def content(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def earlier_settings(directory: RunDirectory) -> dict[str, Any] | None:
-    """Return the settings of the last command; None in a new directory.
+    """Return the settings of the last command, later ones added where that changes nothing; None in a new directory.
 
     Raises:
         StoreError: they cannot be read.
     """
     if not directory.config.exists():
         return None
-    return read_values(directory.config)
+    found = read_values(directory.config)
+    try:
+        return to_dict(earlier_config(found))
+    except ConfigError:  # settings of another version
+        return found
 
 
 def refuse_other_settings(plan: Plan) -> None:
@@ -65,17 +69,27 @@ def refuse_other_settings(plan: Plan) -> None:
         listed = "\n  ".join(f"{line} ({', '.join(names)})" for line, names in sorted(owners.items()))
         told = "holds a run with other settings; choose another --out, or use these"
         error = StoreError(f"{mirror.shown(plan.directory.path)}: {told}:\n  {listed}")
+        if later := _later(plan.directory, found, owners):
+            told = "config.yaml there is of an earlier version; what it lacks is shown as what meant the same"
+            error.add_note(f"({told}: {', '.join(later)})")
         if len(plan.config.run.methods) > 1:
             error.add_note("(run.mtt_settings changes method mtt alone; run.methods leaves a method out)")
         raise error
 
 
+def _later(directory: RunDirectory, found: Mapping[str, Any], lines: Iterable[str]) -> list[str]:
+    """Return the settings named in ``lines`` that the file of the last command lacks and ``found`` has."""
+    written = read_values(directory.config) if directory.config.exists() else {}
+    lacking = flatten(found).keys() - flatten(written).keys()
+    return sorted(lacking & {line.partition(":")[0] for line in lines})
+
+
 def _conflicts(plan: Plan, found: Mapping[str, Any], changed: list[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield what is there, in words, with the changed settings that decided it."""
     try:
-        before = from_dict(found)
-    except ConfigError:  # settings of another version: nobody can tell what they decided
-        yield "settings of another version", changed
+        before = earlier_config(found)
+    except ConfigError:  # nobody can tell what they decided
+        yield "written by another version, whose settings this one does not know", changed
         return
     whole = [line for line in changed if line.startswith(_WHOLE_RUN)]
     if whole and _holds_work(plan.directory):
@@ -126,7 +140,7 @@ def _distilled(plan: Plan, earlier: Plan, method: str) -> tuple[str, list[str]]:
     try:
         provenance = load_synthetic(path).provenance
         made = made or provenance["fingerprint"]
-        identity = method_identity(from_dict(provenance["config"]), provenance["data_id"])
+        identity = method_identity(earlier_config(provenance["config"]), provenance["data_id"])
     except (StoreError, ConfigError, KeyError):
         made = made or fingerprint(earlier.distill_job(method).identity)
     if made == fingerprint(wanted):
@@ -189,7 +203,7 @@ def _settings_before(directory: RunDirectory) -> Iterator[Config]:
     """Yield the settings of earlier commands that differed."""
     for entry in _entry(directory.manifest).get("earlier", []):
         try:
-            yield from_dict(entry["settings"])
+            yield earlier_config(entry["settings"])
         except (ConfigError, KeyError, TypeError, AttributeError):
             continue
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ast_ray.config.loading import flatten, to_dict, to_yaml
 from ast_ray.config.settings import Config
+from ast_ray.errors import counted
 from ast_ray.stages.final_stage import Candidate, full_config
 from ast_ray.stages.trial import settle, trial_budget
 from ast_ray.stages.trial_experts import expert_costs
@@ -21,6 +22,9 @@ from ast_ray.telemetry.search_directory import SearchDirectory
 
 PRESET = "preset"
 _REASONS, _REASON_LENGTH = 4, 160
+_NUMBER = r"\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+_PLACE = re.compile(r"^(trial \S+: )?(distillation stopped at [^:]*: )?")
+_NUMBERS_IN_PARENTHESES = re.compile(r" \([^()]*(\d|\bnan\b|\binf\b)[^()]*\)")
 
 
 def trial_rows(records: Sequence[TrialRecord], objective: str) -> list[dict[str, Any]]:
@@ -102,19 +106,26 @@ def describe_endings(records: Sequence[TrialRecord]) -> str:
     """Return one line: how many trials ended normally, and how many did not, by reason, the most frequent first."""
     ended = [record for record in records if record.status in FINAL]
     broken = [record for record in ended if record.status in BROKEN]
-    line = f"{len(ended) - len(broken)} of {len(ended)} trials ended normally"
+    line = f"{len(ended) - len(broken)} of {counted(len(ended), 'trial')} ended normally"
     if not broken:
         return line
-    counts = Counter(f"{record.status}: {_kind_of(record.reason)}" for record in broken)
-    shown = [f"{count} {reason}" for reason, count in counts.most_common(_REASONS)]
+    counts = Counter(f"{_kind_of(record.reason)} ({record.status})" for record in broken)
+    shown = [f"{count} x {reason}" for reason, count in counts.most_common(_REASONS)]
     left = sum(counts.values()) - sum(count for _, count in counts.most_common(_REASONS))
-    return f"{line}; " + "; ".join([*shown, *([f"{left} others"] if left else [])])
+    return f"{line}; " + "; ".join([*shown, *([f"{counted(left, 'trial')} for other reasons"] if left else [])])
 
 
 def _kind_of(reason: str) -> str:
-    """Return a reason without its numbers, so that trials that ended alike are counted together."""
+    """Return the cause alone, without trial, place, advice and numbers, so that trials that ended alike group.
+
+    >>> _kind_of("trial 1f: distillation stopped at iteration 3, expert 0: alpha would become -2e-3 (nu 1); lower it")
+    'alpha would become negative'
+    """
     first = reason.splitlines()[0] if reason else "no reason given"
-    return re.sub(r"-?\d[\d.]*(e[-+]?\d+)?", "..", first)[:_REASON_LENGTH]
+    cause = _PLACE.sub("", first).partition("; ")[0]
+    cause = _NUMBERS_IN_PARENTHESES.sub("", cause)
+    cause = re.sub(rf"would become (about )?-({_NUMBER}|inf)", "would become negative", cause)
+    return re.sub(rf"-?{_NUMBER}", "..", cause)[:_REASON_LENGTH]
 
 
 def summary(base: Config, directory: SearchDirectory) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.config.titles import set_title
 from ast_ray.core.statistics import Difference, welch
+from ast_ray.errors import counted
 
 Kind = Literal["start", "random", "coreset", "full", "training"]
 Outcome = Literal["better", "worse", "unclear", "unknown"]
@@ -90,7 +91,7 @@ def small_splits(validation: int, test: int) -> list[str]:
     """Return a sentence for each split, given its images, that is too small for its accuracy to mean much."""
     uses = {"validation": "; the published iteration is chosen by it", "test": ""}
     return [
-        f"{name} split of {images} images: one image is {100 / images:.1f} points; "
+        f"{name} split of {counted(images, 'image')}: one image is {100 / images:.1f} points; "
         f"differences below about {100 * resolution(images):.0f} points cannot be told{uses[name]}"
         for name, images in (("validation", validation), ("test", test))
         if images < SMALL_SPLIT
@@ -135,7 +136,7 @@ class _Judge:
         if before is not None and last is not None and last - before > RISING:
             text = (
                 f"full data row is undertrained: its training accuracy still rose, from {100 * before:.1f} to "
-                f"{100 * last:.1f} %, at the end of its {row['steps']} steps; raise evaluate.full_steps"
+                f"{100 * last:.1f} %, at the end of its {counted(row['steps'], 'step')}; raise evaluate.full_steps"
             )
             gap = Difference(last - before, None, None)
             found.append(self.verdict("training", ("full", "full"), "better", gap, text))
@@ -146,7 +147,7 @@ class _Judge:
 
     def below(self, method: str, row: Row) -> Verdict:
         gap = welch(row["accuracies"], self.rows[method]["accuracies"])
-        steps = f" after {row['steps']} steps" if row.get("steps") else ""
+        steps = f" after {counted(row['steps'], 'step')}" if row.get("steps") else ""
         ceiling = "it is no ceiling for this table, and HLR says nothing; raise evaluate.full_steps"
         told = _by(gap, self.sizes("full", method))
         if self.outcome(gap) == "worse":
@@ -172,7 +173,7 @@ class _Judge:
             listed = f"{role}, {set_title(against)}" if role else name
             text = f"{title} is not shown to beat {listed} ({_signed(gap, sizes)})"
             if gap.sign:
-                text += f": a test split of {self.test_images} images cannot tell differences below about "
+                text += f": a test split of {counted(self.test_images, 'image')} cannot tell differences below about "
                 text += f"{100 * resolution(self.test_images):.0f} points"
         if kind == "start" and outcome == "worse":
             text += ": distillation made it worse; ast-ray tune searches for settings that do not"

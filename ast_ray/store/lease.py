@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ast_ray.config.location import Address
-from ast_ray.errors import ResourceError
+from ast_ray.errors import ResourceError, counted
 from ast_ray.store import mirror, remote
 from ast_ray.store.claimant import Claimant, refusal
 
@@ -83,7 +83,7 @@ def _take(folder: Path, place: Address, kind: str, holder: Claimant) -> None:
         other = Claimant.parse(content)
         left = 0.0 if other is not None and other.died_here() else TERM - _age(place)
         if left > 0:
-            hint = f"; if it was killed, its lease ends in {left:.0f} seconds"
+            hint = f"; if it was killed, its lease ends in {counted(round(left), 'second')}"
             raise refusal(folder, kind, other, hint)
     remote.write(place, holder.encode())
     time.sleep(SETTLE)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ast_ray.config.validation import DSA_OPERATIONS
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.core.whitening import Whitening
-from ast_ray.errors import StoreError
+from ast_ray.errors import StoreError, counted
 from ast_ray.store import mirror
 from ast_ray.store.atomic import atomic_path, write_json
 from ast_ray.store.checksum import intact, sealed
@@ -125,10 +125,12 @@ def load_synthetic(path: str | Path) -> SyntheticSet:
 def _check_labels(where: str | Path, labels: Tensor, images: int, classes: int) -> None:
     """Refuse labels that are not one class of 0..classes-1 per image: -1 would be the last class's images."""
     if labels.shape != (images,):
-        raise StoreError(f"{where}: labels are {tuple(labels.shape)} for {images} images")
+        raise StoreError(f"{where}: labels are {tuple(labels.shape)} for {counted(images, 'image')}")
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
-        raise StoreError(f"{where}: {len(wrong)} labels out of range 0..{classes - 1}; first: {int(wrong[0])}")
+        raise StoreError(
+            f"{where}: {counted(len(wrong), 'label')} out of range 0..{classes - 1}; first: {int(wrong[0])}"
+        )
 
 
 def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object, *, exact: bool = True) -> SyntheticSet:

@@ -78,7 +78,7 @@ def test_inspect_skips_or_refuses_corrupt_files(pets: Path, tmp_path: Path):
     assert refused.exit_code == 1
     assert "cat/0.png (not an image of a known format)" in refused.stderr
     told = as_json(*words, "--skip-corrupt")
-    assert "went on without 1 images" in told["warnings"][0]
+    assert "went on without 1 image, annotation or class;" in told["warnings"][0]
 
 
 def test_list_and_clear(pets: Path, tmp_path: Path):
@@ -184,7 +184,7 @@ def test_what_was_left_out_is_said(pets: Path, tmp_path: Path):
         decode(config, sink, on_ray=False)  # type: ignore[arg-type]
     assert len(sink.messages) == 2
     assert (
-        "went on without 1 images, annotations or classes; first: cat/0.png (not an image of a known format)"
+        "went on without 1 image, annotation or class; first: cat/0.png (not an image of a known format)"
         in sink.messages[1]
     )
     assert [(update.key, update.done, update.total) for update in sink.updates][-1] == ("decode pets", 30, 30)

@@ -139,7 +139,7 @@ def test_skipping_leaves_the_other_images_with_their_own_labels(tmp_path: Path, 
 def test_a_class_that_is_all_corrupt_is_an_error_even_when_skipping(pets: Path, tmp_path: Path):
     for path in (pets / "dog").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"1 classes have no train image: dog"):
+    with pytest.raises(DataError, match=r"1 class without a train image: dog"):
         load_dataset(settings(pets, tmp_path, skip_corrupt=True))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ast_ray.config.settings import DataConfig
 from ast_ray.data.decode import (
     DecodeJob,
     Probe,
@@ -21,6 +22,7 @@ from ast_ray.data.decode import (
     derived_target,
     probe_chunk,
 )
+from ast_ray.data.real import load_dataset
 from ast_ray.data.sources.chunks import ImageFiles, pixel_chunks
 
 RGB4 = Target(4, 4, 3)
@@ -64,6 +66,25 @@ def test_sixteen_bits_are_scaled_not_clipped():
     pixels = np.array([[0, 257, 32896, 65535]] * 4, np.uint16)
     result = decode_image(encoded(Image.fromarray(pixels)), Target(4, 4, 1))
     assert result[0, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("white", "told"),
+    [
+        (4095, "largest value of 6 16-bit images is 4095 of 65535, so that they become nearly black: 16 of 256 levels"),
+        (20000, None),
+    ],
+)
+def test_a_cameras_bits_in_sixteen_are_warned_of_once(tmp_path: Path, white: int, told: str | None):
+    for number in range(6):
+        path = tmp_path / "scans" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.array([[0, white if number == 3 else 1000]] * 2, np.uint16)).save(path)
+    found = load_dataset(DataConfig(source=str(tmp_path / "scans"), root=str(tmp_path)))[1]
+    assert len(found.warnings) == (told is not None)
+    if told:
+        assert told in found.warnings[0]
+        assert "if white is 4095 in them, save them multiplied by 16" in found.warnings[0]
 
 
 def tiff(values: np.ndarray) -> bytes:

@@ -39,5 +39,5 @@ def test_failures_come_back_from_the_tasks(pets: Path, tmp_path: Path):
     from ast_ray.distributed.decoding import RayMapper
 
     (pets / "fish" / "4.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"1 images.*fish/4.png \(not an image of a known format\)"):
+    with pytest.raises(DataError, match=r"1 image, .*fish/4.png \(not an image of a known format\)"):
         load_dataset(DataConfig(source=str(pets), root=str(tmp_path)), mapper=RayMapper())

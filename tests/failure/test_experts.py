@@ -131,7 +131,7 @@ def test_storage_that_vanishes_is_said_and_nothing_is_lost(
 
     with pytest.raises(ResourceError, match="the experts' folder is gone") as caught:
         train(plan, notes, strike)
-    assert "1 of 1 jobs failed" in caught.value.__notes__[0]
+    assert "1 of 1 job failed" in caught.value.__notes__[0]
     assert not run.exists(), "nothing was written where the storage used to be"
     away.rename(run)
     go_on(plan, notes)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from ast_ray.core.rng import stream
 from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.report_inputs import write_features
 from ast_ray.store.synthetic import load_synthetic
+from ast_ray.telemetry.run_directory import RunDirectory
 
 
 def test_representative_points_are_those_the_distillation_began_with(plan: Plan) -> None:
@@ -43,6 +47,20 @@ def test_kinds_and_variance(plan: Plan) -> None:
         }
         first, second = item["explained"]
         assert 1 >= first >= second > 0
+
+
+@pytest.mark.usefixtures("run")
+def test_classes_without_images_for_two_axes_are_left_out(plan: Plan, tmp_path: Path) -> None:
+    shutil.copytree(plan.directory.path, tmp_path / "run")
+    first = torch.nonzero(plan.data.train_labels == 0).flatten()
+    kept = torch.ones(len(plan.data.train_labels), dtype=torch.bool)
+    kept[first[2:]] = False
+    data = replace(plan.data, train_images=plan.data.train_images[kept], train_labels=plan.data.train_labels[kept])
+    small = replace(plan, data=data, directory=RunDirectory(tmp_path / "run"))
+    small.directory.features.unlink()
+    write_features(small, "ast")
+    found = json.loads(small.directory.features.read_text())
+    assert [item["name"] for item in found["classes"]] == ["1", "2", "3"]
 
 
 def test_written_once(plan: Plan) -> None:

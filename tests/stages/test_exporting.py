@@ -159,7 +159,7 @@ def test_files_that_do_not_fit_are_refused(reference: Plan, tmp_path: Path) -> N
         "5 images for 10 classes": (images[:5], labels[:5]),
         "not finite": (images * float("nan"), labels),
         "label -1 out of range 0..9": (images, labels - 1),
-        "no image of 1 classes: 3; at least one each": (images, torch.where(labels == 3, 4, labels)),
+        "no image of 1 class: 3; at least one each": (images, torch.where(labels == 3, 4, labels)),
         "pixels from -1 to 3; expected whole numbers from 0 to 255": (
             torch.arange(-1, 4)[labels % 5].view(20, 1, 1, 1).expand(20, 1, 8, 8).contiguous(),
             labels,

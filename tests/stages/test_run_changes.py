@@ -160,6 +160,47 @@ def test_seed_data_and_network_are_those_of_the_whole_run(
     assert all("the whole run" in line for line in found)
 
 
+def without(path: Path, *names: str) -> None:
+    """Take settings out of a config.yaml, as if it had been written before they existed."""
+    values = yaml.safe_load(path.read_text())
+    for name in names:
+        section, _, key = name.partition(".")
+        del values[section][key]
+    path.write_text(yaml.safe_dump(values))
+
+
+def test_settings_that_came_later_are_taken_as_what_meant_the_same(tiny: Make, finished: Path) -> None:
+    later = ("network.norm", "data.skip_corrupt", "distill.segments", "evaluate.full_steps")
+    without(finished / "config.yaml", *later)
+    plan = tiny_plan(tiny(), finished)
+    check_run(plan)
+    record_run(plan, ["ast-ray", "run"])
+    assert "earlier" not in json.loads(plan.directory.manifest.read_text())
+
+
+def test_a_setting_that_came_later_and_differs_is_refused_with_what_its_absence_meant(
+    tiny: Make, finished: Path
+) -> None:
+    without(finished / "config.yaml", "network.norm")
+    plan = tiny_plan(tiny(network__norm="none"), finished)
+    assert "network.norm: none here, default there (the whole run)" in refused(plan)
+    with pytest.raises(StoreError) as caught:
+        check_run(plan)
+    assert (
+        "config.yaml there is of an earlier version; what it lacks is shown as what meant the same: network.norm"
+        in (" ".join(caught.value.__notes__))
+    )
+
+
+def test_a_published_update_is_what_a_run_from_before_there_was_a_choice_had(tiny: Make, tmp_path: Path) -> None:
+    sgd = {"distill__outer": "sgd", "distill__student_lr": 0.01, "run__methods": "ast"}
+    command(tiny_plan(tiny(**sgd), tmp_path))
+    without(tmp_path / "config.yaml", "distill.outer", "distill.step_img", "distill.step_lr")
+    check_run(tiny_plan(tiny(**sgd), tmp_path))
+    lines = refused(tiny_plan(tiny(**{**sgd, "distill__outer": "normalized"}), tmp_path))
+    assert "distill.outer: normalized here, sgd there (ast is finished)" in lines
+
+
 def test_a_directory_with_nothing_in_it_takes_any_settings(tiny: Make, tmp_path: Path) -> None:
     record_run(tiny_plan(tiny(), tmp_path), [])
     check_run(tiny_plan(tiny(seed=1, expert__count=3, network__width=8, distill__ipc=2), tmp_path))
@@ -241,7 +282,9 @@ def test_settings_of_another_version_are_compared_as_they_stand(tiny: Make, fini
     values = yaml.safe_load(config.read_text())
     values["distill"]["gone"] = 3
     config.write_text(yaml.safe_dump(values))
-    assert refused(tiny_plan(tiny(), finished)) == ["distill.gone: absent here, 3 there (settings of another version)"]
+    assert refused(tiny_plan(tiny(), finished)) == [
+        "distill.gone: absent here, 3 there (written by another version, whose settings this one does not know)"
+    ]
     del values["distill"]["gone"], values["run"]["mtt_settings"]
     config.write_text(yaml.safe_dump(values))
     check_run(tiny_plan(tiny(), finished))

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
+import torch
 
 from ast_ray.config import Config, load_yaml
+from ast_ray.core.distillation import IterationReport, _divergence
+from ast_ray.core.expert import require_finite
+from ast_ray.core.outer import MomentumSGD, SegmentGradient
+from ast_ray.errors import DivergenceError
 from ast_ray.stages.search_results import (
     best_records,
     candidates,
@@ -106,16 +113,51 @@ def test_the_summary_counts_how_trials_ended_and_tells_experts_apart(
     assert [item["status"] for item in found["broken"]] == ["diverged"]
 
 
-def test_endings_count_trials_by_reason_without_their_numbers(tmp_path: Path) -> None:
+def died(folder: Path, status: str, reasons: Sequence[str]) -> list[TrialRecord]:
+    found = []
+    for number, reason in enumerate(reasons):
+        found.append(record(folder, f"{status}{len(list(folder.iterdir()))}-{number}", status, [], {}))
+        found[-1].reason = reason
+    return found
+
+
+def told(update: Callable[[], object]) -> str:
+    """What the code says of an update that it refuses, with the place that distillation adds."""
+    with pytest.raises(DivergenceError) as caught:
+        update()
+    report = IterationReport(12, 3, 5, 1.0, 0.9, 0.9, (), 0.0213, 1.0, 0.5)
+    return str(_divergence(report, str(caught.value), "; ".join(caught.value.__notes__)))
+
+
+def test_trials_that_died_of_the_same_cause_are_one_entry(tmp_path: Path) -> None:
+    images, alpha = torch.zeros(1, 1, 2, 2), torch.tensor(0.02)
+    rule = MomentumSGD(lr_img=1.0, lr_lr=1.0, momentum=0.5)
+    state = rule.init(images, alpha)
+    reasons = []
+    for number in range(20):
+        gradient = SegmentGradient(images, torch.tensor(0.1 * 3**number), 1.0)
+        text = told(lambda gradient=gradient: rule.update(state, images, alpha, [gradient], images))  # type: ignore[misc]
+        where = f"last good state: iteration {number}, /search/trials/{number:08x}/checkpoint.safetensors"
+        reasons.append(f"trial {number:08x}: {text}; {where}")
+    bad = SegmentGradient(images, torch.tensor(0.0), 1.0)
+    pixels = told(lambda: rule.update(state, images, alpha, [bad], images * math.nan + math.inf))
+    with pytest.raises(DivergenceError) as caught:
+        require_finite(math.nan, torch.zeros(1), 7, 3)
+    expert = str(caught.value)
+    records = [
+        *died(tmp_path, "diverged", [*reasons, f"trial 0a: {pixels}", expert, expert.replace("expert 7", "expert 1")]),
+        *died(tmp_path, "invalid", ["distill.lr_lr = 3.0: at most 1", "distill.lr_lr = 21: at most 1", ""]),
+        *died(tmp_path, "failed", ["OSError: [Errno 28] No space left on device"]),
+    ]
+    assert describe_endings(records) == (
+        "0 of 27 trials ended normally; 20 x alpha would become negative (diverged); "
+        "2 x expert .. diverged in epoch .. (diverged); 2 x distill.lr_lr = ..: at most .. (invalid); "
+        "1 x pixels would stop being finite (diverged); 2 trials for other reasons"
+    )
+
+
+def test_endings_count_those_that_ended_normally(tmp_path: Path) -> None:
     records = five(tmp_path)
     assert describe_endings(records[:3]) == "3 of 3 trials ended normally"
-    reasons = ["alpha would become -0.3", "alpha would become -1e-05", "expert 0 diverged in epoch 2", ""]
-    for number, reason in enumerate(reasons):
-        broken = record(tmp_path, f"b{number}", "diverged", [], {})
-        broken.reason = reason
-        records.append(broken)
-    line = describe_endings(records)
-    assert line.startswith("3 of 8 trials ended normally; 2 diverged: ")
-    assert "2 diverged: alpha would become ..;" in line
-    assert "1 diverged: expert .. diverged in epoch .." in line
-    assert "2 diverged: no reason given" in line
+    records[3].reason = "the pool of experts is empty"
+    assert describe_endings(records) == ("3 of 4 trials ended normally; 1 x the pool of experts is empty (diverged)")

@@ -165,3 +165,4 @@ def test_splits_too_small_to_tell_anything() -> None:
         "test split of 12 images: one image is 8.3 points; differences below about 29 points cannot be told",
     ]
     assert [line.split()[0] for line in small_splits(99, 100)] == ["validation"]
+    assert small_splits(1, 100)[0].startswith("validation split of 1 image: one image is 100.0 points;")

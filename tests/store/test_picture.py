@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -65,13 +66,20 @@ def test_what_is_damaged_raises_what_readers_expect(harm: bytes, tmp_path: Path)
         read_sheet(tmp_path / "x.png", (3, 16, 16))
 
 
-def test_a_picture_of_a_billion_pixels_is_an_error_of_the_file(tmp_path: Path) -> None:
-    """A header alone; Pillow's own limit is met before any pixel is decoded."""
-    (tmp_path / "x.ppm").write_bytes(b"P6 40000 40000 255\n")
-    header = b"IHDR" + struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
+@pytest.mark.parametrize(("width", "told"), [(40000, "more than"), (4400, "4400x40000 px; more than")])
+def test_a_picture_of_too_many_pixels_is_an_error_of_the_file(tmp_path: Path, width: int, told: str) -> None:
+    """A header alone; the limit is met before any pixel is decoded."""
+    (tmp_path / "x.ppm").write_bytes(b"P6 %d 40000 255\n" % width)
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, 40000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", len(header) - 4) + header + struct.pack(">I", zlib.crc32(header))
     (tmp_path / "iteration-000001.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
     result = decode_chunk(DecodeJob(0, ImageFiles(str(tmp_path), ("x.ppm",), (0,)), TARGET))
-    assert "exceeds limit" in result.failures[0].reason
-    with pytest.raises(StoreError, match="exceeds limit"):
+    assert re.search(f"{told} the 175 million pixels that are opened; save it smaller", result.failures[0].reason)
+    with pytest.raises(StoreError, match="the 175 million pixels that are opened"):
         read_sheet(tmp_path / "iteration-000001.png", (3, 16, 16))
+
+
+def test_a_large_picture_is_opened_without_a_warning() -> None:
+    """Pillow warns from 89 million pixels on, and a warning is an error here."""
+    with open_picture(b"P6 2500 40000 255\n") as picture:
+        assert picture.size == (2500, 40000)

@@ -131,5 +131,5 @@ def test_a_set_whose_labels_name_no_class_is_refused(tmp_path: Path, label: int)
     tensors["labels"][3] = label
     description = sealed(tensors, description)  # not damaged: somebody made it so
     save_file(tensors, path, {"description": json.dumps(description)})
-    with pytest.raises(StoreError, match=rf"1 labels out of range 0\.\.1; first: {label}"):
+    with pytest.raises(StoreError, match=rf"1 label out of range 0\.\.1; first: {label}"):
         load_synthetic(path)

@@ -10,6 +10,7 @@ from ast_ray.config.presets.cells import AST_KEEPS, DATM, EMA, PAPER, Cell, Meth
 from ast_ray.config.presets.datasets import DATASETS, SUBSETS, DatasetFacts
 from ast_ray.config.presets.modifiers import as_mtt
 from ast_ray.config.settings import Config, DataConfig, DistillConfig, ExpertConfig, RunConfig
+from ast_ray.errors import counted
 
 _TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny": "Tiny ImageNet"}
 _METHODS: dict[Method, str] = {"ast": "AST", "mtt": "MTT", "ftd": "FTD's distillation settings on MTT's experts"}
@@ -121,7 +122,6 @@ def _documentation(method: Method, dataset: str, ipc: int) -> str:
     title = _TITLES.get(dataset, f"ImageNet subset {dataset} at 128 px")
     reported = PAPER[method].get((dataset, ipc))
     paper = f"published: {reported[0]} ± {reported[1]} %" if reported else "the tables have no figure for it"
-    images = "image" if ipc == 1 else "images"
     ema = EMA.get((dataset, ipc))
     average = f", nor its moving average of the synthetic images (decay {ema})" if ema else ", nor its moving average"
     paragraphs = [
@@ -131,7 +131,7 @@ def _documentation(method: Method, dataset: str, ipc: int) -> str:
         _disagreements(method, dataset, ipc),
     ]
     body = "\n\n".join(textwrap.fill(paragraph, 110) for paragraph in paragraphs if paragraph)
-    return f"{title}, {ipc} {images} per class, {_METHODS[method]} ({paper}).\n\n{body}"
+    return f"{title}, {counted(ipc, 'image')} per class, {_METHODS[method]} ({paper}).\n\n{body}"
 
 
 def _function(method: Method, dataset: str, ipc: int) -> Callable[[], Config]:

@@ -6,6 +6,7 @@ from ast_ray.config.presets.automatic import SMALL_IMAGES, similar_cells
 from ast_ray.config.presets.datasets import DatasetFacts
 from ast_ray.config.presets.published import published_presets
 from ast_ray.config.settings import Config
+from ast_ray.errors import counted
 
 
 def reason(facts: DatasetFacts, config: Config) -> str:
@@ -16,7 +17,7 @@ def reason(facts: DatasetFacts, config: Config) -> str:
     >>> reason(photos, automatic(photos, 1))
     'automatic: 64 px, 3 classes, 50 training images: the small-set preset'
     """
-    ipc = f"{config.distill.ipc} {'image' if config.distill.ipc == 1 else 'images'} per class"
+    ipc = f"{counted(config.distill.ipc, 'image')} per class"
     if facts.name == "digits":
         return "automatic: the demo preset of this dataset"
     seen = f"{facts.image_size} px, {facts.classes} classes, {facts.train:,} training images"

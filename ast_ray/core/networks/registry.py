@@ -13,7 +13,7 @@ from ast_ray.core.networks.alexnet import AlexNet
 from ast_ray.core.networks.base import Network, initialize
 from ast_ray.core.networks.convnet import ConvNet
 from ast_ray.core.networks.mlp import MLP
-from ast_ray.errors import ConfigError, Problem
+from ast_ray.errors import ConfigError, Problem, counted
 
 # Every norm layer sees at least 2x2 positions from this size on.
 SMALLEST = {"alexnet": 2, "vgg11": 2, "resnet18": 2, "mlp": 1, "vit": 2}
@@ -49,7 +49,7 @@ def _problem(config: NetworkConfig, image_shape: tuple[int, int, int]) -> Proble
         if side >> depth >= 1:
             return None
         largest = side.bit_length() - 1
-        reason = f"{depth} poolings leave nothing of {height}x{width} px; largest valid: {largest}"
+        reason = f"{counted(depth, 'pooling')} would leave nothing of {height}x{width} px; largest valid: {largest}"
         return Problem("network.depth", config.depth, reason)
     if side < SMALLEST[config.name]:
         reason = f"images are {height}x{width} px, the smallest it takes is {SMALLEST[config.name]} px a side"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ast_ray.data.sources.base import Listing, Source, numbered
+from ast_ray.data.sources.base import Listing, Source, numbered, out_of_range
 from ast_ray.data.sources.chunks import pixel_chunks
 from ast_ray.data.sources.files import content_key
-from ast_ray.errors import DataError
+from ast_ray.errors import DataError, counted
 from ast_ray.store.containers.numpy_files import read_npz
 
 
@@ -49,7 +49,7 @@ def _pair(path: Path, arrays: dict[str, np.ndarray], x: str, y: str) -> tuple[np
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pixels):
-        reason = f"{labels.dtype} of shape {labels.shape} for {len(pixels)} images"
+        reason = f"{labels.dtype} of shape {labels.shape} for {counted(len(pixels), 'image')}"
         raise DataError(f"{path}: {y} must hold one integer label per image of {x}, not {reason}")
     return _bytes(path, x, _channels_last(path, x, pixels)), [int(label) for label in labels]
 
@@ -75,11 +75,14 @@ def _channels_last(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:
 def _bytes(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
+    kind, low, high = str(pixels.dtype), float(pixels.min()), float(pixels.max())
     if np.issubdtype(pixels.dtype, np.floating):
-        low, high = float(pixels.min()), float(pixels.max())
-        if low >= 0 and high <= 1:
+        kind, white = "floats", 1
+        if low >= 0 and high <= white:
             return (pixels * 255).round().astype(np.uint8)
-        raise DataError(f"{path}: {name} holds floats from {low:g} to {high:g}; expected 0 to 1, or uint8")
-    if pixels.min() >= 0 and pixels.max() <= 255:
-        return pixels.astype(np.uint8)
-    raise DataError(f"{path}: {name} holds {pixels.dtype} outside 0..255")
+    else:
+        white = 255
+        if low >= 0 and high <= white:
+            return pixels.astype(np.uint8)
+    reason = f"{kind} from {low:g} to {high:g}; expected 0 to {white}: {out_of_range(low, high)}"
+    raise DataError(f"{path}: {name} holds {reason}")

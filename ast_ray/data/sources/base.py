@@ -6,6 +6,7 @@ A source lists chunks of images without decoding them; `data.decode` decodes a c
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.data.sources.chunks import Chunk, Failure
-from ast_ray.errors import DataError
+from ast_ray.errors import DataError, counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ class DecodedDataset:
 class Listing:
     """What a source holds, before decoding: chunks per split in order, class names, and what is wrong already.
 
-    An empty ``test`` means that the source has no test split and one is to be held out of ``train``.
+    An empty ``test`` means that the source has no test split and one is to be held out of ``train``; ``own_test`` is
+    false once that is done.
     """
 
     train: tuple[Chunk, ...]
@@ -54,6 +56,7 @@ class Listing:
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    own_test: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,11 @@ class Source:
     colour: bool = False
 
 
-def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:
-    """Return the dataset, or raise `DataError` for labels out of range, empty classes or splits that do not fit."""
+def checked(name: str, dataset: DecodedDataset, *, own_test: bool = True) -> DecodedDataset:
+    """Return the dataset, or raise `DataError` for labels out of range, empty classes or splits that do not fit.
+
+    A class may lack test images only where the test split was held out (``own_test`` false): it was too small.
+    """
     classes = len(dataset.class_names)
     for split, images, labels in (
         ("train", dataset.train_images, dataset.train_labels),
@@ -86,13 +92,13 @@ def checked(name: str, dataset: DecodedDataset) -> DecodedDataset:
         if len(wrong):
             row = int(wrong[0])
             raise DataError(
-                f"{name}: {len(wrong)} {split} labels out of range 0..{classes - 1}; "
+                f"{name}: {counted(len(wrong), f'{split} label')} out of range 0..{classes - 1}; "
                 f"first: image {row} has label {int(labels[row])}"
             )
         counts = torch.bincount(labels, minlength=classes)
         empty = [dataset.class_names[label] for label in range(classes) if counts[label] == 0]
-        if empty:
-            raise DataError(f"{name}: {len(empty)} classes have no {split} image: {', '.join(empty[:5])}")
+        if empty and (split == "train" or own_test):
+            raise DataError(f"{name}: {counted(len(empty), 'class')} without a {split} image: {', '.join(empty[:5])}")
         if images.shape[1:] != dataset.train_images.shape[1:]:
             raise DataError(
                 f"{name}: {split} images are {tuple(images.shape[1:])}, "
@@ -109,7 +115,8 @@ def numbered(name: str, labels: Sequence[int]) -> tuple[str, ...]:
     """
     low, high = min(labels), max(labels)
     if low < 0 or high >= len(labels):
-        reason = f"every class from 0 on has images; {len(labels)} images cannot have label {high if low >= 0 else low}"
+        wrong = high if low >= 0 else low
+        reason = f"every class from 0 on has images; {counted(len(labels), 'image')} cannot have label {wrong}"
         raise DataError(f"{name}: labels run from {low} to {high}: {reason}")
     return tuple(str(label) for label in range(high + 1))
 
@@ -124,6 +131,20 @@ def check_labels(name: str, listing: Listing) -> None:
             row, label = wrong[0]
             reason = f"{len(wrong)} {split} labels out of range 0..{classes - 1}"
             raise DataError(f"{name}: {reason}; first: image {row} has label {label}")
+
+
+def out_of_range(low: float, high: float) -> str:
+    """Return how to bring values from ``low`` to ``high`` into a range in which they are taken."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "replace what is not a number"
+    if low < 0:
+        return (
+            "if they were normalised, multiply by the std and add the mean used for that, per channel; "
+            f"else add {-low:g} and divide by {high - low:g}"
+        )
+    if high <= 255:
+        return "divide by 255, or save whole numbers as uint8"
+    return "divide by the largest value of their kind (4095 for 12 bits, 65535 for 16) and save floats from 0 to 1"
 
 
 def check_names(name: str, class_names: tuple[str, ...]) -> None:
@@ -142,7 +163,8 @@ def check_names(name: str, class_names: tuple[str, ...]) -> None:
             clashes.append(f"{known!r} and {item!r}")
     if clashes:
         raise DataError(
-            f"{name}: {len(clashes)} duplicate classes: {', '.join(clashes[:5])}; merge or rename one of each pair"
+            f"{name}: {counted(len(clashes), 'pair')} of duplicate classes: {', '.join(clashes[:5])}; "
+            "merge or rename one of each pair"
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ast_ray.data.sources.base import Listing, Source
 from ast_ray.data.sources.chunks import Failure, file_chunks
 from ast_ray.data.sources.files import content_key, image_names, subfolders
-from ast_ray.errors import DataError
+from ast_ray.errors import DataError, counted
 
 SIZE, CLASSES = 128, 1000
 
@@ -67,7 +67,7 @@ def _chosen(folder: Path, root: Path, subset: str) -> list[str]:
     if len(held) == len(SUBSETS[subset]):
         return held
     raise DataError(
-        f"{folder}: train/ holds {len(held)} class folders; expected the {CLASSES} of ILSVRC, "
+        f"{folder}: train/ holds {counted(len(held), 'class folder')}; expected the {CLASSES} of ILSVRC, "
         f"or the {len(SUBSETS[subset])} of {subset}"
     )
 

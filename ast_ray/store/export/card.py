@@ -13,6 +13,7 @@ import yaml
 
 from ast_ray.config.printable import printable
 from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.errors import counted
 
 # What Markdown gives a meaning within a line, address among them; <, > and & are HTML's.
 _SPECIAL = re.compile(r"[\\`*_\[\]~|$@]|(?<=[A-Za-z]):(?=//)|(?<=www)\.")
@@ -57,7 +58,7 @@ def _title(synthetic: SyntheticSet) -> str:
     source = " ".join(
         printable(str(synthetic.provenance.get("config", {}).get("data", {}).get("source", "images"))).split()
     )
-    return f"{source}, distilled to {synthetic.ipc} image{'s' if synthetic.ipc != 1 else ''} per class"
+    return f"{source}, distilled to {counted(synthetic.ipc, 'image')} per class"
 
 
 def _size(count: int) -> str:
@@ -67,7 +68,7 @@ def _size(count: int) -> str:
 def _what(synthetic: SyntheticSet) -> str:
     shape = "x".join(str(side) for side in synthetic.images.shape[1:])
     names, classes = ", ".join(map(_text, synthetic.class_names)), len(synthetic.class_names)
-    return f"""{len(synthetic)} synthetic images of {shape} (C x H x W) in {classes} classes: {names}.
+    return f"""{counted(len(synthetic), "synthetic image")} of {shape} (C x H x W) in {classes} classes: {names}.
 
 ```python
 import ast_ray

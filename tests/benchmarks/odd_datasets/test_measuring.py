@@ -203,17 +203,17 @@ def test_examples_are_true() -> None:
 
 def test_a_real_command_is_run_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "odd.jsonl"
-    words = ["run", "two-images", "--sets", str(tmp_path / "sets"), "--work", str(tmp_path / "work")]
+    words = ["run", "single-class", "--sets", str(tmp_path / "sets"), "--work", str(tmp_path / "work")]
     words += ["--results", str(path), "--minutes", "2"]
     assert main(words) == 0
     (row,) = read_rows(path)
     assert (row["verdict"], row["exit_code"]) == ("refused", 1)
-    assert row["message"].startswith("two-images: 1 classes have fewer than 3 images")
-    assert "two-images: refused" in capsys.readouterr().err
+    assert row["message"].startswith("single-class: a single class, 'disc'")
+    assert "single-class: refused" in capsys.readouterr().err
     assert main(words) == 0
     assert "0 sets to run" in capsys.readouterr().err
     assert len(read_rows(path)) == 1
     assert main(["list", "--results", str(path)]) == 0
-    assert "two-images             refused" in capsys.readouterr().out
-    assert main([*words[:1], "two-imges", *words[2:]]) == 2
-    assert "did you mean 'two-images'" in capsys.readouterr().err
+    assert "single-class           refused" in capsys.readouterr().out
+    assert main([*words[:1], "single-clas", *words[2:]]) == 2
+    assert "did you mean 'single-class'" in capsys.readouterr().err

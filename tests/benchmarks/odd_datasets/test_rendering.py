@@ -74,7 +74,7 @@ def test_ends_are_counted_and_reasons_shown() -> None:
     rows = [
         row("palette", random=0.5, ast=0.6),
         row("imbalanced", "below", random=0.5, ast=0.4),
-        row("two-images", "refused", code=1, message="two-images: 1 classes have\nfewer than 3 images"),
+        row("single-class", "refused", code=1, message="single-class: a single class,\n'disc'"),
         row("label-noise", "failed", code=None, message="stopped at the time limit of 60 s"),
     ]
     text = page(rows)
@@ -84,8 +84,8 @@ def test_ends_are_counted_and_reasons_shown() -> None:
     )
     assert "Not as they should: imbalanced, label-noise. Not measured: digits-folder," in text
     assert "| **below** |" in line(text, "imbalanced")
-    assert "| refused (exit code 1) |" in line(text, "two-images")
-    assert "| `two-images` | refused | 62 | `two-images: 1 classes have fewer than 3 images` |" in text
+    assert "| refused (exit code 1) |" in line(text, "single-class")
+    assert "| `single-class` | refused | 62 | `single-class: a single class, 'disc'` |" in text
     assert "| **failed** |" in line(text, "label-noise")
 
 

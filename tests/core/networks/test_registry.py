@@ -35,5 +35,5 @@ def test_a_depth_that_leaves_no_pixel_is_refused_with_the_largest_valid():
         build(NetworkConfig(width=2, depth=4), (1, 8, 12), 3, stream(0))
     (problem,) = caught.value.problems
     assert (problem.setting, problem.value) == ("network.depth", 4)
-    assert problem.reason == "4 poolings leave nothing of 8x12 px; largest valid: 3"
+    assert problem.reason == "4 poolings would leave nothing of 8x12 px; largest valid: 3"
     assert _depth(NetworkConfig(width=2, depth=3), (1, 8, 12)) == 3

@@ -54,8 +54,21 @@ def test_grey_floats_with_names_are_split(tmp_path: Path):
         ({"x": ramp(10, 4, 4), "y": LABELS[:4]}, "one integer label per image"),
         ({"x": ramp(10, 4, 4), "y": LABELS / 2}, "one integer label per image"),
         ({"x": ramp(10, 5, 5, 7), "y": LABELS}, r"x has shape \(10, 5, 5, 7\)"),
-        ({"x": ramp(10, 4, 4) * 1.0, "y": LABELS}, "floats from 0 to"),
-        ({"x": ramp(10, 4, 4).astype(int) * 99, "y": LABELS}, r"int64 outside 0\.\.255"),
+        ({"x": ramp(10, 4, 4) * 1.0, "y": LABELS}, "x holds floats from 0 to 159; expected 0 to 1: divide by 255, or"),
+        (
+            {"x": ramp(10, 4, 4) * 9.5, "y": LABELS},
+            "floats from 0 to 1510.5; expected 0 to 1: divide by the largest value of their kind",
+        ),
+        (
+            {"x": ramp(10, 4, 4) / 64 - 1.5, "y": LABELS},
+            r"floats from -1.5 to 0.984375; expected 0 to 1: if they were normalised, multiply by the std and add the "
+            r"mean used for that, per channel; else add 1.5 and divide by 2.48438",
+        ),
+        ({"x": ramp(10, 4, 4) * np.nan, "y": LABELS}, "floats from nan to nan; .*: replace what is not a number"),
+        (
+            {"x": ramp(10, 4, 4).astype(int) * 99, "y": LABELS},
+            r"int64 from 0 to 15741; expected 0 to 255: divide by the largest value of their kind",
+        ),
         ({"x": np.array([{}] * 10), "y": LABELS}, "holds more than plain values, refused"),
     ],
 )

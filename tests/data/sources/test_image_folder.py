@@ -55,6 +55,35 @@ def test_a_split_tree_is_taken_as_it_is(split_tree: Path, tmp_path: Path, name: 
     assert dataset.train_images[:, 0, 0, 0].tolist() == [0, 1, 2, 80, 81, 82]
 
 
+@pytest.mark.parametrize("more", [(), ("test",), ("val", "valid")])
+def test_a_class_may_be_called_train(pets: Path, tmp_path: Path, more: tuple[str, ...]):
+    for old, new in zip(("dog", "fish"), ("train", *more), strict=False):
+        (pets / old).rename(pets / new)
+    dataset = load(pets, tmp_path)
+    assert dataset.class_names == tuple(sorted({"cat", "train", more[0] if more else "fish"}))
+    assert dataset.train_labels.bincount().tolist() == [8, 8, 8]
+    assert dataset.warnings == ()
+
+
+def test_a_folder_beside_the_splits_that_holds_no_images_changes_nothing(split_tree: Path, tmp_path: Path):
+    (split_tree / "annotations").mkdir()
+    (split_tree / "annotations" / "boxes.csv").write_text("x")
+    dataset = load(split_tree, tmp_path)
+    assert (dataset.class_names, dataset.warnings) == (("ant", "bee"), ())
+
+
+def test_images_beside_a_training_split_are_said_to_be_left_out(split_tree: Path, tmp_path: Path, make_picture):
+    make_picture(split_tree / "unlabelled" / "0.png")
+    make_picture(split_tree / "train" / "stray.png")
+    dataset = load(split_tree, tmp_path)
+    assert dataset.class_names == ("ant", "bee")
+    assert len(dataset.train_labels) == 6
+    assert dataset.warnings == (
+        f"{split_tree}: train/ is taken for the training split, and 1 folder beside it left out: unlabelled; "
+        "if train is a class, put its images into train/ itself",
+    )
+
+
 def test_train_alone_has_its_test_split_held_out(split_tree: Path, tmp_path: Path):
     for path in (split_tree / "val").rglob("*.jpg"):
         path.unlink()
@@ -65,7 +94,7 @@ def test_train_alone_has_its_test_split_held_out(split_tree: Path, tmp_path: Pat
 
 def test_a_class_missing_from_a_split_is_named(split_tree: Path, tmp_path: Path, make_picture):
     make_picture(split_tree / "train" / "wasp" / "0.png")
-    with pytest.raises(DataError, match=r"1 classes have no test folder: wasp"):
+    with pytest.raises(DataError, match=r"1 class without a test folder: wasp"):
         load(split_tree, tmp_path)
 
 
@@ -81,14 +110,24 @@ def test_an_empty_class_is_named_and_can_be_skipped(pets: Path, tmp_path: Path):
 
 def test_classes_that_differ_in_case_only_are_duplicates(pets: Path, tmp_path: Path, make_picture):
     make_picture(pets / "Cat" / "0.png")
-    with pytest.raises(DataError, match=r"1 duplicate classes: 'Cat' and 'cat'"):
+    with pytest.raises(DataError, match=r"1 pair of duplicate classes: 'Cat' and 'cat'"):
         load(pets, tmp_path, skip_corrupt=True)
 
 
-def test_too_few_images_to_split_are_counted(pets: Path, tmp_path: Path):
-    for index in range(8):
+@pytest.mark.parametrize(("left", "split"), [(1, (1, 0)), (2, (1, 1)), (3, (2, 1)), (4, (3, 1))])
+def test_a_small_class_keeps_images_for_training(pets: Path, tmp_path: Path, left: int, split: tuple[int, int]):
+    for index in range(left, 10):
         (pets / "dog" / f"{index}.png").unlink()
-    with pytest.raises(DataError, match=r"1 classes have fewer than 3 images .*: dog \(2\)"):
+    dataset = load(pets, tmp_path)
+    assert dataset.train_labels.bincount(minlength=3).tolist() == [8, split[0], 8]
+    assert dataset.test_labels.bincount(minlength=3).tolist() == [2, split[1], 2]
+
+
+def test_too_few_images_of_every_class_are_refused(pets: Path, tmp_path: Path):
+    for name in ("cat", "dog", "fish"):
+        for index in range(2, 10):
+            (pets / name / f"{index}.png").unlink()
+    with pytest.raises(DataError, match=r"no class has more than 2 images; at least one class needs 3 \(one each to"):
         load(pets, tmp_path)
 
 
@@ -113,7 +152,7 @@ def test_hidden_files_nested_folders_and_stray_images(pets: Path, tmp_path: Path
     listing = open_listing(open_source(config), config)
     assert listing.class_names == ("cat", "dog", "fish")
     assert sum(len(chunk.labels) for chunk in (*listing.train, *listing.test)) == 31
-    assert "1 images lie outside the class folders and were left out: stray.png" in listing.notes
+    assert "1 image outside the class folders left out; first: stray.png" in listing.notes
 
 
 def test_a_single_class_is_refused(tmp_path: Path, make_picture):
@@ -143,7 +182,7 @@ def test_hidden_class_folders_are_said_to_be_left_out(pets: Path, tmp_path: Path
     (pets / ".git").mkdir()
     dataset = load(pets, tmp_path)
     assert dataset.class_names == ("cat", "fish")
-    assert dataset.warnings == (f"{pets}: hidden folders are no classes, and 1 with images were left out: .dog",)
+    assert dataset.warnings == (f"{pets}: hidden folders are no classes; 1 folder with images left out: .dog",)
 
 
 def test_what_was_decoded_before_a_hidden_folder_came_is_not_taken_for_it(pets: Path, tmp_path: Path, make_picture):

@@ -93,7 +93,7 @@ def test_same_pixels_from_another_container_have_the_same_id(tmp_path: Path, mak
 def test_rows_without_label_or_image_are_named_and_can_be_skipped(tmp_path: Path):
     write(tmp_path / "p/train.parquet", [1, None, 3, 4, b"broken"], [0, 1, None, 1, 0], metadata=NAMES)
     write(tmp_path / "p/test.parquet", [1, 2], [0, 1])
-    with pytest.raises(DataError, match=r"1 images.*row group 0, row 2 \(label None\)"):
+    with pytest.raises(DataError, match=r"1 image,.*row group 0, row 2 \(label None\)"):
         load(tmp_path / "p", tmp_path)
     dataset = load(tmp_path / "p", tmp_path, skip_corrupt=True)
     assert dataset.train_images[:, 0, 0, 0].tolist() == [1, 4]
@@ -129,7 +129,7 @@ def test_a_path_out_of_the_folder_is_not_read(tmp_path: Path, make_picture, kind
     )
     pq.write_table(pa.table({"image": column, "label": [0, 1, 0]}), tmp_path / "p/train.parquet")
     write(tmp_path / "p/test.parquet", [1, 2], [0, 1])
-    with pytest.raises(DataError, match="1 images") as refused:
+    with pytest.raises(DataError, match="1 image,") as refused:
         load(tmp_path / "p", tmp_path)
     assert ("null" if kind == "nul" else "leads out of the folder of the data set") in str(refused.value)
     dataset = load(tmp_path / "p", tmp_path, skip_corrupt=True)
@@ -146,7 +146,7 @@ def test_a_subset_of_shards_is_refused(tmp_path: Path):
 def test_labels_out_of_range_are_an_error(tmp_path: Path):
     write(tmp_path / "p/train.parquet", [1, 2, 3], [0, 1, 7], metadata=NAMES)
     write(tmp_path / "p/test.parquet", [1, 2], [0, 1])
-    with pytest.raises(DataError, match=r"1 train labels out of range 0..1; first: image 2 has label 7"):
+    with pytest.raises(DataError, match=r"1 train label out of range 0..1; first: image 2 has label 7"):
         load(tmp_path / "p", tmp_path)
 
 

@@ -231,6 +231,6 @@ def test_the_canonical_file_loads_as_ever(tmp_path):
 @pytest.mark.parametrize("container", FORMATS)
 def test_labels_that_name_no_class_are_not_exported(tmp_path: Path, container: str, labels: list[int]) -> None:
     wrong = dataclasses.replace(make_set(), labels=torch.tensor(labels))
-    with pytest.raises(StoreError, match=r"1 labels out of range 0\.\.2|labels are \(5,\) for 6 images"):
+    with pytest.raises(StoreError, match=r"1 label out of range 0\.\.2|labels are \(5,\) for 6 images"):
         export_set(wrong, tmp_path / "out", container)
     assert list(tmp_path.iterdir()) == []

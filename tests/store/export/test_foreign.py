@@ -66,7 +66,7 @@ def test_what_cannot_be_read_says_why(tmp_path):
         (torch.eye(3).to_sparse(), "images are not a dense tensor"),
         (torch.empty(3, device="meta"), "cannot be read|without values|damaged"),
         (torch.ones(3, dtype=torch.complex64), "images are complex64, not numbers"),
-        (torch.ones(3) > 0, "images are bool, not numbers"),
+        (torch.ones(3) > 0, "images are torch.bool, expected whole numbers or floats"),
         (torch.tensor(3.0), "images are empty or a single number"),
         (torch.empty(0, 3), "images are empty or a single number"),
     ],
