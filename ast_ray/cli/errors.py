@@ -19,6 +19,7 @@ import click
 from rich.console import Console
 
 from ast_ray.cli.streams import json_alone, say_json
+from ast_ray.cli.terminal import Terminal
 from ast_ray.config.files import reason
 from ast_ray.config.location import scrubbed
 from ast_ray.config.titles import set_title
@@ -68,7 +69,7 @@ def reported(console: Console, *, as_json: bool, resume: Callable[[], str]) -> I
 
 def fail(error: Exception, console: Console | None = None, *, as_json: bool) -> NoReturn:
     """Tell an error and exit with its code."""
-    console = console or Console(stderr=True)
+    console = console or Terminal(stderr=True)
     if os.environ.get(TRACE):
         shown = "".join(traceback.format_exception(error))
         console.print(shown, highlight=False, markup=False, soft_wrap=True)

@@ -177,7 +177,7 @@ def test_no_space_left(call: Call, words: Words, tmp_path: Path, monkeypatch: py
     assert "MiB needed for experts, 1 MiB free" in result.stderr
     assert "lower expert.count or expert.epochs, or set compute.store" in result.stderr
     assert list(tmp_path.iterdir()) == []
-    result = call("run", *words(run__methods="", run__baselines="random"), "--out", str(tmp_path / "run"))
+    result = call("run", *words(run__methods="none", run__baselines="random"), "--out", str(tmp_path / "run"))
     assert result.exit_code == 1
     assert "the disk is full, 1 MiB free" in result.stderr
     assert "MiB needed" not in result.stderr

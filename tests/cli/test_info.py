@@ -81,7 +81,7 @@ def test_a_damaged_outcome_is_named(call: Call, run: Path) -> None:
         (run / "distill" / "ast" / "outcome.json").write_text(content)
         result = call("info", str(run))
         assert result.exit_code == 1
-        assert "outcome.json: not an outcome" in result.stderr
+        assert "outcome.json: damaged (" in result.stderr
 
 
 def test_while_the_first_expert_is_being_written(call: Call, run: Path, reference: Plan) -> None:

@@ -123,5 +123,5 @@ def test_commands_print_in_no_other_way() -> None:
             if plain or call.startswith(("Console(", "print(")):
                 found.append((path.name, call))
     assert {name for name, _ in found} == {"terminal.py", "presets.py", "main.py", "submit.py", "streams.py"}
-    assert [call for name, call in found if name == "errors.py" and "json.dumps" not in call] == []
+    assert len([call for name, call in found if name == "streams.py"]) == 1  # when standard output is full
     assert [call for name, call in found if name == "submit.py"] == ["click.echo(name)", "click.echo(text, nl=False)"]

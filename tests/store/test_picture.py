@@ -72,6 +72,7 @@ def test_a_picture_of_too_many_pixels_is_an_error_of_the_file(tmp_path: Path, wi
     (tmp_path / "x.ppm").write_bytes(b"P6 %d 40000 255\n" % width)
     header = b"IHDR" + struct.pack(">IIBBBBB", width, 40000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", len(header) - 4) + header + struct.pack(">I", zlib.crc32(header))
+    chunk += struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
     (tmp_path / "iteration-000001.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
     result = decode_chunk(DecodeJob(0, ImageFiles(str(tmp_path), ("x.ppm",), (0,)), TARGET))
     assert re.search(f"{told} the 175 million pixels that are opened; save it smaller", result.failures[0].reason)

@@ -129,7 +129,7 @@ def check_labels(name: str, listing: Listing) -> None:
         wrong = [(row, label) for row, label in rows if not 0 <= label < classes]
         if wrong:
             row, label = wrong[0]
-            reason = f"{len(wrong)} {split} labels out of range 0..{classes - 1}"
+            reason = f"{counted(len(wrong), f'{split} label')} out of range 0..{classes - 1}"
             raise DataError(f"{name}: {reason}; first: image {row} has label {label}")
 
 

@@ -104,9 +104,8 @@ def _plain(path: Path, tensor: Tensor, what: str) -> Tensor:
     tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
     if tensor.is_floating_point():
         return tensor if tensor.element_size() > 1 else tensor.float()
-    return (
-        tensor if tensor.dtype in (torch.uint8, torch.bool) else tensor.to(torch.int64)
-    )  # torch computes with few unsigned types
+    kept = tensor.dtype in (torch.uint8, torch.bool)
+    return tensor if kept else tensor.to(torch.int64)  # torch computes with few unsigned types
 
 
 def _pick(path: Path, found: dict[str, Any], names: tuple[str, ...], what: str) -> Tensor:

@@ -41,11 +41,11 @@ def spoil(pets: Path, kind: str) -> str:
 @pytest.mark.parametrize("kind", ["dangling", "circle", "pipe", "device", "no permission"])
 def test_what_cannot_be_read_is_named_or_left_out(pets: Path, kind: str):
     told = spoil(pets, kind)
-    with pytest.raises(DataError, match=rf"1 images, .* cat/odd\.png \({told}"):
+    with pytest.raises(DataError, match=rf"1 image, .* cat/odd\.png \({told}"):
         load(pets)
     dataset = load(pets, skip=True)
     assert len(dataset.train_labels) + len(dataset.test_labels) == 30
-    assert "without 1 images" in dataset.warnings[0]
+    assert "without 1 image," in dataset.warnings[0]
 
 
 def test_a_link_to_a_class_that_leads_nowhere_is_no_silent_loss(pets: Path):
