@@ -150,12 +150,7 @@ class DistillConfig:
         above=0,
         high=1,
     )
-    step_lr: float = setting(
-        0.05,
-        "normalized: largest change of log(alpha) in one update",
-        low=0,
-        high=1,
-    )
+    step_lr: float = setting(0.05, "normalized: largest change of log(alpha) in one update", low=0, high=1)
     lr_img: float = setting(100.0, "sgd: learning rate of the pixels", above=0)
     lr_lr: float = setting(1e-5, "sgd: learning rate of the student's learning rate", low=0)
     outer_momentum: float = setting(0.5, "sgd: momentum of pixels and alpha (Sec. IV-D)", low=0, below=1)
