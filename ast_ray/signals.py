@@ -6,7 +6,9 @@ left to Ray it ends in the log of a crash.
 
 from __future__ import annotations
 
+import _thread
 import atexit
+import ctypes
 import os
 import signal
 import sys
@@ -52,6 +54,18 @@ def check() -> None:
     """Raise what was received and got lost: Python drops what is raised in some callbacks, such as those of a fork."""
     if _received and threading.current_thread() is threading.main_thread():
         raise interruption()
+
+
+def interrupt() -> None:
+    """Raise `KeyboardInterrupt` in the main thread, from another one, also where SIGINT is ignored or not Python's.
+
+    A shell starts its background jobs with SIGINT ignored, and there ``_thread.interrupt_main`` does nothing.
+    """
+    if callable(signal.getsignal(signal.SIGINT)):
+        _thread.interrupt_main()
+        return
+    main = ctypes.c_ulong(threading.main_thread().ident or 0)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(KeyboardInterrupt))
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

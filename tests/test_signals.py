@@ -13,8 +13,9 @@ START = "import os, signal, sys, time\nfrom ast_ray import signals\nsignals.list
 
 
 def run(script: str, *, ignored: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run a script after `listen`; with ``ignored`` as nohup starts it."""
-    before = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else ""
+    """Run a script after `listen`, as from a terminal; with ``ignored`` as nohup starts it."""
+    before = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    before += "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else ""
     return subprocess.run(
         [sys.executable, "-c", before + START + script],
         env=subprocess_environment(),

@@ -101,11 +101,11 @@ def trained_only(class_names: Sequence[str], validation: Tensor, test: Tensor) -
         missing = " or ".join(split for split, labels in present.items() if label not in labels)
         if missing:
             lacking.setdefault(missing, []).append(name)
-    told = [f"{named(names)} without {split} images" for split, names in lacking.items()]
+    told = [f"{_listed(names)} without {split} images" for split, names in lacking.items()]
     return (f"classes with too few images for every split: {'; '.join(told)}",) if told else ()
 
 
-def named(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     """Return the first names and how many follow."""
     left = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {left} more" if left > 0 else "")

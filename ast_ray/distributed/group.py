@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import ray
 from ray.exceptions import RayTaskError
@@ -68,7 +69,7 @@ def _reserve(plan: TeamPlan) -> PlacementGroup:
     while True:
         size = team_size(plan, ray.cluster_resources())
         bundle = {"CPU": plan.cpus, **({"GPU": plan.gpus} if plan.gpus else {})}
-        place = placement_group([bundle] * size, strategy=plan.strategy)
+        place = placement_group([bundle] * size, strategy=plan.strategy, name=f"{plan.owner}-{uuid4().hex}")
         while not place.wait(LOOK_AGAIN):
             if team_size(plan, ray.cluster_resources()) != size:
                 break

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
+from uuid import uuid4
 
 import ray
 
 from ast_ray.distributed.session import Capacity
-from ast_ray.distributed.team_plan import shared_work
+from ast_ray.distributed.team_plan import free, shared_work
 from ast_ray.stages.executor import needs_of
 
 
@@ -52,6 +53,7 @@ class ActorSlot:
         self._capacity = capacity
         self._size = (0.0, 0.0)
         self._worker: Any = None
+        self._leader = ""  # the name of a worker that waits for a team
 
     def start(self, function: Callable[..., Any], job: Any, sink: Any) -> ray.ObjectRef[Any]:
         """See `Slot.start`; a job's function for several members takes the team as its third argument."""
@@ -63,7 +65,8 @@ class ActorSlot:
         if self._worker is None:
             options = {"num_cpus": size[0], "num_gpus": size[1], "scheduling_strategy": strategy(self._capacity)}
             self._worker, self._size = _RemoteWorker.options(**options).remote(), size
-        work = shared_work(function, needs.members, self._capacity) if shared else function
+            self._leader = f"team-{uuid4().hex}" if shared else ""
+        work = shared_work(function, needs.members, self._capacity, self._leader) if shared else function
         reference: ray.ObjectRef[Any] = self._worker.run.remote(work, job, sink)
         return reference
 
@@ -72,10 +75,13 @@ class ActorSlot:
         self.close()
 
     def close(self) -> None:
-        """End the worker."""
-        if self._worker is not None:
-            ray.kill(self._worker)
-            self._worker = None
+        """End the worker, and give back the room of a team that it may have left."""
+        if self._worker is None:
+            return
+        ray.kill(self._worker)
+        self._worker = None
+        if self._leader:
+            free(self._leader)
 
 
 @ray.remote(max_retries=0)

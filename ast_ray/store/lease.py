@@ -7,7 +7,6 @@ On the holder's own machine its death shows at once. Two that come in the same m
 
 from __future__ import annotations
 
-import _thread
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from ast_ray.config.location import Address
 from ast_ray.errors import ResourceError, counted
+from ast_ray.signals import interrupt
 from ast_ray.store import mirror, remote
 from ast_ray.store.claimant import Claimant, refusal
 
@@ -43,7 +43,7 @@ class _Renewal:
                 content = remote.read(self.address)
                 if content not in (None, self.holder.encode()):
                     self.lost = True
-                    _thread.interrupt_main()
+                    interrupt()
                     return
                 remote.write(self.address, self.holder.encode())
 

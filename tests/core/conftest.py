@@ -1,4 +1,4 @@
-"""No test of the method may move a global random state: every draw comes from a stream."""
+"""A small distillation to begin, and no test of the method may move a global random state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from ast_ray.config.settings import DistillConfig
+from ast_ray.core.distillation import DistillState, Problem
+from ast_ray.core.flat_params import flatten
+from tests.core.recorded import CONFIG, Recorded
+
 
 @pytest.fixture(autouse=True)
 def _global_random_state_is_untouched() -> Iterator[None]:
@@ -16,3 +21,16 @@ def _global_random_state_is_untouched() -> Iterator[None]:
     yield
     assert torch.equal(torch.get_rng_state(), torch_before), "the global torch generator was used"
     assert np.array_equal(np.random.get_state()[1], numpy_before), "the global numpy generator was used"
+
+
+@pytest.fixture
+def begin(make_network, make_images):
+    """(problem, state, experts) of some settings."""
+
+    def start(config: DistillConfig = CONFIG, *, seed: int = 0, **options: object):
+        network, (images, labels) = make_network(), make_images()
+        experts = Recorded(flatten(network), **options)
+        problem = Problem(network=network, labels=labels, experts=experts, config=config, seed=seed)
+        return problem, DistillState.begin(images, config.student_lr), experts
+
+    return start

@@ -12,6 +12,7 @@ import pytest
 from ast_ray.config import Config
 from ast_ray.distributed.executor import RayExecutor
 from ast_ray.distributed.session import Capacity
+from ast_ray.distributed.slots import ActorSlot
 from ast_ray.stages.distill import distill
 from ast_ray.stages.pipeline import Plan
 from ast_ray.telemetry.progress import Update
@@ -55,6 +56,32 @@ def test_a_team_that_loses_a_machine_goes_on_with_fewer_members_and_the_same_byt
     pairs = ((0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
     assert members_in(tmp_path) == [f"member-{rank}-of-{size}" for rank, size in pairs]
     assert_same(tmp_path / "run", tmp_path / "alone")
+
+
+def test_a_team_whose_leader_is_lost_gives_its_room_to_the_next_one(
+    tiny: Callable[..., Config], undisturbed: Plan, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader made the placement group, and Ray keeps that until the job of its maker ends."""
+    import ray
+
+    leaders: list[Any] = []
+    start = ActorSlot.start
+
+    def noted(slot: ActorSlot, *args: Any) -> Any:
+        reference = start(slot, *args)
+        leaders.append(slot._worker)
+        return reference
+
+    monkeypatch.setattr(ActorSlot, "start", noted)
+    config = tiny(**{**SHARED, "distill__iterations": 20, "distill__validate_every": 0})
+    job = job_in(config, tmp_path / "run", undisturbed)
+    sink = AtIteration(5, lambda: ray.kill(leaders[0]))
+    (outcome,) = RayExecutor(Capacity(1, 0, 2), sink).run(Witness(tmp_path), [job])
+    assert outcome["iterations"] == 20  # type: ignore[index]
+    assert len(leaders) == 2
+    assert len(members_in(tmp_path)) == 4
+    states = {entry["state"] for entry in ray.util.placement_group_table().values()}
+    assert states == {"REMOVED"}
 
 
 def test_small_jobs_share_a_gpu_and_give_it_back(cluster: Any, tmp_path: Path) -> None:

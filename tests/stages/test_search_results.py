@@ -122,7 +122,7 @@ def died(folder: Path, status: str, reasons: Sequence[str]) -> list[TrialRecord]
 
 
 def told(update: Callable[[], object]) -> str:
-    """What the code says of an update that it refuses, with the place that distillation adds."""
+    """Return the message about an update that is refused, with the place that distillation adds."""
     with pytest.raises(DivergenceError) as caught:
         update()
     report = IterationReport(12, 3, 5, 1.0, 0.9, 0.9, (), 0.0213, 1.0, 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,16 @@ def test_of_two_that_come_in_the_same_moment_one_goes(
     assert object_store.content("claim/both/.lease") == other.encode()
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN, signal.SIG_DFL], ids=["python", "ignored", "c"])
+def _interrupts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let SIGINT do what it does in a terminal, in a shell's background job, and where a library took it over."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_a_holder_renews_and_one_that_lost_its_lease_stops(
     machine, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +126,7 @@ def test_a_holder_renews_and_one_that_lost_its_lease_stops(
     with pytest.raises(ResourceError, match=told):
         work()
     assert remote.read(place) == other.encode()
+    remote.delete(place)
 
 
 def test_a_lease_is_no_part_of_the_run(machine, object_store: ObjectStore) -> None:

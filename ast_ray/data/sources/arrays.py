@@ -75,14 +75,9 @@ def _channels_last(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:
 def _bytes(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
-    kind, low, high = str(pixels.dtype), float(pixels.min()), float(pixels.max())
-    if np.issubdtype(pixels.dtype, np.floating):
-        kind, white = "floats", 1
-        if low >= 0 and high <= white:
-            return (pixels * 255).round().astype(np.uint8)
-    else:
-        white = 255
-        if low >= 0 and high <= white:
-            return pixels.astype(np.uint8)
+    low, high = float(pixels.min()), float(pixels.max())
+    kind, white = ("floats", 1) if np.issubdtype(pixels.dtype, np.floating) else (str(pixels.dtype), 255)
+    if low >= 0 and high <= white:
+        return (pixels * 255).round().astype(np.uint8) if white == 1 else pixels.astype(np.uint8)
     reason = f"{kind} from {low:g} to {high:g}; expected 0 to {white}: {out_of_range(low, high)}"
     raise DataError(f"{path}: {name} holds {reason}")
