@@ -85,7 +85,8 @@ def _state(method: MethodRecord) -> str:
             f"published: iteration {outcome['best_iteration']}, "
             f"validation accuracy {tables.percent(outcome['validation_accuracy'])} %, alpha {outcome['student_lr']:.4g}"
         )
-    return f"{method.title}: iteration {method.iterations} of {total}, not finished"
+    why = f", {method.damage}" if method.damage else ""
+    return f"{method.title}: iteration {method.iterations} of {total}, not finished{why}"
 
 
 def _failed(run: RunRecord, method: MethodRecord) -> bool:

@@ -28,7 +28,10 @@ from ast_ray.telemetry.run_directory import RunDirectory, moments
 
 @dataclass(frozen=True)
 class MethodRecord:
-    """One distillation: metric rows, outcome (None until it is finished), snapshots by iteration, expert curves."""
+    """One distillation: metric rows, outcome (None until it is finished), snapshots by iteration, expert curves.
+
+    ``damage`` names published sets that are missing or damaged; the outcome is None then.
+    """
 
     name: str
     config: Config
@@ -36,6 +39,7 @@ class MethodRecord:
     outcome: Outcome | None
     snapshots: dict[int, Path]
     experts: list[dict[str, list[float]]]
+    damage: str = ""
 
     @property
     def title(self) -> str:
@@ -136,16 +140,18 @@ def _method(
         reached = metrics[-1]["iteration"] if metrics else 0
         told = f"ends at iteration {reached}, {place.outcome.name} says {outcome['iterations']}; one of them is damaged"
         raise StoreError(f"{mirror.shown(place.metrics)}: {told}")
+    broken = damage(place, outcome) if outcome is not None else ""
     return MethodRecord(
         name=name,
         config=settings,
         metrics=metrics,
-        outcome=None if outcome is None or damage(place, outcome) else outcome,
+        outcome=None if broken else outcome,
         snapshots=moments(place.snapshots),
         experts=_experts(
             mirror.view(store).expanduser() if store else directory.experts,
             expert_identity(settings, str(manifest.get("data_id", ""))),
         ),
+        damage=broken,
     )
 
 

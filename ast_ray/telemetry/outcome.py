@@ -44,7 +44,7 @@ def damage(directory: MethodDirectory, outcome: Outcome) -> str:
         try:
             if not mirror.fetch(path):
                 found.append(f"{path.name} is missing")
-            elif not _whole(path, outcome.get("files", {}).get(path.name)):
+            elif not path.is_file() or not _whole(path, outcome.get("files", {}).get(path.name)):
                 found.append(f"{path.name} is damaged")
         except (OSError, StoreError, SafetensorError):
             found.append(f"{path.name} is damaged")

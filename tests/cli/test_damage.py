@@ -40,7 +40,14 @@ FEW = {
 # Which files a command reads. Any other file is emptied and replaced by a folder, which must not matter; for commands
 # of two words, which are variants of others, they are left alone.
 READS = {
-    "info": ("config.yaml", "results.json", "*/outcome.json", "*/expert-*.parquet"),
+    "info": (
+        "config.yaml",
+        "results.json",
+        "*/outcome.json",
+        "*/synthetic.safetensors",
+        "*/last.safetensors",
+        "*/expert-*.parquet",
+    ),
     "report": (
         "config.yaml",
         "manifest.json",
@@ -50,6 +57,8 @@ READS = {
         "*/metrics.jsonl",
         "*/snapshots/*",
         "*/buffer.json",
+        "*/synthetic.safetensors",
+        "*/last.safetensors",
         "*/expert-*.parquet",
     ),
     "export": ("results.json", "*/synthetic.safetensors"),
@@ -61,6 +70,8 @@ READS = {
         "*/outcome.json",
         "*/buffer.json",
         "*/expert-*.parquet",
+        "*/synthetic.safetensors",
+        "*/last.safetensors",
         "evaluation/*",
     ),
     "with features report": ("features.json", "*/synthetic.safetensors"),
@@ -194,6 +205,8 @@ def problem_of(result: Result) -> str:
     if "Traceback" in result.stderr:
         return "trace on stderr"
     error = told.get("error") if isinstance(told, dict) else None
+    if isinstance(told, dict) and told.get("failed"):  # the rest is finished, and a row says what is not
+        return "" if result.exit_code == 1 and "missing: " in result.stderr else "a failed method told badly"
     if (error is None) != (result.exit_code == 0) or result.exit_code not in (0, 1, 2, 3):
         return f"exit code {result.exit_code} with {result.stdout[:80]}"
     if error is None:
@@ -286,11 +299,12 @@ def take(tally: Tally, fuzz: Fuzz, command: str, name: str, damage: Damage, resu
         if not read_by(command, name):
             tally.wrong.append(f"{where}: refused for a file that it does not read: {result.stderr}")
         return
-    if fuzz.result(command, fuzz.scratch / "work", result) == expected:
+    found = fuzz.result(command, fuzz.scratch / "work", result)
+    if found == expected:
         tally.outcomes["right"] += 1
     elif damage.name == "missing" or ((command, name) == CUT_OFF and damage.cut):  # which is another run, well told
         tally.outcomes["another"] += 1
-    elif Path(name).name in result.stderr:
+    elif Path(name).name in result.stderr or f"{Path(name).name} is damaged" in str(found):
         tally.outcomes["told"] += 1
     elif damage.subtle:
         tally.outcomes["unnoticed"] += 1
