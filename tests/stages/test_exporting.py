@@ -96,13 +96,13 @@ def test_sets_of_two_runs_keep_what_each_run_measured(reference: Plan, tmp_path:
     rows = json.loads(reference.directory.results.read_text())["rows"]
     for number, run in enumerate(("one", "two")):
         shutil.copytree(reference.directory.path / "distill" / "ast", tmp_path / run / "distill" / "ast")
-        changed = [{**row, "mean": 0.1 + number} for row in rows]
+        changed = [{**row, "mean": 0.1 + number / 2} for row in rows]
         (tmp_path / run / "results.json").write_text(json.dumps({"rows": changed}))
     paths = set_paths([str(tmp_path / "one"), str(tmp_path / "two")])
     written = {item["set"]: item["path"] for item in export_sets(paths, ["npz"], tmp_path / "out")}
     assert set(written) == {"one-ast", "two-ast"}
     for number, path in enumerate(written.values()):
-        assert {row["mean"] for row in ast_ray.load(path).provenance["reported"]} == {0.1 + number}
+        assert {row["mean"] for row in ast_ray.load(path).provenance["reported"]} == {0.1 + number / 2}
 
 
 def test_a_set_under_the_name_of_real_images_has_no_reported_rows(reference: Plan, tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_files_that_do_not_fit_are_refused(reference: Plan, tmp_path: Path) -> N
     ("change", "message"),
     [
         (lambda images: images > 0, "images are torch.bool, expected whole numbers or floats"),
-        (lambda images: images.to(torch.complex64), r"images are torch\.complex64 .*expected plain whole numbers"),
-        (lambda images: images.to_sparse(), "torch.sparse_coo.*expected plain whole numbers or floats"),
+        (lambda images: images.to(torch.complex64), "images are complex64, not numbers"),
+        (lambda images: images.to_sparse(), "images are not a dense tensor"),
     ],
 )
 def test_tensors_that_are_no_images(

