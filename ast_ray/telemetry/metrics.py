@@ -20,10 +20,10 @@ _HINT = "delete the file and go on without its curves"
 
 
 class MetricRow(TypedDict):
-    """One logged iteration; other numbers stand beside these."""
+    """One logged iteration; other numbers stand beside these. The loss is None where every segment was skipped."""
 
     iteration: Count
-    relative_loss: float
+    relative_loss: float | None
     student_lr: float
     validation_accuracy: NotRequired[Share]
     validation_accuracies: NotRequired[list[Share]]

@@ -25,6 +25,13 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
     assert read_metrics(path) == rows
 
 
+def test_a_row_whose_segments_were_all_skipped_has_no_loss(tmp_path: Path) -> None:
+    row = {**ROW, "iteration": 1, "relative_loss": None}
+    with MetricsLog(tmp_path / "metrics.jsonl", after=0) as log:
+        log.append(row)
+    assert read_metrics(tmp_path / "metrics.jsonl") == [row]
+
+
 def test_a_resume_cuts_back_to_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with MetricsLog(path, after=0) as log:
