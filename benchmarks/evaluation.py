@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from measure import alternate, conv_rate, finish, ratio, spread, told
+from measure import alternate, as_in_a_run, conv_rate, finish, ratio, spread, told
 
 from ast_ray.config.presets.cost import network_cost
 from ast_ray.config.presets.datasets import DATASETS
@@ -18,7 +18,6 @@ from ast_ray.config.settings import DSA_ALL, Config, NetworkConfig
 from ast_ray.core.evaluation import Recipe, train_network
 from ast_ray.core.evaluation_batch import train_networks_together
 from ast_ray.core.networks import Network, build
-from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
 
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -43,12 +42,12 @@ def main() -> None:
         config = NetworkConfig(width=given.width)
         return [build(config, SHAPE, CLASSES, stream(0, number)).to(given.device) for number in numbers]
 
-    @tf32_allowed(False)
+    @as_in_a_run()
     def one_after_the_other() -> None:
         for number, network in zip(numbers, fresh(), strict=True):
             train_network(network, images, labels, recipe, stream(0, number, "train"))
 
-    @tf32_allowed(False)
+    @as_in_a_run()
     def at_once() -> None:
         train_networks_together(fresh(), images, labels, recipe, [stream(0, number, "train") for number in numbers])
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from measure import alternate, conv_rate, finish, ratio, spread, told
+from measure import alternate, as_in_a_run, conv_rate, finish, ratio, spread, told
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -27,7 +27,6 @@ from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.expert import train_expert
 from ast_ray.core.expert_batch import train_experts_together
 from ast_ray.core.networks import Network, build
-from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
 from ast_ray.stages.engines import build_expert_step
 
@@ -39,7 +38,7 @@ def network_of(width: int, number: int, device: str) -> Network:
     return build(NetworkConfig(width=width), SHAPE, CLASSES, stream(0, "network", number)).to(device)
 
 
-@tf32_allowed(False)
+@as_in_a_run()
 def loader_epoch(width: int, images: Tensor, labels: Tensor, config: ExpertConfig, device: str) -> None:
     """One epoch the usual way: single samples, collated on the host, module and optimizer."""
     network = network_of(width, 0, device)
@@ -68,10 +67,10 @@ class Ours:
         config = dataclasses.replace(config, expert_engine=engine, expert_precision=precision)
         network, compute = NetworkConfig(width=self._options.width), ComputeConfig(device=self._options.device)
         whole = Config(network=network, expert=config, compute=compute)
-        step = build_expert_step(self._network, whole, SHAPE, len(self._images))
+        step = build_expert_step(self._network, whole, SHAPE, CLASSES, len(self._images))
 
         def run() -> None:
-            with tf32_allowed(precision == "tf32"):
+            with as_in_a_run(precision):
                 drain(train_expert(self._network, self._images, self._labels, config, seed=0, expert_id=0, step=step))
 
         return run
@@ -94,6 +93,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--steps", type=int, default=1, help="steps of an epoch")
     parser.add_argument("--together", type=int, default=4, help="experts at once; 0 = leave that out")
+    parser.add_argument("--together-ast", action="store_true", help="experts at once with the penalty, not plain ones")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
@@ -118,7 +118,7 @@ def main() -> None:
         "loader": lambda: loader_epoch(width, host, host_labels, plain, device),
     }
     if given.together:
-        sides |= together(given, images, labels, plain)
+        sides |= together(given, images, labels, ast if given.together_ast else plain)
     times = alternate(sides, given.rounds)
     for name, found in times.items():
         print(f"{name:20} {spread(found)}")
@@ -148,12 +148,12 @@ def together(
     ids = list(range(given.together))
     networks = [network_of(given.width, number, given.device) for number in ids]
 
-    @tf32_allowed(False)
+    @as_in_a_run()
     def one_by_one() -> None:
         for number in ids:
             drain(train_expert(networks[number], images, labels, config, seed=0, expert_id=number))
 
-    @tf32_allowed(False)
+    @as_in_a_run()
     def at_once() -> None:
         drain(train_experts_together(networks, images, labels, config, seed=0, expert_ids=ids))
 

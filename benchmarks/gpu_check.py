@@ -16,17 +16,20 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from iteration import Iteration, settings
-from measure import finish
+from measure import as_in_a_run, finish
 from torch import Tensor
 
+from ast_ray.config.architectures import architecture
 from ast_ray.config.settings import DSA_ALL, ComputeConfig, Config, ExpertConfig, NetworkConfig
 from ast_ray.core.evaluation import Recipe, train_network
 from ast_ray.core.evaluation_batch import train_networks_together
@@ -34,12 +37,12 @@ from ast_ray.core.expert import train_expert
 from ast_ray.core.expert_batch import train_experts_together
 from ast_ray.core.flat_params import flatten
 from ast_ray.core.networks import Network, build
-from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
 from ast_ray.stages.engines import build_expert_step
 
 SHAPE, CLASSES, WIDTH = (3, 32, 32), 10, 64
 ENGINES = (("eager", "recompute"), ("compiled", "recompute"), ("compiled", "stored"), ("graphed", "stored"))
+ARCHITECTURES = ("convnet-bn", "alexnet", "vgg11", "resnet18", "resnet18-bn", "mlp", "vit")
 SHORT = (
     *("--compute.backend", "serial", "--expert.count", "2", "--expert.epochs", "7", "--distill.iterations", "20"),
     *("--evaluate.networks", "2", "--evaluate.passes", "100", "--evaluate.full-networks", "1"),
@@ -60,7 +63,10 @@ class Findings:
         found: dict[str, Any] = {}
         began = time.perf_counter()
         try:
-            yield found
+            with warnings.catch_warnings(record=True) as warned:
+                yield found
+            if told := sorted({str(item.message).splitlines()[0][:160] for item in warned}):
+                found["warnings"] = told
         except Exception as error:
             found["error"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error) else ''}"
             traceback.print_exc()
@@ -86,7 +92,7 @@ def compared(found: dict[str, Any], make: Callable[[], Tensor], reference: Tenso
     found["same_bytes"] = bool(torch.equal(first, second))
 
 
-@tf32_allowed(False)
+@as_in_a_run()
 def learnt_images(device: str, engine: str, gradient: str, precision: str = "float32") -> Tensor:
     """Synthetic images after two iterations."""
     config = settings(
@@ -125,7 +131,7 @@ def data(device: str, number: int) -> tuple[Tensor, Tensor]:
     return images.to(device), torch.randint(CLASSES, (number,), generator=generator).to(device)
 
 
-@tf32_allowed(False)
+@as_in_a_run()
 def trained_expert(device: str, config: ExpertConfig, engine: str) -> Tensor:
     """Weights of one expert after one epoch of four steps."""
     network, (images, labels) = fresh(device), data(device, 256)
@@ -134,7 +140,7 @@ def trained_expert(device: str, config: ExpertConfig, engine: str) -> Tensor:
         expert=ExpertConfig(**{**vars(config), "expert_engine": engine}),
         compute=ComputeConfig(device=device),  # type: ignore[arg-type]
     )
-    step = build_expert_step(network, whole, SHAPE, len(images))
+    step = build_expert_step(network, whole, SHAPE, CLASSES, len(images))
     return [*train_expert(network, images, labels, config, seed=0, expert_id=0, step=step)][-1].theta
 
 
@@ -148,7 +154,7 @@ def experts(findings: Findings, device: str) -> None:
     with findings.case("experts at once") as found:
         images, labels = data(device, 256)
 
-        @tf32_allowed(False)
+        @as_in_a_run()
         def at_once() -> Tensor:
             networks = [fresh(device, number) for number in (0, 1, 2)]
             records = train_experts_together(networks, images, labels, config, seed=0, expert_ids=[0, 1, 2])
@@ -163,7 +169,7 @@ def networks(findings: Findings, device: str) -> None:
     begin, reference = flatten(fresh("cpu")), fresh("cpu")
     train_network(reference, *data("cpu", 10), recipe, stream(0, 0, "train"))
 
-    @tf32_allowed(False)
+    @as_in_a_run()
     def at_once() -> Tensor:
         group = [fresh(device, number) for number in range(3)]
         train_networks_together(group, *data(device, 10), recipe, [stream(0, number, "train") for number in range(3)])
@@ -171,6 +177,18 @@ def networks(findings: Findings, device: str) -> None:
 
     with findings.case("evaluated networks at once") as found:
         compared(found, at_once, flatten(reference), begin)
+    for name in ARCHITECTURES:
+        with findings.case(f"evaluated {name}") as found:
+            network = architecture(name, NetworkConfig())
+
+            @as_in_a_run()
+            def trained(where: str, network: NetworkConfig = network, name: str = name) -> Tensor:
+                trained = build(network, SHAPE, CLASSES, stream(0, name)).to(where)
+                train_network(trained, *data(where, 20), replace(recipe, passes=2), stream(0, "train"))
+                return flatten(trained)
+
+            begun = flatten(build(network, SHAPE, CLASSES, stream(0, name)))
+            compared(found, partial(trained, device), trained("cpu"), begun)
 
 
 def whole_run(findings: Findings, device: str) -> None:
@@ -188,7 +206,7 @@ def whole_run(findings: Findings, device: str) -> None:
             print(done.stdout[-3000:], done.stderr[-2000:], flush=True)
             if done.returncode:
                 raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message")
-            kept = sorted(file for file in out.rglob("*") if file.suffix in {".parquet", ".safetensors"})
+            kept = sorted([*out.rglob("synthetic.safetensors"), *(out / "experts").rglob("*.parquet")])
             hashes.append({str(file.relative_to(out)): hashlib.sha256(file.read_bytes()).hexdigest() for file in kept})
         found["artefacts"] = len(hashes[0])
         found["same_bytes"] = hashes[0] == hashes[1]

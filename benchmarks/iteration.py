@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from measure import as_in_a_run
 
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.matching import Choice, Machine, choose
@@ -12,7 +13,6 @@ from ast_ray.config.settings import ComputeConfig
 from ast_ray.core.distillation import DistillState, Problem, iterate
 from ast_ray.core.flat_params import flatten
 from ast_ray.core.networks import build
-from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
 from ast_ray.stages.engines import build_engine, machine
 
@@ -57,7 +57,7 @@ class Iteration:
 
     def __call__(self) -> None:
         """Run it."""
-        with tf32_allowed(self.problem.config.precision == "tf32"):
+        with as_in_a_run(self.problem.config.precision):
             self.state, _ = iterate(self.problem, self.state)
 
 

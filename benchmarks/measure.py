@@ -10,7 +10,8 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ast_ray.core.precision import tf32_allowed
+from ast_ray.core.precision import Precision, reproducible, tf32_allowed
+
+
+@contextmanager
+def as_in_a_run(precision: Precision = "float32") -> Iterator[None]:
+    """Inside the block a GPU computes as in a stage: the same bytes for the same work, TF32 only by ``precision``."""
+    with reproducible(), tf32_allowed(precision == "tf32"):
+        yield
 
 
 def synchronize() -> None:

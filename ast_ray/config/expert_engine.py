@@ -15,8 +15,9 @@ from ast_ray.errors import ConfigError, Problem
 ExpertEngine = Literal["eager", "compiled"]
 
 _PLAIN, _PENALTY = 3, 6  # convolutions per layer and image, in forward passes
-# Compiling, half a minute to a minute, pays from this much arithmetic of one expert on: about five minutes of autograd.
-_WORTH_COMPILING = 1e13
+# Compiling, half a minute to a minute, pays from this much arithmetic of one expert on: about five minutes of autograd
+# on two cores, twenty seconds on an H200, where the experts that follow find the compiled code.
+_WORTH_COMPILING = {"cpu": 1e13, "cuda": 1e14}
 
 
 def choose_expert_engine(
@@ -34,8 +35,10 @@ def choose_expert_engine(
         raise ConfigError([Problem("expert.expert_engine", asked, reason)])
     if asked != "auto":
         return asked
-    if reason or machine.device != "cpu" or config.compute.experts_together > 1:
-        return "eager"  # on GPUs several experts are trained at once, which the compiled step does not do
+    if reason or config.compute.experts_together > 1:
+        return "eager"
+    if machine.device == "cuda" and not expert.penalty_weight:
+        return "eager"  # there the compiled step saves time only with the penalty
     passes = _PLAIN + (_PENALTY if expert.penalty_weight else 0)
     work = forward_work(config, image_shape) * images * trained(config).expert.epochs * passes
-    return "compiled" if work >= _WORTH_COMPILING else "eager"
+    return "compiled" if work >= _WORTH_COMPILING[machine.device] else "eager"

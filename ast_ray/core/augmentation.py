@@ -118,7 +118,26 @@ def _flip(x: Tensor, u: Tensor) -> Tensor:
 
 def _sample(x: Tensor, matrix: Tensor) -> Tensor:
     grid = F.affine_grid(matrix, list(x.shape), align_corners=True)
+    if x.is_cuda:
+        return sample_by_gathering(x, grid)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
+def sample_by_gathering(x: Tensor, grid: Tensor) -> Tensor:
+    """`F.grid_sample` (bilinear, zeros, corners aligned) of images [B, C, H, W] at grid [B, H', W', 2], by `gather`.
+
+    For GPUs: there the backward pass of ``grid_sample`` adds in any order, so that no two runs give the same bytes.
+    """
+    batch, channels, height, width = x.shape
+    column, row = ((grid + 1) / 2 * grid.new_tensor([width - 1, height - 1])).unbind(-1)
+    left, top = column.floor(), row.floor()
+    corners = [(down, across) for down in (top, top + 1) for across in (left, left + 1)]
+    rows, columns = (torch.stack(side, 1) for side in zip(*corners, strict=True))  # [B, 4, H', W']
+    weight = (1 - (row[:, None] - rows).abs()) * (1 - (column[:, None] - columns).abs())
+    weight = weight * ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width))
+    index = rows.clamp(0, height - 1).long() * width + columns.clamp(0, width - 1).long()
+    neighbours = x.flatten(2).gather(2, index.view(batch, 1, -1).expand(-1, channels, -1))
+    return (neighbours.view(batch, channels, *index.shape[1:]) * weight[:, None]).sum(2)
 
 
 def _scale(x: Tensor, across: Tensor, down: Tensor) -> Tensor:

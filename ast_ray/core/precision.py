@@ -1,5 +1,7 @@
 """What networks compute in while experts are trained and images distilled: float32 unless a setting says otherwise.
 
+Reproducibility on a GPU is here too (`reproducible`).
+
 ``tf32``: a GPU's convolutions and matrix products round what they multiply to ten bits (`tf32_allowed`). ``bf16``: they
 take bfloat16, eight bits, with sums in float32 (`autocast`; the written-out step has its own, `core.engine.written`).
 Weights, losses, the walk back through the student's steps and evaluation stay in float32.
@@ -7,9 +9,10 @@ Weights, losses, the walk back through the student's steps and evaluation stay i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -35,6 +38,28 @@ def tf32_allowed(allowed: bool) -> Iterator[None]:
         yield
     finally:
         _set_tf32(*before)
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Inside the block a GPU gives the same bytes for the same work; an operation that cannot warns (UserWarning).
+
+    Without it cuDNN takes backward passes that add in any order. A machine without a GPU is left as it is. Sets
+    CUBLAS_WORKSPACE_CONFIG for the process unless it is set: cuBLAS reads it before its first product.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    memory: Any = torch.utils.deterministic  # a module with a property, which its types leave out
+    before, filled = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # no memory is read here before it is written
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        memory.fill_uninitialized_memory = filled
 
 
 def _tf32() -> tuple[bool, bool]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 
 from ast_ray.config.settings import ComputeConfig, DataConfig
-from ast_ray.core.precision import Precision, tf32_allowed
+from ast_ray.core.precision import Precision, reproducible, tf32_allowed
 from ast_ray.data.mapping import Mapper, Progress, no_progress, threads
 from ast_ray.data.real import RealData, images_to_decode, load_dataset, load_real_data
 from ast_ray.errors import ResourceError
@@ -29,14 +29,14 @@ def resolve_device(compute: ComputeConfig) -> torch.device:
 
 @contextmanager
 def torch_threads(count: int, *, precision: Precision = "float32") -> Iterator[None]:
-    """Use ``count`` threads inside the block, and TF32 only if ``precision`` says so.
+    """Use ``count`` threads inside the block, the same bytes for the same work on a GPU, TF32 only by ``precision``.
 
-    Both are part of what makes bits reproducible, and torch's own default lets a GPU's convolutions round to TF32.
+    All are part of what makes bits reproducible, and torch's own default lets a GPU's convolutions round to TF32.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        with tf32_allowed(precision == "tf32"):
+        with reproducible(), tf32_allowed(precision == "tf32"):
             yield
     finally:
         torch.set_num_threads(before)

@@ -1,7 +1,7 @@
-"""Whether an engine agrees with autograd on the device at hand, before a distillation relies on it.
+"""Whether an engine agrees with autograd on the device at hand, before a distillation or an expert relies on it.
 
-Two steps of a student, forwards one after the other and back in turn, twice with other inputs: what a captured graph
-that reads a stale buffer, or a fused kernel that is wrong on this device, does not survive.
+Of a distillation: two steps of a student, forwards one after the other and back in turn, twice with other inputs. A
+captured graph that reads a stale buffer, or a fused kernel that is wrong on this device, does not survive that.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.settings import Config
+from ast_ray.core.engine.expert_step import AutogradExpertStep, ExpertBatch, ExpertStep
 from ast_ray.core.engine.step import AutogradEngine, Engine, StepData
 from ast_ray.core.flat_params import FlatSpec, flatten
 from ast_ray.core.networks import Network
+from ast_ray.core.precision import Precision
 from ast_ray.core.rng import stream
 
 _STEPS, _ROUNDS, _IMAGES = 2, 2, 64
@@ -50,9 +52,31 @@ def disagreement(
             found = [(gradient, expected)]
             found += zip(engine.derivative(kept, toward), reference.derivative(graph, toward), strict=True)
             worst = max(worst, *(_apart(*pair) for pair in found))
-    if worst <= _TOLERANCE[config.distill.precision]:
-        return ""
-    return f"off autograd by {worst:.2g} of the gradient on this device"
+    return _told(worst, config.distill.precision)
+
+
+def expert_disagreement(
+    step: ExpertStep, network: Network, config: Config, image_shape: tuple[int, int, int], classes: int
+) -> str:
+    """Say by how much an expert's step is off autograd's, on two batches of noise; empty when they agree.
+
+    Args:
+        network: on the device; image_shape: (C, H, W).
+    """
+    spec, theta = FlatSpec.of(network), flatten(network)
+    reference = AutogradExpertStep(network, spec, config.expert)
+    noise, worst = stream(config.seed, "expert engine check"), 0.0
+    count = min(config.expert.batch_size, _IMAGES)
+    for _ in range(_ROUNDS):
+        images, augmented = (torch.randn(count, *image_shape, generator=noise).to(theta) for _ in range(2))
+        labels = torch.randint(classes, (count,), generator=noise).to(theta.device)
+        batch = ExpertBatch(images, augmented, labels, 0.5)
+        worst = max(worst, *(_apart(*pair) for pair in zip(step(theta, batch), reference(theta, batch), strict=True)))
+    return _told(worst, config.expert.expert_precision)
+
+
+def _told(worst: float, precision: Precision) -> str:
+    return "" if worst <= _TOLERANCE[precision] else f"off autograd by {worst:.2g} of the gradient on this device"
 
 
 def _apart(ours: Tensor, expected: Tensor) -> float:

@@ -25,7 +25,7 @@ from ast_ray.core.precision import Precision, activation_type
 from ast_ray.data.real import RealData
 from ast_ray.errors import ResourceError
 from ast_ray.stages.context import resolve_device
-from ast_ray.stages.engine_check import disagreement
+from ast_ray.stages.engine_check import disagreement, expert_disagreement
 
 _GPU_ENGINES: tuple[Literal["graphed", "compiled", "eager"], ...] = ("graphed", "compiled", "eager")
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
@@ -102,15 +102,28 @@ def build_engine(choice: Choice, network: Network, config: Config) -> Engine | N
 
 
 def build_expert_step(
-    network: Network, config: Config, image_shape: tuple[int, int, int], images: int
+    network: Network, config: Config, image_shape: tuple[int, int, int], classes: int, images: int
 ) -> ExpertStep | None:
     """Return what steps on ``images`` training images of shape (C, H, W) compute with, None for autograd.
+
+    ``auto`` on a GPU takes the compiled step only if it works and agrees with autograd there (`engine_check`).
 
     Raises:
         ConfigError: an engine or precision that this machine or network does not have; ResourceError: see above.
     """
-    if choose_expert_engine(config, image_shape, images, machine(config.compute)) == "eager":
+    here = machine(config.compute)
+    if choose_expert_engine(config, image_shape, images, here) == "eager":
         return None
+    if config.expert.expert_engine != "auto" or here.device == "cpu":
+        return _expert_step(network, config, images)
+    try:
+        step = _expert_step(network, config, images)
+        return None if expert_disagreement(step, network, config, image_shape, classes) else step
+    except (ResourceError, RuntimeError):  # whatever the compiler's or CUDA's trouble
+        return None
+
+
+def _expert_step(network: Network, config: Config, images: int) -> ExpertStep:
     engine = _written(network, config, config.expert.expert_precision, "expert.expert_engine")
     return WrittenExpertStep(engine, config.expert, min(config.expert.batch_size, images))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ast_ray.config.expert_engine import choose_expert_engine
 from ast_ray.config.settings import Config
 from ast_ray.core.expert_batch import Outcome, train_experts_together
 from ast_ray.core.flat_params import FlatSpec
@@ -20,6 +21,7 @@ from ast_ray.core.stacked import activation_bytes
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.context import real_data, resolve_device, torch_threads
+from ast_ray.stages.engines import machine
 from ast_ray.stages.executor import Needs
 from ast_ray.stages.expert_recording import Recording
 from ast_ray.stages.experts import (
@@ -72,8 +74,9 @@ def experts_together(config: Config, data: RealData) -> int:
     """
     if config.compute.experts_together:
         return min(config.compute.experts_together, config.expert.count)
-    on_gpu = torch.cuda.is_available() and config.compute.device != "cpu"  # of whoever makes the jobs
-    if not on_gpu or config.expert.expert_engine == "compiled":
+    here = machine(config.compute)  # of whoever makes the jobs
+    engine = choose_expert_engine(config, data.image_shape, len(data.train_labels), here)
+    if here.device == "cpu" or engine == "compiled":
         return 1
     network = expert_network(config, data, 0)
     image = activation_bytes(network, data.image_shape, penalty=config.expert.penalty_weight > 0)

@@ -105,7 +105,7 @@ def _records(job: ExpertJob, data: RealData, network: Network, start: ExpertStat
         seed=job.config.seed,
         expert_id=job.expert_id,
         start=start,
-        step=build_expert_step(network, job.config, data.image_shape, len(data.train_labels)),
+        step=build_expert_step(network, job.config, data.image_shape, data.classes, len(data.train_labels)),
     )
 
 

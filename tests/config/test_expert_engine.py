@@ -44,8 +44,14 @@ def test_the_penalty_counts():
     assert _chosen(_config(**whole, expert__penalty_weight=0.0), images=400) == "eager"
 
 
-def test_a_gpu_and_experts_together_stay_eager_until_asked():
-    assert _chosen(_config(), GPU) == "eager"
+def test_on_a_gpu_the_penalty_decides():
+    assert _chosen(_config(), GPU) == "compiled"
+    assert _chosen(_config(expert__penalty_weight=0.0), GPU) == "eager"
+    assert _chosen(_config(), GPU, images=2000) == "eager"
+    assert _chosen(_config(), dataclasses.replace(GPU, compiler=False)) == "eager"
+
+
+def test_experts_together_stay_eager_and_who_asks_gets_the_compiled_step():
     assert _chosen(_config(compute__experts_together=4)) == "eager"
     assert _chosen(_config(expert__expert_engine="compiled"), GPU) == "compiled"
     with pytest.raises(ConfigError, match=r"compute.experts_together.*one at a time"):
@@ -67,7 +73,7 @@ def test_tf32_needs_a_gpu():
         _chosen(_config(expert__expert_precision="tf32"))
     with pytest.raises(ConfigError, match=r"distill.precision.*float32, bf16"):
         choose(_config(distill__precision="tf32"), SHAPE, 10, CPU)
-    assert _chosen(_config(expert__expert_precision="tf32"), GPU) == "eager"
+    assert _chosen(_config(expert__expert_precision="tf32"), GPU) == "compiled"
 
 
 @pytest.mark.parametrize(

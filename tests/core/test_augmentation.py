@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as functional
 from PIL import Image, ImageOps
 
-from ast_ray.core.augmentation import NO_AUGMENTATION, Draw, apply, draw, operations
+from ast_ray.core.augmentation import NO_AUGMENTATION, Draw, apply, draw, operations, sample_by_gathering
 from ast_ray.core.rng import stream
 
 ALL = ("color", "crop", "cutout", "flip", "scale", "rotate")
@@ -212,3 +213,18 @@ def test_gradient_in_the_images(name):
     x = _images(2, 4, 4).requires_grad_()
     chosen = draw((name,), 2, (4, 4), stream(10, name))
     assert torch.autograd.gradcheck(lambda images: apply(images, chosen), x)
+
+
+@pytest.mark.parametrize("size", [(8, 12), (2, 5), (32, 32)])
+def test_sampling_by_gathering_is_grid_sample(size: tuple[int, int]) -> None:
+    x = _images(4, *size).requires_grad_()
+    angles = torch.tensor([0.0, 0.2, -3.0, 1.0], dtype=torch.float64)
+    matrix = torch.stack([torch.stack([1.1 * angles.cos(), -angles.sin(), 0.3 * angles], 1)] * 2, 1)
+    matrix[0] = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    grid = functional.affine_grid(matrix, list(x.shape), align_corners=True)
+    ours = sample_by_gathering(x, grid)
+    expected = functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    along = torch.randn(ours.shape, generator=stream(3), dtype=torch.float64)
+    (back,), (there,) = (torch.autograd.grad(sampled, x, along) for sampled in (ours, expected))
+    torch.testing.assert_close(back, there, rtol=0, atol=1e-12)

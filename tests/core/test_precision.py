@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import pytest
 import torch
@@ -127,3 +128,16 @@ def test_only_bf16_casts():
         assert torch.is_autocast_enabled("cpu")
     assert precision.activation_type("bf16") is torch.bfloat16
     assert precision.activation_type("float32") is precision.activation_type("tf32") is None
+
+
+def test_a_gpu_gives_the_same_bytes_inside_the_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with precision.reproducible():
+        assert not torch.are_deterministic_algorithms_enabled()  # no GPU: nothing changes
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with precision.reproducible():
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory

@@ -59,3 +59,10 @@ def test_the_images_do_not_depend_on_the_threads_of_the_process(
 def test_the_images_are_loaded_once_per_process(tiny: Callable[..., Config]) -> None:
     config = tiny().data
     assert real_data(config, torch.device("cpu")) is real_data(config, torch.device("cpu"))
+
+
+def test_every_stage_is_reproducible_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with torch_threads(1):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()

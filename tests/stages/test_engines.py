@@ -13,14 +13,16 @@ from torch import Tensor
 
 from ast_ray.config import Config
 from ast_ray.config.matching import Machine
+from ast_ray.core.engine.expert_step import ExpertBatch, WrittenExpertStep
 from ast_ray.core.engine.step import AutogradEngine, Engine, StepData
 from ast_ray.core.engine.written import WrittenEngine
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
+from ast_ray.errors import ResourceError
 from ast_ray.stages import engines
 from ast_ray.stages.distill import distill
-from ast_ray.stages.engine_check import disagreement
+from ast_ray.stages.engine_check import disagreement, expert_disagreement
 from tests.stages.test_distill import job_in
 from tests.stages.test_pipeline import Plan
 from tests.tiny import Recorder, tiny_plan
@@ -70,6 +72,43 @@ def test_right_engines_agree_and_wrong_ones_do_not(tiny: Callable[..., Config], 
     assert disagreement(right, network, config, (1, 8, 8), 10) == ""
     for wrong in (Stale(AutogradEngine(network, spec), []), Halved(right)):
         assert "off autograd by" in disagreement(wrong, network, config, (1, 8, 8), 10)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_right_expert_steps_agree_and_wrong_ones_do_not(tiny: Callable[..., Config], precision: str) -> None:
+    config = tiny(expert__expert_precision=precision)
+    network = _network(config)
+    inner = WrittenEngine(FlatSpec.of(network), precision=torch.bfloat16 if precision == "bf16" else None)
+    right = WrittenExpertStep(inner, config.expert, 32)
+    assert expert_disagreement(right, network, config, (1, 8, 8), 10) == ""
+    for off in (2.0, float("nan")):
+
+        def wrong(theta: Tensor, batch: ExpertBatch, off: float = off) -> tuple[Tensor, Tensor, Tensor]:
+            gradient, loss, penalty = right(theta, batch)
+            return off * gradient, loss, penalty
+
+        assert "off autograd by" in expert_disagreement(wrong, network, config, (1, 8, 8), 10)
+
+
+def test_an_expert_by_auto_on_a_gpu_takes_the_compiled_step_that_agrees(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, compiled_code: None
+) -> None:
+    monkeypatch.setattr(engines, "machine", lambda _: GPU)
+    monkeypatch.setattr("ast_ray.config.expert_engine._WORTH_COMPILING", {"cuda": 0.0})
+    config = tiny()
+    network, images = _network(config), (1, 8, 8)
+    assert isinstance(engines.build_expert_step(network, config, images, 10, 200), WrittenExpertStep)
+    with monkeypatch.context() as patched:
+        patched.setattr(engines, "expert_disagreement", lambda *_: "off")
+        assert engines.build_expert_step(network, config, images, 10, 200) is None
+
+    def broken(*_: object) -> None:
+        raise ResourceError("no compiler that works")
+
+    monkeypatch.setattr(engines, "_written", broken)
+    assert engines.build_expert_step(network, config, images, 10, 200) is None
+    with pytest.raises(ResourceError, match="no compiler"):
+        engines.build_expert_step(network, tiny(expert__expert_engine="compiled"), images, 10, 200)
 
 
 def test_not_a_number_is_a_disagreement(tiny: Callable[..., Config]) -> None:

@@ -149,6 +149,9 @@ def test_how_many_together(tiny: Callable[..., Config], tmp_path: Path, monkeypa
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
     assert experts_together(tiny(expert__count=50), plan.data) == 8
     assert experts_together(tiny(expert__count=50, expert__expert_engine="compiled"), plan.data) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr("ast_ray.config.expert_engine._WORTH_COMPILING", {"cuda": 0.0})
+        assert experts_together(tiny(expert__count=50, expert__penalty_weight=1.0), plan.data) == 1, "compiled by auto"
     assert experts_together(tiny(expert__count=50, compute__device="cpu"), plan.data) == 1
     Properties.total_memory = 2**10
     assert experts_together(plan.config, plan.data) == 1
