@@ -23,6 +23,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
+
 RESULTS = Path(__file__).parent / "results" / "outer.jsonl"
 ARMS = ("normalized", "sgd")
 
@@ -115,7 +117,9 @@ def measured(name: str, arm: str, seed: int, work: Path, cifar10: str) -> dict[s
 
 
 def processor() -> str:
-    """Name of the processor with its widest vector unit."""
+    """Name of the GPU, if there is one, else of the processor with its widest vector unit."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.exists() else ""
     name = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
@@ -161,6 +165,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/outer"))
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args()
@@ -171,7 +176,7 @@ def main() -> None:
         return
     known = {(row["cell"], row["outer"], row["seed"]) for row in rows}
     for name in options.cells:
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.seeds):
             for arm in ARMS:
                 if (name, arm, seed) not in known:
                     row = measured(name, arm, seed, options.work, options.cifar10)
