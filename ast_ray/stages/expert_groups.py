@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from ast_ray.config.expert_engine import choose_expert_engine
+from ast_ray.config.matching import forward_work
 from ast_ray.config.settings import Config
 from ast_ray.core.expert_batch import Outcome, train_experts_together
 from ast_ray.core.flat_params import FlatSpec
@@ -35,6 +36,10 @@ from ast_ray.stages.experts import (
 )
 from ast_ray.stages.together import ranges, that_fit
 from ast_ray.telemetry.progress import ProgressSink, Update
+
+# Forward operations of a step from which several experts at once are slower than one by one: on an H200 8 experts of
+# 26 billion took 1.4 times as long at once, and 5 networks of 1 billion half as long.
+_FILLS_A_GPU = 5e9
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,15 @@ def group(jobs: Sequence[ExpertJob], together: int) -> list[ExpertGroup]:
 def experts_together(config: Config, data: RealData) -> int:
     """How many experts a task trains at once: as set, else by the device and its whole memory, never by what is left.
 
-    One on a CPU, where small runs gained nothing from more (benchmarks/experts.py), and by the compiled step.
+    One on a CPU, where small runs gained nothing from more, by the compiled step, and where one step fills a GPU
+    (benchmarks/experts.py).
     """
     if config.compute.experts_together:
         return min(config.compute.experts_together, config.expert.count)
     here = machine(config.compute)  # of whoever makes the jobs
     engine = choose_expert_engine(config, data.image_shape, len(data.train_labels), here)
-    if here.device == "cpu" or engine == "compiled":
+    step = forward_work(config, data.image_shape) * config.expert.batch_size
+    if here.device == "cpu" or engine == "compiled" or step >= _FILLS_A_GPU:
         return 1
     network = expert_network(config, data, 0)
     image = activation_bytes(network, data.image_shape, penalty=config.expert.penalty_weight > 0)
