@@ -41,6 +41,7 @@ def test_a_few_own_photos_get_a_small_run():
     assert config.preset == "my-photos-ipc1"
     assert (config.data.image_size, config.network.width, config.network.depth) == (32, 32, 3)
     assert (config.expert.count, config.expert.batch_size, config.distill.iterations) == (4, 16, 200)
+    assert config.expert.penalty_weight == 0.1, "at 1 experts of few images take paths that no student follows"
     steps = config.expert.epochs * (MINE.train // config.expert.batch_size)
     assert steps >= 100
     assert automatic(dataclasses.replace(MINE, image_size=16), 1).data.image_size == 0
