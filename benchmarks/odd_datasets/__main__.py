@@ -41,7 +41,7 @@ def _make(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     sets, work = (Path(path).expanduser().resolve() for path in (options.sets, options.work))
-    place = Place(sets, work, 60 * options.minutes, options.threads, options.iterations)
+    place = Place(sets, work, 60 * options.minutes, options.threads, options.iterations, options.shared)
     rows = [] if place.iterations else read_rows(options.results)
     version = package_version() if options.again else ""
     todo = []
@@ -102,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--minutes", type=float, default=30, help="time limit of one set")
     run.add_argument("--threads", type=int, default=1, help="torch threads of one run")
     run.add_argument("--at-once", type=int, default=1, help="sets that run side by side")
+    run.add_argument("--shared", action="store_true", help="the machine does other work besides: show no times")
     run.add_argument("--again", action="store_true", help="run sets too whose rows are of another package version")
     run.add_argument("--iterations", type=int, default=0, help="a trial of so few iterations; no row is appended")
     render = command("render", _render, "write docs/odd-data.md from the results file")

@@ -25,13 +25,17 @@ _POLL = 0.2
 
 @dataclass(frozen=True)
 class Place:
-    """Folders of sets and runs, and what a run is given; ``iterations`` above 0 makes it a trial, not a measurement."""
+    """Folders of sets and runs, and what a run is given; ``iterations`` above 0 makes it a trial, not a measurement.
+
+    ``shared``: the machine does other work besides, so that times say nothing.
+    """
 
     sets: Path
     work: Path
     seconds: float = 1800.0
     threads: int = 1
     iterations: int = 0
+    shared: bool = False
 
     def out(self, odd: OddSet) -> Path:
         """The run directory of a set."""
@@ -149,6 +153,7 @@ def row_of(odd: OddSet, place: Place, ended: Ended) -> dict[str, Any]:
         "iterations": place.iterations or None,
         "exit_code": ended.exit_code,
         "seconds": round(ended.seconds, 1),
+        **({"shared": True} if place.shared else {}),
         "accuracy": accuracy,
         "verdict": verdict(accuracy, refused=refused),
         "message": _shortened(_message(error, ended, place), place),

@@ -37,7 +37,8 @@ How to read the tables:
 - *refused* means that the command ended with a message before anything was trained; *failed*, that it ended without
   both figures after that, or without a message. A result in bold is not what it should be: sets that cannot be used
   as they are should be refused, all others should end above.
-- Time is of the whole command, start and decoding included, on the number of threads named below.
+- Time is of the whole command, start and decoding included, on the number of threads named below; it is
+  left out where the machine did other work besides.
 """
 
 
@@ -92,9 +93,14 @@ def _line(item: OddSet, row: Row) -> list[str]:
         f"{row['images']} of {row['classes']} classes, {row['size']}, {row['container']}",
         *means,
         gap.text() if gap else "",
-        f"{row['seconds']:.0f}",
+        _seconds(row),
         result + code,
     ]
+
+
+def _seconds(row: Row) -> str:
+    """Its time, left out where the machine did other work besides."""
+    return "" if row.get("shared") else f"{row['seconds']:.0f}"
 
 
 def is_as_it_should_be(item: OddSet, row: Row) -> bool:
@@ -130,7 +136,7 @@ def _messages(found: Mapping[str, Row]) -> list[str]:
         if row is not None and row["message"]:
             text = " ".join(str(row["message"]).split())
             shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
-            lines.append([f"`{name}`", str(row["verdict"]), f"{row['seconds']:.0f}", f"`{shown}`"])
+            lines.append([f"`{name}`", str(row["verdict"]), _seconds(row), f"`{shown}`"])
     if not lines:
         return []
     return ["## What was said\n", markdown(["set", "result", "seconds", "message"], lines)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import json
 import os
@@ -86,6 +87,8 @@ def test_verdicts(end: Ended, trained: bool, expected: str, place: Place) -> Non
         (place.out(odd) / "experts" / "abc" / ".expert-00000").mkdir(parents=True)
     row = row_of(odd, place, end)
     assert (row["verdict"], row["seconds"], row["exit_code"]) == (expected, 12.3, end.exit_code)
+    assert "shared" not in row
+    assert row_of(odd, dataclasses.replace(place, shared=True), end)["shared"] is True
     assert bool(row["message"]) == (bool(end.exit_code) or end.exit_code is None)
 
 

@@ -55,6 +55,8 @@ def test_a_row_becomes_a_line() -> None:
     assert "62 of 3 classes, 56x58 to 79x77, JPG" in found
     assert "| 50.0 ± 0.7 (n = 2) |  |  | 62.5 ± 0.7 (n = 2) | 90.0 ± 0.7 (n = 2) |" in found
     assert found.endswith("| 62 | above |")
+    busy = {**row("photos", random=0.5, ast=0.625), "shared": True}
+    assert line(page([busy]), "photos").endswith("|  | above |")
     assert "With `--train-size 2000`" in line(page([row("clothes-npz")]), "clothes-npz")
     assert text.index("`photos`") < text.index("## Odd sets") < text.index("`palette`")
     assert "some processor, 2 cores, 1 threads a run" in text
