@@ -134,19 +134,14 @@ def test_a_signal_while_the_program_loads(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_with_ray_and_json(
-    words: Words, start: Start, tmp_path: Path, sent: signal.Signals, code: int
-) -> None:
-    """Neither Ray's crash log nor its exit code."""
+def test_ctrl_c_with_ray_and_json(words: Words, start: Start, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     options = {**LONG, "compute__backend": "ray", "compute__workers": 1, "distill__iterations": 100000}
     process = start(["run", *words(**options), "--out", str(run.path), "--json"])
     wait_for(lambda: list(run.experts.glob("*/.partial-*.parquet")), process)
-    process.send_signal(sent)
+    process.send_signal(signal.SIGINT)
     output, messages = process.communicate(timeout=120)
-    assert process.returncode == code, messages
+    assert process.returncode == 130, messages
     assert json.loads(output)["error"]["type"] == "Interrupted"
     assert "Go on with:" in messages
     assert "Traceback" not in messages
-    assert "received at" not in messages

@@ -50,7 +50,7 @@ def test_what_cannot_be_read_is_named_or_left_out(pets: Path, kind: str):
 
 @pytest.mark.parametrize("name", ["pets.npz", "pets.parquet", "pets"])
 @pytest.mark.parametrize("kind", ["a pipe", "a device"])
-def test_a_source_that_is_neither_file_nor_folder_is_not_waited_for(tmp_path: Path, name: str, kind: str):
+def test_a_source_that_is_neither_file_nor_folder_is_not_waited_for(tmp_path: Path, name: str, kind: str) -> None:
     place = tmp_path / "here" / name
     place.parent.mkdir()
     if kind == "a pipe":
