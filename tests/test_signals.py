@@ -114,3 +114,22 @@ print("on")
 def test_leaving_runs_exit_functions_and_keeps_the_code() -> None:
     done = run("import atexit\natexit.register(lambda: print('last'))\nprint('first')\nsignals.leave(7)")
     assert (done.returncode, done.stdout) == (7, "first\nlast\n")
+
+
+@pytest.mark.parametrize(("loaded", "after"), [("ray", ""), ("rays", "taken apart\n")])
+def test_a_command_that_loaded_ray_ends_before_its_threads_find_their_memory_gone(loaded: str, after: str) -> None:
+    script = f"""
+import types
+from ast_ray import __main__
+
+class Late:
+    def __del__(self, write=os.write):
+        write(1, b"taken apart\\n")
+
+late = Late()
+sys.modules["{loaded}"] = types.ModuleType("{loaded}")
+__main__._command = lambda: 130
+__main__.run()
+"""
+    done = run(script)
+    assert (done.returncode, done.stdout) == (130, after)

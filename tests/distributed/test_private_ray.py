@@ -26,6 +26,22 @@ with ray_session(ComputeConfig(device="cpu")):
     time.sleep(600)
 """
 
+_ENDED = """
+import time
+from ast_ray import signals
+from ast_ray.config import ComputeConfig
+from ast_ray.distributed.session import ray_session
+
+signals.listen()
+try:
+    with ray_session(ComputeConfig(device="cpu")):
+        print("up", flush=True)
+        time.sleep(600)
+except KeyboardInterrupt:
+    print(signals.cause(signals.interruption()), flush=True)
+    signals.leave(signals.exit_code(signals.interruption()))
+"""
+
 
 @pytest.fixture
 def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -76,6 +92,21 @@ def processes(session: int) -> list[str]:
         except (OSError, IndexError):
             continue
     return found
+
+
+@pytest.mark.ray
+def test_sigterm_ends_a_session_in_order(short_folder: Path) -> None:
+    """Left to Ray, it ends in the log of a crash, with an exit code of its own."""
+    environment = {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", _ENDED], env=environment, stdout=pipe, stderr=pipe, text=True
+    ) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "up\n", driver.communicate()
+        driver.send_signal(signal.SIGTERM)
+        output, messages = driver.communicate(timeout=120)
+    assert (driver.returncode, output, messages) == (143, "ended by SIGTERM\n", "")
 
 
 @pytest.mark.ray

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from ast_ray.config import ComputeConfig
+from ast_ray.distributed.private_ray import session_folder
 from ast_ray.distributed.session import Capacity, capacity, ray_session
 from ast_ray.distributed.slots import strategy
 from ast_ray.distributed.team_plan import TeamPlan, team_size
@@ -46,6 +54,63 @@ def test_a_running_ray_is_used_and_left_running(local_ray: None) -> None:
     with ray_session(ComputeConfig(device="cpu", workers=1)) as found:
         assert found == Capacity(1.0, 0.0, 1)
     assert ray.is_initialized()
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Where Ray was asked to start or to join; it never does."""
+    import ray
+
+    asked: list[object] = []
+
+    def init(**given: object) -> None:
+        asked.append(given.get("_temp_dir") or given["address"])
+        raise InterruptedError("not started")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    return asked
+
+
+def connected(compute: ComputeConfig) -> None:
+    """Open a session and leave it."""
+    with ray_session(compute):
+        pass
+
+
+def test_ray_is_not_asked_to_join_where_nothing_answers(starts: list[object]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(ResourceError, match=r"no Ray cluster answers \(Connection refused\)"):
+        connected(ComputeConfig(address=address))
+    assert starts == []
+
+
+def test_ray_is_not_started_in_a_folder_that_it_cannot_use(
+    starts: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("/tmp/" + "x" * 60, "/proc/none"):
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        with pytest.raises(ResourceError, match=f"RAY_TMPDIR = {folder}: "):
+            connected(ComputeConfig())
+    assert starts == []
+
+
+def test_sessions_of_dead_drivers_are_cleared_away_before_ray_starts(
+    starts: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        place = session_folder()
+        assert place is not None
+        for day, pid in ((1, ended.pid), (2, ended.pid), (3, os.getpid())):
+            (place / f"session_2026-01-0{day}_00-00-00_000000_{pid}" / "logs").mkdir(parents=True)
+        with pytest.raises(InterruptedError):
+            connected(ComputeConfig())
+        assert starts == [str(place)]
+        assert sorted(path.name[:18] for path in Path(place).iterdir()) == ["session_2026-01-02", "session_2026-01-03"]
 
 
 GIB = 2**30

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,7 @@ def test_population_training_needs_something_to_perturb() -> None:
         ("distill.rho", tune.randn(0, 1), "must be finite"),
         ("distill.rho", tune.sample_from(lambda config: config["none"]), "sample_from raises"),
         ("distill.rho", tune.sample_from(lambda config: 1 / 0), "sample_from raises ZeroDivisionError"),
+        ("distill.rho", tune.sample_from(lambda config: sys.exit(0)), "sample_from raises SystemExit: 0"),
         ("distill.rho", tune.sample_from(lambda config: "much"), "'much' is text; distill.rho is a number"),
         ("distill.rho", tune.sample_from(lambda config: -1.0), "-1.0: must be at least 0"),
     ],

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from ast_ray.errors import ConfigError, ResourceError, StoreError
 from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.preflight import check_folder, expert_bytes, parameter_count
 from ast_ray.stages.run_setup import check_run, record_run
+from ast_ray.stages.search_setup import open_search
+from ast_ray.telemetry.search_directory import SearchDirectory
 from tests.tiny import tiny_plan
 
 # ConvNet of width 4 and depth 1 on 8x8 grey images: conv 4*9 + 4, norm 4 + 4, linear 10*(4*16) + 10.
@@ -44,6 +48,35 @@ def test_a_recorded_run_can_be_read_back_and_remembers_its_commands(
     plan.directory.manifest.write_text("{")
     record_run(plan, ["ast-ray", "three"])
     assert len(json.loads(plan.directory.manifest.read_text())["commands"]) == 1
+
+
+def test_what_a_killed_run_left_is_cleared_away_by_the_next_command(
+    tiny: Callable[..., Config], tmp_path: Path
+) -> None:
+    """Some seconds after the kill, in the run's folder and among experts in a store, and nothing else there."""
+    plan = tiny_plan(tiny(compute__store=str(tmp_path / "store")), tmp_path / "run")
+    folders = (plan.directory.path, plan.directory.method("ast").path, plan.buffer("ast").folder)
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for name in (".partial-left.parquet", "kept.parquet", ".kept"):
+            (folder / name).write_bytes(b"half")
+            os.utime(folder / name, (time.time() - 5, time.time() - 5))
+    record_run(plan, ["ast-ray", "run"])
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} >= {"kept.parquet", ".kept"}
+        assert not (folder / ".partial-left.parquet").exists(), folder
+
+
+def test_a_search_clears_away_what_a_killed_one_left(
+    tiny: Callable[..., Config], reference: Plan, tmp_path: Path
+) -> None:
+    left = tmp_path / "trials" / "abc" / ".partial-left.safetensors"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    os.utime(left, (time.time() - 5, time.time() - 5))
+    open_search(tiny(), reference.data, SearchDirectory(tmp_path), "param_space = {}", ["ast-ray", "tune"])
+    assert not left.exists()
+    assert left.parent.exists()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.telemetry.run_directory import RunDirectory, moments
 
 
 def test_every_path_is_inside_the_run_and_none_stands_twice() -> None:
@@ -27,3 +27,11 @@ def test_the_paths_that_scripts_know() -> None:
     assert run.config == Path("/run/config.yaml")
     assert run.method("mtt").synthetic == Path("/run/distill/mtt/synthetic.safetensors")
     assert run.row("ast", "convnet", "strict", 3) == Path("/run/evaluation/ast-convnet-strict-3.json")
+
+
+def test_files_of_other_names_are_no_snapshots(tmp_path: Path) -> None:
+    for name in ("", "x", "-1", "1.5", "1e3", " 7", "0x1", "\u00b2", "\u0663", "9" * 30, "000050", "7"):
+        (tmp_path / f"iteration-{name}.png").write_bytes(b"")
+    (tmp_path / "iteration-3.jpg").write_bytes(b"")
+    found = {number: path.name for number, path in moments(tmp_path).items()}
+    assert found == {50: "iteration-000050.png", 7: "iteration-7.png"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ast_ray.config.files import file_problem
 from ast_ray.config.presets.datasets import NAMED_SOURCES
 from ast_ray.config.settings import DataConfig
 from ast_ray.data.sources.arrays import npz_file
@@ -64,6 +65,8 @@ def _open_path(path: Path, config: DataConfig) -> Source:
             raise DataError(f"{path}: a file of an unknown kind (expected .npz or .parquet, or a folder)")
         _refuse_subset(config, str(path))
         return npz_file(path) if path.suffix == ".npz" else parquet_source(path)
+    if not path.is_dir():
+        raise DataError(f"{path}: {file_problem(path)}")
     tiny = is_tiny_imagenet(path)
     if tiny or any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
         _refuse_subset(config, str(path))

@@ -48,6 +48,19 @@ def test_what_cannot_be_read_is_named_or_left_out(pets: Path, kind: str):
     assert "without 1 image," in dataset.warnings[0]
 
 
+@pytest.mark.parametrize("name", ["pets.npz", "pets.parquet", "pets"])
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_a_source_that_is_neither_file_nor_folder_is_not_waited_for(tmp_path: Path, name: str, kind: str) -> None:
+    place = tmp_path / "here" / name
+    place.parent.mkdir()
+    if kind == "a pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=f"{kind}, not a file"):
+        load(place)
+
+
 def test_a_link_to_a_class_that_leads_nowhere_is_no_silent_loss(pets: Path):
     (pets / "bird").symlink_to(pets.parent / "birds")
     with pytest.raises(DataError, match=r"bird \(a link to .*birds, where nothing is\)"):
