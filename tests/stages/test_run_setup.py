@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from ast_ray.errors import ConfigError, ResourceError, StoreError
 from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.preflight import check_folder, expert_bytes, parameter_count
 from ast_ray.stages.run_setup import check_run, record_run
+from tests import documents
 from tests.tiny import tiny_plan
 
 # ConvNet of width 4 and depth 1 on 8x8 grey images: conv 4*9 + 4, norm 4 + 4, linear 10*(4*16) + 10.
@@ -38,12 +38,12 @@ def test_a_recorded_run_can_be_read_back_and_remembers_its_commands(
         check_run(plan)
         record_run(plan, ["ast-ray", word])
     assert load_yaml(plan.directory.config) == plan.config
-    manifest = json.loads(plan.directory.manifest.read_text())
+    manifest = documents.content(plan.directory.manifest)
     assert [entry["command"][1] for entry in manifest["commands"]] == ["one", "two"]
     assert manifest["data_id"] == plan.data.data_id
     plan.directory.manifest.write_text("{")
     record_run(plan, ["ast-ray", "three"])
-    assert len(json.loads(plan.directory.manifest.read_text())["commands"]) == 1
+    assert len(documents.content(plan.directory.manifest)["commands"]) == 1
 
 
 @pytest.fixture
