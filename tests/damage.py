@@ -57,13 +57,23 @@ def damages(content: bytes, *, flips: int = FLIPS) -> Iterator[Damage]:
 
 def _other_digits(content: bytes, generator: random.Random) -> Iterator[Damage]:
     """A digit of a text in place of another: still the text of a number, which no parser objects to."""
-    places = [at for at, byte in enumerate(content) if chr(byte).isdecimal() and byte < 128]
-    if b"\0" in content or not places:
-        return
-    for at in generator.sample(places, min(DIGITS, len(places))):
-        digit = str((int(chr(content[at])) + generator.randrange(1, 10)) % 10).encode()
-        changed = content[:at] + digit + content[at + 1 :]
-        yield Damage(f"digit {digit.decode()} at byte {at}", lambda path, changed=changed: path.write_bytes(changed))
+    found = [] if b"\0" in content else list(changed_digits(content))
+    for number, changed in enumerate(generator.sample(found, min(DIGITS, len(found)))):
+        yield Damage(f"digit {number}", lambda path, changed=changed: path.write_bytes(changed))
+
+
+def changed_digits(content: bytes) -> Iterator[bytes]:
+    """A text with each of its digits in turn replaced by the next one."""
+    for at, byte in enumerate(content):
+        if byte in b"0123456789":
+            yield content[:at] + str((byte - ord("0") + 1) % 10).encode() + content[at + 1 :]
+
+
+def flipped_bits(content: bytes) -> Iterator[bytes]:
+    """A file's content with each bit in turn flipped."""
+    for at, byte in enumerate(content):
+        for bit in range(8):
+            yield content[:at] + bytes([byte ^ 1 << bit]) + content[at + 1 :]
 
 
 def coarse(content: bytes) -> Iterator[Damage]:

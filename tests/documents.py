@@ -12,9 +12,14 @@ from ast_ray.store.containers.documents import CHECKSUM, parsed, unsealed, write
 
 def content(path: Path) -> Any:
     """What a document says: sealed, intact, and without its checksum."""
-    found = parsed(path.read_bytes())
-    assert isinstance(found, dict), f"{path}: no object"
-    assert CHECKSUM in found, f"{path}: not sealed"
+    return content_of(path.read_bytes())
+
+
+def content_of(text: bytes) -> Any:
+    """The same of a document's text."""
+    found = parsed(text)
+    assert isinstance(found, dict), f"no object: {text!r}"
+    assert CHECKSUM in found, f"not sealed: {text!r}"
     return unsealed(found)
 
 

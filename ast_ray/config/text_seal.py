@@ -37,8 +37,6 @@ def unsealed_text(text: str) -> str:
         return text
     lines = above.removesuffix("#")
     if lines == above or told.rstrip() != text_checksum(lines):
-        raise ValueError(
-            "was damaged or edited: its last line, a checksum, does not fit; if it was edited on purpose, "
-            "delete that line"
-        )
+        told = "its last line, a checksum, does not fit; if it was edited on purpose, delete that line"
+        raise ValueError(f"damaged or edited: {told}")
     return lines
