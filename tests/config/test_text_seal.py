@@ -29,7 +29,7 @@ def test_what_has_no_such_line_is_read_as_it_is(edited: str) -> None:
 
 def test_every_changed_digit_is_noticed() -> None:
     for changed in changed_digits(sealed_text(TEXT).encode()):
-        with pytest.raises(ValueError, match="its last line, a checksum, does not fit; .* delete that line"):
+        with pytest.raises(ValueError, match=r"its last line, a checksum, does not fit; .* delete that line"):
             unsealed_text(changed.decode())
 
 
@@ -50,7 +50,7 @@ def test_an_edited_file_is_read_once_the_line_is_deleted(tmp_path: Path) -> None
     path = tmp_path / "config.yaml"
     path.write_text(sealed_text(to_yaml(Config())))
     assert load_yaml(path) == Config()
-    edited = path.read_text().replace("seed: 0\n", "seed: 5\n")
+    edited = path.read_text().replace("\nseed: 0\n", "\nseed: 5\n")
     assert edited != path.read_text()
     path.write_text(edited)
     with pytest.raises(ConfigError, match="damaged or edited"):
