@@ -197,6 +197,7 @@ def problem_of(result: Result) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two hundred commands and more, on a machine that others may share
 @pytest.mark.parametrize("command", READS)
 def test_a_damaged_file_gives_the_right_result_or_one_error(
     fuzz: Fuzz, command: str, capsys: pytest.CaptureFixture[str]
