@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-FLIPS = 20
+FLIPS, DIGITS = 16, 6
 _JSON = {
     "null": b"null",
     "true": b"true",
@@ -27,8 +27,8 @@ class Damage(NamedTuple):
 
     @property
     def subtle(self) -> bool:
-        """Whether a single bit is wrong, which only a checksum would be sure to notice."""
-        return self.name.startswith("bit")
+        """Whether a single bit or digit is wrong, which only a checksum is sure to notice."""
+        return self.name.startswith(("bit", "digit"))
 
     @property
     def cut(self) -> bool:
@@ -37,7 +37,7 @@ class Damage(NamedTuple):
 
 
 def damages(content: bytes, *, flips: int = FLIPS) -> Iterator[Damage]:
-    """Cut off, emptied, each type of JSON, one bit flipped at many places, a folder or a pipe in its place, gone."""
+    """Cut off, emptied, each type of JSON, one bit or digit wrong at many places, a folder or a pipe there, gone."""
     yield Damage("half of it", lambda path: path.write_bytes(content[: len(content) // 2]))
     yield Damage("all but the last byte", lambda path: path.write_bytes(content[:-1]))
     yield Damage("empty", lambda path: path.write_bytes(b""))
@@ -48,9 +48,32 @@ def damages(content: bytes, *, flips: int = FLIPS) -> Iterator[Damage]:
         at, bit = generator.randrange(len(content)), 1 << generator.randrange(8)
         flipped = content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :]
         yield Damage(f"bit {bit} of byte {at}", lambda path, flipped=flipped: path.write_bytes(flipped))
+    if flips:
+        yield from _other_digits(content, generator)
     yield Damage("a folder", _folder)
     yield Damage("a pipe", _pipe)
     yield Damage("missing", lambda path: path.unlink())
+
+
+def _other_digits(content: bytes, generator: random.Random) -> Iterator[Damage]:
+    """A digit of a text in place of another: still the text of a number, which no parser objects to."""
+    found = [] if b"\0" in content else list(changed_digits(content))
+    for number, changed in enumerate(generator.sample(found, min(DIGITS, len(found)))):
+        yield Damage(f"digit {number}", lambda path, changed=changed: path.write_bytes(changed))
+
+
+def changed_digits(content: bytes) -> Iterator[bytes]:
+    """A text with each of its digits in turn replaced by the next one."""
+    for at, byte in enumerate(content):
+        if byte in b"0123456789":
+            yield content[:at] + str((byte - ord("0") + 1) % 10).encode() + content[at + 1 :]
+
+
+def flipped_bits(content: bytes) -> Iterator[bytes]:
+    """A file's content with each bit in turn flipped."""
+    for at, byte in enumerate(content):
+        for bit in range(8):
+            yield content[:at] + bytes([byte ^ 1 << bit]) + content[at + 1 :]
 
 
 def coarse(content: bytes) -> Iterator[Damage]:

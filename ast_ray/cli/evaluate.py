@@ -18,8 +18,8 @@ from ast_ray.config import Config, check
 from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import ConfigError
 from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json
 from ast_ray.store.claim import claimed
+from ast_ray.store.containers.documents import write_document
 from ast_ray.telemetry.run_directory import EvaluationDirectory
 
 
@@ -61,7 +61,7 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
                 failures = Failures({}, display)
                 table = evaluate_sets(failures.evaluable(jobs), executor, display, failures)
             failed = failures.rows([job.set_name for job in jobs])
-            write_json(directory.results, {"rows": table, "failed": failed})
+            write_document(directory.results, {"rows": table, "failed": failed})
         if as_json:
             say_json({"rows": table, "failed": failed, "folder": mirror.shown(directory.path)})
         else:

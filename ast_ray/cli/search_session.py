@@ -35,8 +35,8 @@ from ast_ray.stages.search_results import (
 from ast_ray.stages.search_setup import open_search
 from ast_ray.stages.trial_record import FINISHED, STOPPED, TrialRecord, read_records
 from ast_ray.stages.verdicts import small_splits
-from ast_ray.store.atomic import write_json
 from ast_ray.store.claim import claimed
+from ast_ray.store.containers.documents import write_document
 from ast_ray.telemetry.importance import Importance, importance
 from ast_ray.telemetry.search_directory import SearchDirectory
 from ast_ray.telemetry.search_plots import plot_convergence, plot_importance, plot_parallel
@@ -79,7 +79,7 @@ def run_search(
         "best_config": str(directory.best),
         "run": str(directory.path),
     }
-    write_json(directory.results, results)
+    write_document(directory.results, results)
     return results
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from ast_ray.config.files import MISSING, file_problem, reason
+from ast_ray.config.text_seal import unsealed_text
 
 LARGEST, DEEPEST, MOST_VALUES = 2**18, 20, 10_000
 _LONGEST = 300  # characters of PyYAML's message
@@ -112,7 +113,7 @@ def read_yaml(path: Path) -> object:
     if len(content) > LARGEST:
         raise ValueError(f"larger than {LARGEST // 1024} KiB, which no configuration is")
     try:
-        return parse_yaml(content.decode("utf-8"))
+        return parse_yaml(unsealed_text(content.decode("utf-8")))
     except UnicodeDecodeError as error:
         raise ValueError(f"is not YAML: not UTF-8 text at byte {error.start}") from None
 

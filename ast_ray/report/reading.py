@@ -10,6 +10,7 @@ from typing import Any
 from ast_ray.config import Config, expert_identity, fingerprint
 from ast_ray.config.loading import flatten
 from ast_ray.config.presets import method_config
+from ast_ray.config.text_seal import unsealed_text
 from ast_ray.config.titles import set_title
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
@@ -103,7 +104,7 @@ def read_run(path: Path, *, store: str = "") -> RunRecord:
         path=path,
         name=path.resolve().name,
         config=config,
-        settings=directory.config.read_text(encoding="utf-8").rstrip(),
+        settings=unsealed_text(directory.config.read_text(encoding="utf-8")).rstrip(),
         manifest=manifest,
         rows=_rows(directory),
         verdicts=results.get("verdicts", []) if results else [],

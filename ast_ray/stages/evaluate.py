@@ -23,8 +23,8 @@ from ast_ray.stages.evaluate_data import Training, lr_source, training_set
 from ast_ray.stages.executor import Needs
 from ast_ray.stages.validation import train_and_peek, train_and_score
 from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer
+from ast_ray.store.containers.documents import write_document
 from ast_ray.store.records.evaluation import whole_entry
 from ast_ray.telemetry.progress import ProgressSink
 
@@ -197,7 +197,7 @@ def publish_row(
         "seconds": round(seconds, 3),
         "token": job.token,
     }
-    write_json(Path(job.row), row)
+    write_document(Path(job.row), row)
     return row
 
 

@@ -23,7 +23,7 @@ from ast_ray.stages.evaluate_rows import networks_of
 from ast_ray.stages.expert_groups import ExpertGroup
 from ast_ray.stages.experts import ExpertJob
 from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json
+from ast_ray.store.containers.documents import write_document
 from ast_ray.telemetry.failure import Failure, FailureRecord, Stage, read_failure
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.provenance import environment
@@ -129,7 +129,7 @@ class Failures:
                 failure = self._add_network(one, _failure(one.set_name, "evaluation", error))
                 if failure.lasting:
                     entry = {"token": one.token, "failure": failure.row(), "versions": self._versions}
-                    write_json(Path(one.row), entry)
+                    write_document(Path(one.row), entry)
         if not told:
             self._sink.say(_told(self._sets[_cell(jobs[0])]))
 

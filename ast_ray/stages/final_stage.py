@@ -15,6 +15,7 @@ from typing import Any
 
 from ast_ray.config.loading import apply_overrides, to_yaml
 from ast_ray.config.settings import Config
+from ast_ray.config.text_seal import sealed_text
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.distill import distill, finished
@@ -108,7 +109,7 @@ def _plan(base: Config, candidate: Candidate, seed: int, data: RealData, directo
         compute=dataclasses.replace(config.compute, store=str(directory.experts)),
     )
     folder = RunDirectory(directory.final / candidate.name / f"seed-{config.seed}")
-    write_text(folder.config, to_yaml(config))
+    write_text(folder.config, sealed_text(to_yaml(config)))
     return Plan(config, data, folder)
 
 

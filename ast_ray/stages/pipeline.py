@@ -30,8 +30,8 @@ from ast_ray.stages.results import summarize
 from ast_ray.stages.team import ALONE, Team
 from ast_ray.stages.verdicts import run_verdicts
 from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json
 from ast_ray.store.buffer import Buffer, ExpertSummary
+from ast_ray.store.containers.documents import write_document
 from ast_ray.store.records.results import whole_results
 from ast_ray.telemetry.outcome import read_outcome
 from ast_ray.telemetry.progress import ProgressSink, Update
@@ -294,7 +294,7 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
     earlier = whole_results(plan.directory.results)
     if earlier is None or list(earlier["rows"]) != table:
         log_evaluation(plan.directory.tensorboard / "evaluation", table)
-    write_json(plan.directory.results, results)
+    write_document(plan.directory.results, results)
     return results
 
 

@@ -20,7 +20,7 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import StoreError
 from ast_ray.stages.context import torch_threads
 from ast_ray.stages.pipeline import Plan
-from ast_ray.store.atomic import write_json
+from ast_ray.store.containers.documents import write_document
 from ast_ray.store.records.features import whole_features
 from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.run_directory import RunDirectory
@@ -45,7 +45,7 @@ def write_features(plan: Plan, method: str) -> None:
     with torch_threads(config.compute.threads):
         network = _expert(plan, method)
         classes = [_of_class(plan, method, network, label) for label in _shown(plan.data)]
-    write_json(plan.directory.features, {**wanted, "method": method, "cloud": CLOUD, "classes": classes})
+    write_document(plan.directory.features, {**wanted, "method": method, "cloud": CLOUD, "classes": classes})
 
 
 def _shown(data: RealData) -> list[int]:

@@ -8,8 +8,8 @@ that of a buffer of experts, the token of an evaluated row. Seed, data and netwo
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ast_ray.config.fingerprint import differences, earlier_config, fingerprint, method_identity
@@ -21,6 +21,7 @@ from ast_ray.stages.evaluate import PROTOCOL
 from ast_ray.stages.evaluate_rows import cells, networks_of, row_identity
 from ast_ray.stages.pipeline import Plan, evaluated_sets, expert_methods, set_identity
 from ast_ray.store import mirror
+from ast_ray.store.containers.documents import read_document
 from ast_ray.store.records.settings import read_values
 from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.failure import read_failure
@@ -208,10 +209,9 @@ def _settings_before(directory: RunDirectory) -> Iterator[Config]:
             continue
 
 
-def _entry(path: Any) -> dict[str, Any]:
-    """Return a JSON object; empty where there is none."""
+def _entry(path: Path) -> dict[str, Any]:
+    """Return a JSON object; empty where there is none, or a damaged one."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_document(path, dict[str, Any]) or {}
+    except StoreError:
         return {}
-    return found if isinstance(found, dict) else {}

@@ -10,12 +10,14 @@ from typing import Any
 
 from ast_ray.config.loading import to_dict, to_yaml
 from ast_ray.config.reach import unused_epochs
+from ast_ray.config.text_seal import sealed_text
 from ast_ray.errors import StoreError
 from ast_ray.stages.pipeline import Plan, expert_methods
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
 from ast_ray.stages.run_changes import content, earlier_settings, refuse_other_settings
 from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json, write_text
+from ast_ray.store.atomic import write_text
+from ast_ray.store.containers.documents import write_document
 from ast_ray.store.leftovers import remove_leftovers
 from ast_ray.store.records.manifest import whole_manifest
 from ast_ray.telemetry.provenance import environment
@@ -86,5 +88,5 @@ def record_run(plan: Plan, command: Sequence[str]) -> None:
     if before is not None and content(before) != content(to_dict(plan.config)):
         earlier.append({"until": now, "settings": before})
     manifest |= {"earlier": earlier} if earlier else {}
-    write_json(directory.manifest, {**manifest, "commands": [*kept["commands"], entry]})
-    write_text(directory.config, to_yaml(plan.config))
+    write_document(directory.manifest, {**manifest, "commands": [*kept["commands"], entry]})
+    write_text(directory.config, sealed_text(to_yaml(plan.config)))

@@ -11,10 +11,12 @@ from typing import Any
 from ast_ray.config.fingerprint import differences
 from ast_ray.config.loading import to_dict, to_yaml
 from ast_ray.config.settings import Config
+from ast_ray.config.text_seal import sealed_text
 from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem, StoreError
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
-from ast_ray.store.atomic import write_json, write_text
+from ast_ray.store.atomic import write_text
+from ast_ray.store.containers.documents import write_document
 from ast_ray.store.leftovers import remove_leftovers
 from ast_ray.store.records.manifest import whole_manifest
 from ast_ray.store.records.settings import read_settings
@@ -55,12 +57,12 @@ def open_search(
     check_folder(directory.path, config.expert.count * expert_bytes(config, data))
     _refuse_other(config, directory, space_source)
     remove_leftovers(directory.path)
-    write_text(directory.config, to_yaml(config))
+    write_text(directory.config, sealed_text(to_yaml(config)))
     write_text(directory.space, space_source)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"command": list(command), "time": now, "environment": environment()}
     commands = [*whole_manifest(directory.manifest)["commands"], entry]
-    write_json(directory.manifest, {"data_id": data.data_id, "commands": commands})
+    write_document(directory.manifest, {"data_id": data.data_id, "commands": commands})
 
 
 def _content(config: Config) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any, TypedDict
 
@@ -10,7 +9,7 @@ from ast_ray.config.fingerprint import fingerprint
 from ast_ray.errors import StoreError
 from ast_ray.stages.experts import ExpertJob, train_one_expert
 from ast_ray.stages.trial import ExpertCost, Trial
-from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.documents import parsed, sealed_line, unsealed
 from ast_ray.store.containers.opening import parsing, require_file
 from ast_ray.store.typed import Count, Number, checked
 from ast_ray.telemetry.progress import ProgressSink
@@ -41,7 +40,7 @@ def _log(search: SearchDirectory, row: dict[str, Any]) -> None:
     """Append one line; short appends of several processes do not mix."""
     search.path.mkdir(parents=True, exist_ok=True)
     with search.expert_log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(sealed_line(row))
 
 
 class ExpertRow(TypedDict):
@@ -65,5 +64,5 @@ def expert_costs(search: SearchDirectory) -> list[ExpertRow]:
     rows = []
     for number, line in enumerate(search.expert_log.read_bytes().split(b"\n")[:-1], 1):
         with parsing(search.expert_log, StoreError, told=f"damaged in line {number}", hint="delete the line"):
-            rows.append(checked(parsed(line), ExpertRow))
+            rows.append(checked(unsealed(parsed(line)), ExpertRow))
     return rows

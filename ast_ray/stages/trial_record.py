@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
-from ast_ray.store.atomic import write_json
-from ast_ray.store.containers.documents import read_document
+from ast_ray.store.containers.documents import read_document, write_document
 from ast_ray.store.typed import Count, Number, Share
 from ast_ray.telemetry.search_directory import TrialDirectory
 
@@ -101,7 +100,7 @@ class TrialRecord:
     def save(self) -> None:
         """Write the file."""
         values = {name: value for name, value in vars(self).items() if name not in ("directory", "rungs")}
-        write_json(self.directory.record, {**values, "rungs": [asdict(rung) for rung in self.rungs]})
+        write_document(self.directory.record, {**values, "rungs": [asdict(rung) for rung in self.rungs]})
 
     def end(self, status: str, reason: str = "", trace: str = "") -> None:
         """Close the record."""

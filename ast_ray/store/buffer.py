@@ -15,7 +15,7 @@ from torch import Tensor
 from ast_ray.config.fingerprint import differences, fingerprint
 from ast_ray.errors import ResourceError, StoreError
 from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json
+from ast_ray.store.containers.documents import write_document
 from ast_ray.store.expert_progress import ExpertProgress
 from ast_ray.store.records.marker import read_marker
 from ast_ray.store.trajectory import read_metadata, read_metrics, read_segment
@@ -84,7 +84,7 @@ class Buffer:
             StoreError: the folder belongs to another identity; names every difference.
         """
         if not mirror.fetch(self.marker):
-            write_json(self.marker, {"fingerprint": self.fingerprint, "identity": self.identity})
+            write_document(self.marker, {"fingerprint": self.fingerprint, "identity": self.identity})
         self.check()
         kept = {part.parent for part in mirror.listed(self.folder, ".expert-*/*")} | set(self.folder.glob(".expert-*"))
         for expert_id in self.finished() if kept else ():

@@ -6,20 +6,20 @@ What was written before there were any is read without. A checksum tells damage 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ast_ray.store.containers.documents import canonical
+
 KEY = "sha256"
 
 
 def digest(tensors: Mapping[str, Tensor], text: Mapping[str, Any]) -> str:
     """SHA-256 of tensors (names, types, shapes, values) and of plain values, the checksum among them left out."""
-    plain = json.loads(json.dumps({name: value for name, value in text.items() if name != KEY}))
-    found = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    found = hashlib.sha256(canonical({name: value for name, value in text.items() if name != KEY}).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -6,15 +6,15 @@ A method's is kept beside it in ``failure.json`` with the fingerprints of the se
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from ast_ray.config.schema import schema
+from ast_ray.errors import StoreError
 from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json
+from ast_ray.store.containers.documents import read_document, write_document
 from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
 
 Stage = Literal["experts", "distillation", "evaluation"]
@@ -94,7 +94,20 @@ class FailureRecord:
     def write(self, directory: MethodDirectory) -> None:
         """Keep the record beside the method."""
         made_with = {"experts": self.experts, "method": self.method, "versions": dict(self.versions)}
-        write_json(directory.failure, {**self.failure.row(), "message": self.message, "made_with": made_with})
+        write_document(directory.failure, {**self.failure.row(), "message": self.message, "made_with": made_with})
+
+
+class _MadeWith(TypedDict):
+    experts: str
+    method: str
+    versions: dict[str, str]
+
+
+class _Record(TypedDict):
+    """The file ``failure.json``, beside the failure's own names."""
+
+    message: str
+    made_with: _MadeWith
 
 
 def read_failure(directory: MethodDirectory) -> FailureRecord | None:
@@ -102,16 +115,18 @@ def read_failure(directory: MethodDirectory) -> FailureRecord | None:
     if not mirror.fetch(directory.failure):
         return None
     try:
-        found = json.loads(directory.failure.read_text(encoding="utf-8"))
+        found = read_document(directory.failure, _Record)
+        if found is None:
+            return None
         made_with = found["made_with"]
         return FailureRecord(
             failure=Failure.of_row(found),
-            message=str(found["message"]),
-            experts=str(made_with["experts"]),
-            method=str(made_with["method"]),
-            versions=dict(made_with["versions"]),
+            message=found["message"],
+            experts=made_with["experts"],
+            method=made_with["method"],
+            versions=made_with["versions"],
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (StoreError, KeyError, TypeError):
         return None
 
 

@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_text, writing
-from ast_ray.store.containers.documents import parsed
+from ast_ray.store.containers.documents import parsed, sealed_line, unsealed
 from ast_ray.store.containers.opening import parsing, require_file
 from ast_ray.store.typed import Count, Share, checked
 
@@ -48,7 +48,7 @@ def read_metrics(path: Path) -> list[MetricRow]:
     rows: list[MetricRow] = []
     for number, line in enumerate(lines, 1):
         with parsing(path, StoreError, told=f"damaged in line {number}", hint=_HINT):
-            row = checked(parsed(line, strict=False), MetricRow)
+            row = checked(unsealed(parsed(line, strict=False)), MetricRow)
             if rows and row["iteration"] <= rows[-1]["iteration"]:
                 raise ValueError(f"iteration {row['iteration']} after {rows[-1]['iteration']}")
             rows.append(row)
@@ -58,10 +58,10 @@ def read_metrics(path: Path) -> list[MetricRow]:
 def _unfinished(line: bytes) -> bool:
     """Tell whether a last line is the beginning of a row, which a killed writer leaves."""
     try:
-        parsed(line, strict=False)
-    except ValueError:
+        json.JSONDecoder().raw_decode(line.decode("utf-8", errors="replace"))
+    except (ValueError, RecursionError):
         return line.startswith(b"{")
-    return False
+    return False  # a whole row, or one with something behind it
 
 
 def _whole_rows(path: Path) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def _whole_rows(path: Path) -> list[dict[str, Any]]:
         return rows
     for line in path.read_bytes().splitlines():
         try:
-            row = dict(checked(parsed(line, strict=False), _Row))
+            row = dict(checked(unsealed(parsed(line, strict=False)), _Row))
         except ValueError:
             break
         if rows and row["iteration"] <= rows[-1]["iteration"]:
@@ -91,7 +91,7 @@ class MetricsLog:
         mirror.fetch(path)
         kept = [row for row in _whole_rows(path) if row["iteration"] <= after]
         self.lost = bool(every and after) and (not kept or kept[-1]["iteration"] <= after - every)
-        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(path, "".join(map(sealed_line, kept)))
         self._path = path
         with writing(path):
             self._file = path.open("a", encoding="utf-8")
@@ -103,7 +103,7 @@ class MetricsLog:
             ResourceError: the disk is full, or gone.
         """
         with writing(self._path):
-            self._file.write(json.dumps(dict(row)) + "\n")
+            self._file.write(sealed_line(row))
             self._file.flush()
 
     def publish(self) -> None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from ast_ray.errors import StoreError
 from ast_ray.store import mirror
-from ast_ray.store.atomic import write_json
+from ast_ray.store.containers.documents import write_document
 from ast_ray.store.records import outcome as records
 from ast_ray.store.records.outcome import Outcome
 from ast_ray.telemetry.run_directory import MethodDirectory
@@ -24,7 +24,7 @@ from ast_ray.telemetry.run_directory import MethodDirectory
 def publish_outcome(directory: MethodDirectory, values: Mapping[str, Any]) -> dict[str, Any]:
     """Write the outcome, which is the last of all files, with the checksums of the sets; return all of it."""
     outcome = {**values, "files": {path.name: _sum(path) for path in _sets(directory)}}
-    write_json(directory.outcome, outcome)
+    write_document(directory.outcome, outcome)
     return outcome
 
 

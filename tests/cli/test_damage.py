@@ -82,26 +82,6 @@ READS = {
 WRITE = ("run", "with features report", "unfinished run")
 # What is appended to is cut off anywhere by a kill, and the run goes on from there.
 CUT_OFF = ("unfinished info", "distill/ast/metrics.jsonl")
-# A wrong bit inside numbers or words that nothing contradicts: noticed by a checksum only.
-_TEXT = (
-    "config.yaml",
-    "manifest.json",
-    "outcome.json",
-    "results.json",
-    "features.json",
-    "metrics.jsonl",
-    "buffer.json",
-)
-UNNOTICED: dict[str, tuple[str, ...]] = {
-    "info": ("config.yaml", "outcome.json", "results.json", "expert-*.parquet"),
-    "report": (*_TEXT, "iteration-*.png", "expert-*.parquet"),
-    "export": ("results.json", "synthetic.safetensors"),
-    "evaluate": ("synthetic.safetensors",),
-    "run": (*_TEXT, "expert-*.parquet", "*-strict-0.json"),
-    "with features report": ("features.json", "synthetic.safetensors"),
-    "unfinished info": ("metrics.jsonl",),
-    "unfinished run": ("metrics.jsonl", "checkpoint.safetensors"),
-}
 
 
 @dataclass
@@ -217,6 +197,7 @@ def problem_of(result: Result) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two hundred commands and more, on a machine that others may share
 @pytest.mark.parametrize("command", READS)
 def test_a_damaged_file_gives_the_right_result_or_one_error(
     fuzz: Fuzz, command: str, capsys: pytest.CaptureFixture[str]
@@ -241,8 +222,8 @@ def test_a_damaged_file_gives_the_right_result_or_one_error(
     with capsys.disabled():
         sys.stdout.write(f"\n{command}: {dict(tally.cases)}, {dict(tally.outcomes)}, longest {tally.longest[0]:.2f} s ")
     assert not tally.wrong, "\n".join(tally.wrong)
-    new = [name for _, name in tally.unnoticed if not any(fnmatch(name, known) for known in UNNOTICED[command])]
-    assert not new, tally.unnoticed
+    assert not tally.unnoticed, tally.unnoticed
+    assert tally.outcomes["refused"] or tally.outcomes["right"] > 10
 
 
 def sources(folder: Path, picture: Callable[..., Path]) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from click.testing import Result
 
 from ast_ray.stages import pipeline
 from ast_ray.stages.pipeline import Plan
+from tests import documents
 
 Call = Callable[..., Result]
 
@@ -34,12 +35,12 @@ def test_a_run_directory_is_all_its_sets_with_the_settings_they_were_made_with(
 ) -> None:
     found = evaluate(call, str(sets), "--out", str(tmp_path / "rows"))
     assert [row["set"] for row in found["rows"]] == ["ast", "mtt"]
-    results = {row["set"]: row for row in json.loads(reference.directory.results.read_text())["rows"]}
+    results = {row["set"]: row for row in documents.content(reference.directory.results)["rows"]}
     for row in found["rows"]:
         assert row["n"] == 2
         assert row["images"] == 10
         assert row["accuracies"] == results[str(row["set"])]["accuracies"]  # the same networks, the same streams
-    assert json.loads((tmp_path / "rows" / "results.json").read_text()) == {"rows": found["rows"], "failed": []}
+    assert documents.content(tmp_path / "rows" / "results.json") == {"rows": found["rows"], "failed": []}
 
 
 def test_rows_that_are_there_are_not_evaluated_again(
@@ -70,10 +71,10 @@ def test_a_changed_set_is_evaluated_again(call: Call, sets: Path, tmp_path: Path
     words = (str(path), "--out", str(tmp_path / "rows"), "--evaluate.networks", "1")
     evaluate(call, *words)
     (row,) = (tmp_path / "rows").rglob("*-0.json")
-    first = json.loads(row.read_text())
+    first = documents.content(row)
     shutil.copy(sets / "distill" / "mtt" / "synthetic.safetensors", path)
     evaluate(call, *words)
-    second = json.loads(row.read_text())
+    second = documents.content(row)
     assert first["token"] != second["token"]
     assert first["loss"] != second["loss"]
 
@@ -107,8 +108,8 @@ def test_a_set_is_never_taken_for_real_images(call: Call, sets: Path, tmp_path: 
     (alone,) = evaluate(call, str(sets / "distill" / "ast"), "--out", str(tmp_path / "set"), *words[2:])["rows"]
     assert found[f"theirs-{name}"]["accuracies"] == alone["accuracies"]
     rates = {set_name: tmp_path / "rows" / f"{set_name}-convnet-strict-0.json" for set_name in found}
-    assert json.loads(rates[name].read_text())["lr_source"] == "real_lr"
-    assert json.loads(rates[f"theirs-{name}"].read_text())["lr_source"] == "learned"
+    assert documents.content(rates[name])["lr_source"] == "real_lr"
+    assert documents.content(rates[f"theirs-{name}"])["lr_source"] == "learned"
 
 
 def test_rows_of_an_earlier_set_of_the_same_name_are_not_counted_in(call: Call, sets: Path, tmp_path: Path) -> None:

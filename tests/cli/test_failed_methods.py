@@ -15,6 +15,7 @@ from ast_ray.cli.errors import end_with, missing_lines
 from ast_ray.cli.main import main
 from ast_ray.stages.pipeline import Plan
 from ast_ray.telemetry.failure import Failure
+from tests import documents
 
 Words = Callable[..., list[str]]
 Call = Callable[..., Result]
@@ -53,7 +54,7 @@ def test_it_is_told_when_it_happens(failed: tuple[Path, Result]) -> None:
 
 def test_results_info_and_report_give_the_reason(failed: tuple[Path, Result], call: Call, tmp_path: Path) -> None:
     run, _ = failed
-    (row,) = json.loads((run / "results.json").read_text())["failed"]
+    (row,) = documents.content(run / "results.json")["failed"]
     assert row["set"] == "mtt"
     assert f"failed, iteration {row['iteration']}: {row['reason']}".startswith(REASON)
     info = call("info", str(run))
@@ -77,7 +78,7 @@ def test_json_carries_the_same(call: Call, words: Words, failed: tuple[Path, Res
     assert result.exit_code == 3
     found = json.loads(result.stdout)
     assert [row["set"] for row in found["rows"]] == ["random", "representative", "ast", "full"]
-    assert found["failed"] == json.loads((run / "results.json").read_text())["failed"]
+    assert found["failed"] == documents.content(run / "results.json")["failed"]
     assert "missing: MTT" in result.stderr
     assert "it is not tried again" in result.stderr
 
@@ -103,8 +104,8 @@ def test_the_repair_in_the_same_folder(
     assert result.exit_code == 0, result.stderr
     assert "missing" not in result.stderr
     assert (ours.stat().st_ino, ours.stat().st_mtime_ns) == before
-    theirs = json.loads(reference.directory.results.read_text())
-    assert json.loads((run / "results.json").read_text()) == theirs
+    theirs = documents.content(reference.directory.results)
+    assert documents.content(run / "results.json") == theirs
     assert call("info", str(run)).stdout.rstrip().endswith("\nfinished")
     assert call("run", *words(run__methods="ast"), "--out", str(run)).exit_code == 0
 

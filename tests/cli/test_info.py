@@ -14,6 +14,7 @@ from ast_ray.errors import AstRayError
 from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.run_setup import record_run
 from ast_ray.store.trajectory import TrajectoryWriter
+from tests import documents
 from tests.tiny import tiny_plan
 
 Call = Callable[..., Result]
@@ -40,7 +41,7 @@ def test_a_finished_run(call: Call, run: Path) -> None:
 def test_json_holds_the_same_rows_as_the_results(call: Call, run: Path) -> None:
     found = json.loads(call("info", str(run), "--json").stdout)
     assert found["finished"] is True
-    assert found["rows"] == json.loads((run / "results.json").read_text())["rows"]
+    assert found["rows"] == documents.content(run / "results.json")["rows"]
     assert [buffer["experts"] for buffer in found["buffers"]] == [2, 2]
 
 

@@ -15,6 +15,7 @@ from click.testing import Result
 from ast_ray.stages.pipeline import Plan
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.run_directory import RunDirectory
+from tests import documents
 from tests.tiny import assert_same, serial_run
 
 Start = Callable[[Sequence[str]], "subprocess.Popen[str]"]
@@ -82,7 +83,7 @@ def test_killed_in_an_expert_and_in_the_distillation_then_the_same_command(
     assert_same(run.path, undisturbed.directory.path)
     iterations = [row["iteration"] for row in read_metrics(run.method("ast").metrics)]
     assert iterations == [1, *range(50, 1501, 50)]
-    mine, theirs = (json.loads(place.results.read_text()) for place in (run, undisturbed.directory))
+    mine, theirs = (documents.content(place.results) for place in (run, undisturbed.directory))
     assert mine == theirs
 
 

@@ -11,6 +11,7 @@ import yaml
 from click.testing import Result
 
 from ast_ray.stages.pipeline import Plan
+from tests import documents
 from tests.tiny import artefacts, assert_same
 
 Words = Callable[..., list[str]]
@@ -41,7 +42,7 @@ def test_the_run_directory_holds_what_is_needed_to_know_what_happened(finished: 
     config = yaml.safe_load((finished / "config.yaml").read_text())
     assert config["preset"] == "digits"
     assert config["network"]["width"] == 4
-    manifest = json.loads((finished / "manifest.json").read_text())
+    manifest = documents.content(finished / "manifest.json")
     assert manifest["classes"] == list("0123456789")
     assert manifest["image_shape"] == [1, 8, 8]
     assert manifest["commands"][0]["environment"]["versions"]["torch"]
@@ -53,20 +54,20 @@ def test_the_same_command_again_prints_the_table_and_does_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["ast-ray", "run", "again"])
     before = {name: (finished / name).stat().st_mtime_ns for name in artefacts(finished)}
-    commands = len(json.loads((finished / "manifest.json").read_text())["commands"])
+    commands = len(documents.content(finished / "manifest.json")["commands"])
     result = call("run", *words(), "--out", str(finished))
     assert result.exit_code == 0
     for text in ("random real images", "representative real images", "MTT", "AST", "full data", "±"):
         assert text in result.stdout
     assert f"run directory: {finished}\n" in result.stdout
     assert {name: (finished / name).stat().st_mtime_ns for name in before} == before
-    after = json.loads((finished / "manifest.json").read_text())["commands"]
+    after = documents.content(finished / "manifest.json")["commands"]
     assert len(after) == commands + 1
     assert after[-1]["command"] == ["ast-ray", "run", "again"]
 
 
 def test_the_table_is_followed_by_what_it_decides(call: Call, words: Words, finished: Path) -> None:
-    verdicts = json.loads((finished / "results.json").read_text())["verdicts"]
+    verdicts = documents.content(finished / "results.json")["verdicts"]
     assert {verdict["method"] for verdict in verdicts} >= {"ast", "mtt"}
     run, info = call("run", *words(), "--out", str(finished)), call("info", str(finished))
     for result in (run, info):

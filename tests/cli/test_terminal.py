@@ -17,6 +17,7 @@ from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.stages.pipeline import Plan
 from ast_ray.telemetry.progress import Update
+from tests import documents
 from tests.conftest import MakePicture
 
 Call = Callable[..., Result]
@@ -99,7 +100,7 @@ def test_a_run_of_a_stranger(call: Call, reference: Plan, tmp_path: Path) -> Non
     run = tmp_path / "run"
     shutil.copytree(reference.directory.path, run)
     (run / "config.yaml").write_text(json.dumps({"data": {"source": NAME}, "run": {"methods": ["ast"]}}))
-    results = json.loads((run / "results.json").read_text())
+    results = documents.content(run / "results.json")
     results["rows"][0]["set"] = results["rows"][0]["network"] = NAME
     (run / "results.json").write_text(json.dumps(results))
     (run / "distill" / "mtt").rename(run / "distill" / NAME.replace("/", ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from ast_ray.core.rng import stream
 from ast_ray.data import placement
 from ast_ray.data.placement import StreamedImages, choose_placement
 from ast_ray.data.real import RealData, load_real_data
+from tests import documents
 from tests.tiny import serial_run, tiny_config
 
 
@@ -74,7 +74,7 @@ def test_a_whole_run_streams(root: Path, tmp_path: Path):
     runs = {}
     for where in ("float", "stream"):
         plan = serial_run(apply_overrides(config, {"data.placement": where}), tmp_path / where)
-        rows = json.loads(plan.directory.results.read_text(encoding="utf-8"))["rows"]
+        rows = documents.content(plan.directory.results)["rows"]
         runs[where] = {row["set"]: row["accuracies"] for row in rows}
     assert runs["float"] == runs["stream"]
     assert runs["float"].keys() >= {"ast", "random", "full"}

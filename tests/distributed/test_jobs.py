@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import documents
 from tests.distributed.cluster_head import SUBMIT, Head, running_head
 from tests.tiny import SETTINGS, arguments
 
@@ -46,7 +46,7 @@ def test_a_run_with_its_file_sent_along(head: Head, tmp_path: Path) -> None:
     words = ["run", "--preset", "digits", "--config", str(tmp_path / "mine.yaml"), "--backend", "serial"]
     found = head.submit(*words, "--out", str(out))
     assert found.returncode == 0, found.stdout + found.stderr
-    assert json.loads((out / "results.json").read_text("utf-8"))["rows"]
+    assert documents.content(out / "results.json")["rows"]
     assert f"run directory: {out}" in found.stdout
     assert "packaging" not in found.stderr
     assert "all machines of the cluster see" in found.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from ast_ray.distributed.session import Capacity
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.pipeline import Plan, evaluate_sets, evaluation_jobs, run_all
 from ast_ray.telemetry.progress import ProgressSink, Update
+from tests import documents
 from tests.tiny import Recorder, assert_same, tiny_plan
 
 pytestmark = pytest.mark.ray
@@ -28,7 +28,7 @@ def test_ray_gives_the_bytes_of_one_process(
     plan = tiny_plan(tiny(), tmp_path)
     results = run_all(plan, RayExecutor(Capacity(1, 0, slots), Recorder()), Recorder())
     assert_same(tmp_path, serial.directory.path)
-    assert results == json.loads(serial.directory.results.read_text())
+    assert results == documents.content(serial.directory.results)
 
 
 class KillsItself:
@@ -100,7 +100,7 @@ def test_networks_evaluated_together_give_the_rows_of_one_process(
         jobs, sink = evaluation_jobs(tiny_plan(tiny(**settings), tmp_path / name)), Recorder()
         evaluate_sets(jobs, executor, sink)
         assert [update.done for update in sink.updates] == [1, 2, 3]
-        rows[name] = [json.loads(Path(job.row).read_text()) | {"seconds": 0} for job in jobs]
+        rows[name] = [documents.content(Path(job.row)) | {"seconds": 0} for job in jobs]
     assert rows["ray"] == rows["serial"]
 
 

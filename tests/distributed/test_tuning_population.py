@@ -14,6 +14,7 @@ from ast_ray.distributed.tuning.population import Clamp, adopt, member_name, mem
 from ast_ray.stages.trial import Trial, plan_trial, run_trial
 from ast_ray.stages.trial_experts import train_missing
 from ast_ray.store.checkpoint import read_checkpoint
+from ast_ray.store.containers.documents import unsealed
 from ast_ray.telemetry.search_directory import SearchDirectory
 from tests.tiny import Recorder, tiny_config
 
@@ -53,7 +54,7 @@ def test_a_member_takes_over_state_history_and_scaled_alpha(handed: tuple[Trial,
     assert mine.tensors["images"].equal(theirs.tensors["images"])
     assert float(mine.tensors["student_lr"]) == pytest.approx(1.5 * float(theirs.tensors["student_lr"]))
     (line,) = (taker.directory.path / "lineage.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(line) == {"iteration": 2, "from": donor.name, "overrides": dict(taker.overrides)}
+    assert unsealed(json.loads(line)) == {"iteration": 2, "from": donor.name, "overrides": dict(taker.overrides)}
     rungs = list(run_trial(taker, train_missing, Recorder()))
     assert [(rung.iteration, rung.status) for rung in rungs] == [(2, "running"), (4, "finished")]
     assert [record.fingerprint for record in members(taker.search)] == [donor.name, taker.name]

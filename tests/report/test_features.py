@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,12 @@ from ast_ray.stages.pipeline import Plan
 from ast_ray.stages.report_inputs import write_features
 from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.run_directory import RunDirectory
+from tests import documents
 
 
 def test_representative_points_are_those_the_distillation_began_with(plan: Plan) -> None:
     """The saved start of AST goes through the expert once more, and onto axes fitted here by an SVD."""
-    found = json.loads(plan.directory.features.read_text())
+    found = documents.content(plan.directory.features)
     assert [item["name"] for item in found["classes"]] == ["0", "1", "2"]
     network = build(plan.config.network, plan.data.image_shape, plan.data.classes, stream(1, "any"))
     (theta,) = plan.buffer("ast").segment(0, plan.config.expert.epochs, 0)
@@ -39,7 +39,7 @@ def test_representative_points_are_those_the_distillation_began_with(plan: Plan)
 
 
 def test_kinds_and_variance(plan: Plan) -> None:
-    for item in json.loads(plan.directory.features.read_text())["classes"]:
+    for item in documents.content(plan.directory.features)["classes"]:
         assert {name: len(points) for name, points in item["points"].items() if name != "real"} == {
             "random": 2,
             "representative": 2,
@@ -59,7 +59,7 @@ def test_classes_without_images_for_two_axes_are_left_out(plan: Plan, tmp_path: 
     small = replace(plan, data=data, directory=RunDirectory(tmp_path / "run"))
     small.directory.features.unlink()
     write_features(small, "ast")
-    found = json.loads(small.directory.features.read_text())
+    found = documents.content(small.directory.features)
     assert [item["name"] for item in found["classes"]] == ["1", "2", "3"]
 
 
@@ -68,9 +68,9 @@ def test_written_once(plan: Plan) -> None:
     write_features(plan, "ast")
     assert plan.directory.features.stat().st_mtime_ns == before
     write_features(plan, "mtt")
-    assert json.loads(plan.directory.features.read_text())["method"] == "mtt"
+    assert documents.content(plan.directory.features)["method"] == "mtt"
     write_features(plan, "ast")
-    assert json.loads(plan.directory.features.read_text())["method"] == "ast"
+    assert documents.content(plan.directory.features)["method"] == "ast"
 
 
 @pytest.mark.usefixtures("run")

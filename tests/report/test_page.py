@@ -14,6 +14,7 @@ from PIL import Image
 from ast_ray.report.page import LIMIT, render
 from ast_ray.report.reading import read_run
 from ast_ray.telemetry.failure import Failure
+from tests import documents
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&"
 
@@ -68,10 +69,10 @@ def test_every_picture_and_control_has_a_name(page: str) -> None:
 
 def test_it_tells_what_the_files_say(run: Path, page: str) -> None:
     text = Elements(page).text
-    results = json.loads((run / "results.json").read_text())
+    results = documents.content(run / "results.json")
     for row in results["rows"]:
         assert f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" in text
-    outcome = json.loads((run / "distill" / "ast" / "outcome.json").read_text())
+    outcome = documents.content(run / "distill" / "ast" / "outcome.json")
     assert f"published: iteration {outcome['best_iteration']}" in text
     assert "ast-ray run --preset digits" in text
     assert "syn_steps: 4" in text
@@ -91,18 +92,18 @@ def test_charts_of_the_paper_are_there(page: str) -> None:
 def test_texts_from_files_cannot_break_out(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "hostile")
     place = tmp_path / "hostile"
-    manifest = json.loads((place / "manifest.json").read_text())
+    manifest = documents.content(place / "manifest.json")
     manifest["classes"] = [HOSTILE] * 10
     manifest["commands"][0]["command"] = ["ast-ray", HOSTILE]
     manifest["commands"][0]["environment"][HOSTILE] = HOSTILE
     (place / "manifest.json").write_text(json.dumps(manifest))
-    results = json.loads((place / "results.json").read_text())
+    results = documents.content(place / "results.json")
     results["rows"][0]["set"] = results["rows"][0]["network"] = HOSTILE
     results["failed"] = [Failure(HOSTILE, "evaluation", HOSTILE, HOSTILE, HOSTILE, True, network=HOSTILE).row()]
     (place / "results.json").write_text(json.dumps(results))
-    outcome = json.loads((place / "distill" / "ast" / "outcome.json").read_text())
+    outcome = documents.content(place / "distill" / "ast" / "outcome.json")
     (place / "distill" / "ast" / "outcome.json").write_text(json.dumps({**outcome, "warning": HOSTILE}))
-    features = json.loads((place / "features.json").read_text())
+    features = documents.content(place / "features.json")
     features["classes"][0]["name"] = HOSTILE
     (place / "features.json").write_text(json.dumps(features))
     record = dataclasses.replace(read_run(place), name=HOSTILE, settings=HOSTILE)
@@ -128,13 +129,13 @@ def test_a_begun_run_says_so(run: Path, tmp_path: Path) -> None:
 def test_a_warning_of_the_run_is_shown(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "warned")
     file = tmp_path / "warned" / "distill" / "ast" / "outcome.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "warning": "the loss stays near 1"}))
+    file.write_text(json.dumps({**documents.content(file), "warning": "the loss stays near 1"}))
     assert "the loss stays near 1" in Elements(render([read_run(tmp_path / "warned")])).text
 
 
 def test_many_large_images_stay_within_the_limit(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "large")
-    manifest = json.loads((tmp_path / "large" / "manifest.json").read_text())
+    manifest = documents.content(tmp_path / "large" / "manifest.json")
     (tmp_path / "large" / "manifest.json").write_text(json.dumps({**manifest, "image_shape": [3, 32, 32]}))
     shutil.rmtree(tmp_path / "large" / "distill" / "mtt" / "snapshots")
     pixels = np.random.default_rng(0).integers(0, 256, (50 * 32, 5 * 32, 3), dtype=np.uint8)
@@ -154,13 +155,13 @@ def test_several_runs_are_set_side_by_side(run: Path) -> None:
 
 
 def test_the_results_are_followed_by_what_they_decide(run: Path, tmp_path: Path) -> None:
-    verdicts = json.loads((run / "results.json").read_text())["verdicts"]
+    verdicts = documents.content(run / "results.json")["verdicts"]
     assert verdicts
     text = Elements(render([read_run(run)])).text
     places = [text.index(f"{verdict['text']}.") for verdict in verdicts]
     assert places == sorted(places)
     shutil.copytree(run, tmp_path / "run")
-    results = json.loads((run / "results.json").read_text())
+    results = documents.content(run / "results.json")
     results["verdicts"] = [{"text": HOSTILE}]
     (tmp_path / "run" / "results.json").write_text(json.dumps(results))
     assert HOSTILE not in render([read_run(tmp_path / "run")])

@@ -12,6 +12,7 @@ import pytest
 from ast_ray.errors import StoreError
 from ast_ray.report.reading import read_run
 from ast_ray.store.trajectory import read_metrics
+from tests import documents
 
 
 def test_a_finished_run_is_read_whole(run: Path) -> None:
@@ -67,7 +68,7 @@ def test_tables_of_later_evaluations_are_joined(run: Path, tmp_path: Path) -> No
 
 def test_the_row_of_more_networks_counts_and_scores_are_joined(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "more")
-    own = {(row["set"], row["network"]): row for row in json.loads((run / "results.json").read_text())["rows"]}
+    own = {(row["set"], row["network"]): row for row in documents.content(run / "results.json")["rows"]}
     more = {**own["ast", "convnet"], "mean": 0.5, "n": 3}
     scored = {**own["mtt", "convnet"], "mean": 0.9, "ars": 0.2}
     place = tmp_path / "more" / "distill" / "ast" / "evaluation"
@@ -82,7 +83,7 @@ def test_experts_of_an_older_version_are_still_found(run: Path, tmp_path: Path) 
     """A setting that came later changes the fingerprint, not what the experts are."""
     shutil.copytree(run, tmp_path / "older")
     for number, folder in enumerate(sorted((tmp_path / "older" / "experts").iterdir())):
-        marker = json.loads((folder / "buffer.json").read_text())
+        marker = documents.content(folder / "buffer.json")
         del marker["identity"]["expert"]["penalty_norm"]
         (folder / "buffer.json").write_text(json.dumps(marker))
         folder.rename(folder.with_name(f"old-{number}"))

@@ -20,6 +20,7 @@ from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoi
 from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.progress import Update
+from tests import documents
 from tests.tiny import Recorder, artefacts, assert_same, largest_file, tiny_plan
 
 
@@ -94,7 +95,7 @@ def test_metrics_hold_the_iterations_the_settings_ask_for(
 
 def test_the_outcome_is_the_best_by_validation(reference: Plan) -> None:
     directory = reference.directory.method("ast")
-    outcome = json.loads(directory.outcome.read_text())
+    outcome = documents.content(directory.outcome)
     scores = {row["iteration"]: row["validation_accuracy"] for row in read_metrics(directory.metrics)[2::3]}
     assert scores.keys() == {3, 6}
     best = max(scores, key=lambda iteration: (scores[iteration], -iteration))
@@ -124,8 +125,7 @@ def test_the_set_says_how_to_use_it(reference: Plan) -> None:
     assert found.mean == reference.data.preprocessing.mean
     assert "compute" not in found.provenance["config"]
     assert (
-        found.provenance["fingerprint"]
-        == json.loads(reference.directory.method("ast").outcome.read_text())["fingerprint"]
+        found.provenance["fingerprint"] == documents.content(reference.directory.method("ast").outcome)["fingerprint"]
     )
 
 
@@ -205,7 +205,7 @@ def test_a_loss_that_stays_near_one_is_said_once_with_the_settings_to_look_at(
     )
     assert "lower distill.rho" in message
     assert outcome["warning"] == message
-    assert json.loads(job.directory.outcome.read_text())["warning"] == message
+    assert documents.content(job.directory.outcome)["warning"] == message
 
 
 def test_a_loss_that_falls_is_not_warned_about(
@@ -240,7 +240,7 @@ def test_alpha_is_chosen_and_part_of_checkpoint_and_outcome(
     tiny: Callable[..., Config], reference: Plan, tmp_path: Path
 ) -> None:
     """An interrupted distillation keeps what the probe saw, and ends with the undisturbed one's bytes."""
-    outcome = json.loads(reference.directory.method("ast").outcome.read_text())
+    outcome = documents.content(reference.directory.method("ast").outcome)
     chosen = outcome["coverage"]["student_lr"]
     assert chosen == outcome["coverage"]["suggested_lr"] > 0
     assert load_synthetic(reference.directory.method("ast").initial).student_lr == pytest.approx(chosen, rel=1e-6)
@@ -324,7 +324,7 @@ def test_the_outcome_names_its_engine_and_compiled_gives_the_same_set_but_for_ro
     ours, theirs = load_synthetic(job.directory.last).images, load_synthetic(undisturbed.last).images
     start = load_synthetic(undisturbed.initial).images
     assert float((ours - theirs).norm()) <= 1e-3 * float((theirs - start).norm())
-    assert json.loads(undisturbed.outcome.read_text())["engine"] == "eager"
+    assert documents.content(undisturbed.outcome)["engine"] == "eager"
 
 
 @pytest.mark.parametrize("size", [2**11, 2**14], ids=["the checkpoint does not fit", "the events do not fit"])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ast_ray.stages.evaluate_rows import real_set_identity
 from ast_ray.stages.evaluate_sets import row_names, set_jobs, set_paths
 from ast_ray.stages.pipeline import Plan, evaluation_jobs
 from ast_ray.store.synthetic import load_synthetic
+from tests import documents
 from tests.tiny import Recorder, tiny_plan
 
 
@@ -28,7 +28,7 @@ def jobs_in(tiny: Callable[..., Config], path: Path, **overrides: object) -> lis
 def test_a_row_says_what_it_is(tiny: Callable[..., Config], tmp_path: Path) -> None:
     job = jobs_in(tiny, tmp_path)[1]
     row = evaluate_network(job, Recorder())
-    assert json.loads(Path(job.row).read_text()) == row
+    assert documents.content(Path(job.row)) == row
     assert row["set"] == "random"
     assert row["seed"] == 1
     assert row["images"] == 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from ast_ray.stages.evaluate_sets import set_jobs, set_paths, split_names, train
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.pipeline import Plan, evaluate_sets, evaluation_jobs
 from ast_ray.stages.results import summarize
+from tests import documents
 from tests.tiny import Recorder, subprocess_environment, tiny_plan
 
 Tiny = Callable[..., Config]
@@ -46,7 +46,7 @@ def test_every_network_meets_every_protocol(tiny: Tiny, reference: Plan, tmp_pat
     rows = pq.read_table(tmp_path / "rows.parquet")
     assert rows.schema.equals(SCHEMA)
     assert rows.num_rows == 12
-    journal = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    journal = {path.name: documents.content(path) for path in tmp_path.glob("*.json")}
     for row in rows.to_pylist():
         assert journal[f"ast-{row['network']}-{row['protocol']}-{row['seed']}.json"] == row
     strict, peak = (
@@ -59,7 +59,7 @@ def test_every_network_meets_every_protocol(tiny: Tiny, reference: Plan, tmp_pat
     best = [row["best_pass"] for row in rows.to_pylist() if row["protocol"] == "peak"]
     assert set(best) <= {2, 4, 5}
     # The network of the settings is the one the run itself evaluated, and gives the same numbers.
-    reported = next(row for row in json.loads(reference.directory.results.read_text())["rows"] if row["set"] == "ast")
+    reported = next(row for row in documents.content(reference.directory.results)["rows"] if row["set"] == "ast")
     assert strict["convnet"] == reported["accuracies"]
 
 

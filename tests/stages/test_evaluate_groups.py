@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ast_ray.stages.evaluate_groups import EvaluationGroup, evaluate_group, grou
 from ast_ray.stages.evaluate_sets import set_jobs, set_paths
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.pipeline import Plan, evaluate_sets, evaluated, evaluation_jobs
+from tests import documents
 from tests.tiny import Recorder, tiny_plan
 
 Tiny = Callable[..., Config]
@@ -35,7 +35,7 @@ def jobs_in(tiny: Tiny, folder: Path, **overrides: object) -> list[EvaluationJob
 
 def rows_in(jobs: Sequence[EvaluationJob]) -> list[Row]:
     """What the files say, but for the time it took."""
-    rows = [json.loads(Path(job.row).read_text()) for job in jobs if Path(job.row).exists()]
+    rows = [documents.content(Path(job.row)) for job in jobs if Path(job.row).exists()]
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
@@ -116,7 +116,7 @@ def test_a_synthetic_set_with_several_networks_and_protocols(
 
 
 def test_a_row_takes_an_equal_share_of_the_time(whole: list[EvaluationJob]) -> None:
-    seconds = [json.loads(Path(job.row).read_text())["seconds"] for job in whole]
+    seconds = [documents.content(Path(job.row))["seconds"] for job in whole]
     assert len(set(seconds[:3])) == len(set(seconds[3:])) == 1
     assert min(seconds) > 0
 

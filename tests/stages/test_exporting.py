@@ -20,6 +20,7 @@ from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.exporting import export_sets, import_set, space_of
 from ast_ray.stages.pipeline import Plan, evaluate_sets
 from ast_ray.store.export import FORMATS, export_set
+from tests import documents
 from tests.tiny import Recorder, serial_run, subprocess_environment
 
 Tiny = Callable[..., Config]
@@ -43,7 +44,7 @@ def test_every_container_gives_the_reported_accuracy_in_a_fresh_process(
     command += ["--backend", "serial", "--json", "--out", str(tmp_path / "rows")]
     done = subprocess.run(command, capture_output=True, text=True, env=subprocess_environment(), timeout=120)
     assert done.returncode == 0, done.stderr
-    reported = next(row for row in json.loads(run.results.read_text())["rows"] if row["set"] == "ast")
+    reported = next(row for row in documents.content(run.results)["rows"] if row["set"] == "ast")
     found = {row["set"]: row for row in json.loads(done.stdout)["rows"]}
     assert set(found) == set(FORMATS)
     for row in found.values():
@@ -57,7 +58,7 @@ def test_what_the_run_measured_goes_with_its_sets(reference: Plan, tmp_path: Pat
         ("ast", "ast/npz"),
         ("mtt", "mtt/npz"),
     ]
-    rows = json.loads(reference.directory.results.read_text())["rows"]
+    rows = documents.content(reference.directory.results)["rows"]
     reported = ast_ray.load(written[0]["path"]).provenance["reported"]
     assert reported == [row for row in rows if row["set"] == "ast"]
 
@@ -93,7 +94,7 @@ def test_images_come_in_from_every_space(name: str, request: pytest.FixtureReque
 
 
 def test_sets_of_two_runs_keep_what_each_run_measured(reference: Plan, tmp_path: Path) -> None:
-    rows = json.loads(reference.directory.results.read_text())["rows"]
+    rows = documents.content(reference.directory.results)["rows"]
     for number, run in enumerate(("one", "two")):
         shutil.copytree(reference.directory.path / "distill" / "ast", tmp_path / run / "distill" / "ast")
         changed = [{**row, "mean": 0.1 + number / 2} for row in rows]
@@ -123,7 +124,7 @@ def test_an_imported_set_is_evaluated_with_its_own_rate(reference: Plan, tmp_pat
     jobs = set_jobs(config, set_paths([str(written)]), tmp_path / "rows")
     (row,) = evaluate_sets(jobs, SerialExecutor(Recorder()), Recorder())
     assert (row["set"], row["images"], row["n"]) == ("npz", 20, 2)
-    lines = [json.loads(path.read_text()) for path in (tmp_path / "rows").glob("npz-*.json")]
+    lines = [documents.content(path) for path in (tmp_path / "rows").glob("npz-*.json")]
     assert {line["lr"] for line in lines} == {config.distill.student_lr or config.evaluate.real_lr}
 
 

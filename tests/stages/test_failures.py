@@ -22,6 +22,7 @@ from ast_ray.stages.pipeline import Plan, open_failures, run_all
 from ast_ray.stages.team import Team
 from ast_ray.telemetry.failure import read_failure
 from ast_ray.telemetry.progress import ProgressSink
+from tests import documents
 from tests.tiny import Recorder, artefacts, assert_same, tiny_plan
 
 DIVERGED = DivergenceError(
@@ -68,11 +69,11 @@ def test_a_method_that_diverges_is_listed_and_everything_else_is_in_the_table(
     plan = tiny_plan(tiny(), tmp_path)
     results, _ = run(plan)
     assert sets(results) == ["random", "representative", "ast", "full"]
-    assert results["rows"][2] == json.loads(reference.directory.results.read_text())["rows"][3]
+    assert results["rows"][2] == documents.content(reference.directory.results)["rows"][3]
     (failed,) = results["failed"]
     assert (failed["set"], failed["stage"], failed["iteration"], failed["lasting"]) == ("mtt", "distillation", 2, True)
     assert (failed["reason"], failed["advice"]) == ("alpha would become -0.003", "lower distill.lr_lr")
-    assert json.loads(plan.directory.results.read_text()) == results
+    assert documents.content(plan.directory.results) == results
     assert results["experts"].keys() == {"ast", "mtt"}
 
 
@@ -122,11 +123,11 @@ def test_a_record_of_another_version_does_not_hold(tiny: Callable[..., Config], 
     plan = tiny_plan(tiny(), tmp_path)
     run(plan)
     record = plan.directory.method("mtt").failure
-    found = json.loads(record.read_text())
+    found = documents.content(record)
     found["made_with"]["versions"]["ast-ray"] = "0.0.1"
     record.write_text(json.dumps(found))
     assert run(plan)[0]["failed"] != []
-    assert json.loads(record.read_text())["made_with"]["versions"]["ast-ray"] != "0.0.1"
+    assert documents.content(record)["made_with"]["versions"]["ast-ray"] != "0.0.1"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ast_ray.stages.context import real_data
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.final_stage import Candidate, final_stage, winner
 from ast_ray.telemetry.search_directory import SearchDirectory
+from tests import documents
 from tests.tiny import Recorder, serial_run
 
 CANDIDATES = [Candidate("preset", {}, None), Candidate("best-1", {"distill.rho": 0.05}, 0.9)]
@@ -31,7 +31,7 @@ def test_candidates_are_distilled_at_full_length_with_fresh_seeds_and_tested(
     assert best["estimate_minus_test"] == pytest.approx(0.9 - best["test_mean"])
     assert rows[0]["estimate_minus_test"] is None
     for name, seed in (("preset", 1000), ("best-1", 1001)):
-        outcome = json.loads((directory.final / name / f"seed-{seed}/distill/ast/outcome.json").read_text("utf-8"))
+        outcome = documents.content(directory.final / name / f"seed-{seed}/distill/ast/outcome.json")
         assert outcome["iterations"] == 6
 
     again = final_stage(config, data, CANDIDATES, directory, SerialExecutor(sink), sink)
@@ -39,7 +39,7 @@ def test_candidates_are_distilled_at_full_length_with_fresh_seeds_and_tested(
 
     stored = load_yaml(directory.final / "best-1" / "seed-1001" / "config.yaml")
     plan = serial_run(stored, tmp_path / "run")
-    results = json.loads(plan.directory.results.read_text("utf-8"))
+    results = documents.content(plan.directory.results)
     (row,) = results["rows"]
     assert row["mean"] == pytest.approx(best["test_mean_per_seed"][1]), "a final run is what `ast-ray run` gives"
 

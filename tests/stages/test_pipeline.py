@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from ast_ray.stages.pipeline import Plan, distill_outcomes, evaluation_jobs, exp
 from ast_ray.stages.team import Team
 from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.progress import ProgressSink
+from tests import documents
 from tests.tiny import Recorder, artefacts, assert_same, serial_run, tiny_plan
 
 
@@ -43,7 +43,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_the_results_hold_every_set_once_with_its_seeds(reference: Plan) -> None:
-    results = json.loads(reference.directory.results.read_text())
+    results = documents.content(reference.directory.results)
     assert [row["set"] for row in results["rows"]] == ["random", "representative", "mtt", "ast", "full"]
     for row in results["rows"]:
         assert row["n"] == 2
@@ -60,7 +60,7 @@ def test_a_finished_run_does_nothing_again(finished_copy: Plan, monkeypatch: pyt
     before = stamps(finished_copy.directory.path)
     forbid(monkeypatch, "train_one_expert", "distill", "evaluate_network")
     results = run_all(finished_copy, SerialExecutor(Recorder()), Recorder())
-    assert json.loads(finished_copy.directory.results.read_text()) == results
+    assert documents.content(finished_copy.directory.results) == results
     after = stamps(finished_copy.directory.path)
     changed = [name for name in after if before.get(name) != after[name]]
     assert changed == [str(finished_copy.directory.results)]
@@ -80,8 +80,8 @@ def test_only_what_is_missing_is_done_again(finished_copy: Plan, reference: Plan
     assert before[str(run.method("ast").synthetic)] == after[str(run.method("ast").synthetic)]
     kept = run.row("random", "convnet", "strict", 0)
     assert before[str(kept)] == after[str(kept)]
-    fresh = json.loads(reference.directory.row("random", "convnet", "strict", 1).read_text())
-    assert json.loads(lost.read_text())["accuracy"] == fresh["accuracy"]
+    fresh = documents.content(reference.directory.row("random", "convnet", "strict", 1))
+    assert documents.content(lost)["accuracy"] == fresh["accuracy"]
 
 
 def truncate(path: Path) -> None:
@@ -124,7 +124,7 @@ def test_two_runs_are_the_same_bytes_rows_included(
 ) -> None:
     other = serial_run(tiny(), tmp_path)
     assert artefacts(tmp_path) == artefacts(reference.directory.path)
-    assert json.loads(other.directory.results.read_text()) == json.loads(reference.directory.results.read_text())
+    assert documents.content(other.directory.results) == documents.content(reference.directory.results)
 
 
 def test_another_seed_is_another_run(tiny: Callable[..., Config], reference: Plan, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_mtt_beside_ast_is_plain_and_does_not_change_it(
         ours, both = (load_synthetic(getattr(plan.directory.method("ast"), name)) for plan in (alone, reference))
         assert torch.equal(ours.images, both.images)
         assert ours.student_lr == both.student_lr
-    rows = {row["set"] for row in json.loads(alone.directory.results.read_text())["rows"]}
+    rows = {row["set"] for row in documents.content(alone.directory.results)["rows"]}
     assert rows == {"random", "ast"}
     mtt = reference.method("mtt")
     assert (mtt.distill.rho, mtt.distill.beta_strategy, mtt.distill.balanced_inner_loss) == (0.0, "final", False)
@@ -253,7 +253,7 @@ def test_whose_experts_a_run_needs(
 
 def test_baselines_alone(tiny: Callable[..., Config], tmp_path: Path) -> None:
     plan = serial_run(tiny(run__methods="none", run__baselines="random"), tmp_path)
-    results = json.loads(plan.directory.results.read_text())
+    results = documents.content(plan.directory.results)
     assert results["experts"] == {}
     assert [row["set"] for row in results["rows"]] == ["random"]
 

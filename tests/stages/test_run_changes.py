@@ -21,6 +21,7 @@ from ast_ray.stages.pipeline import Plan, distill_methods, run_all
 from ast_ray.stages.run_setup import check_run, record_run
 from ast_ray.stages.team import Team
 from ast_ray.telemetry.progress import ProgressSink
+from tests import documents
 from tests.tiny import Recorder, artefacts, tiny_plan
 
 Make = Callable[..., Config]
@@ -80,9 +81,9 @@ def test_a_repaired_setting_of_one_method_keeps_what_the_other_has(
     assert results["failed"] == []
     assert [row["set"] for row in results["rows"]] == ["random", "representative", "mtt", "ast", "full"]
     assert {name: (tmp_path / name).stat().st_ino for name in before} == before
-    assert json.loads(repaired.directory.method("mtt").outcome.read_text())["fingerprint"]
+    assert documents.content(repaired.directory.method("mtt").outcome)["fingerprint"]
     assert load_yaml(repaired.directory.config) == repaired.config
-    manifest = json.loads(repaired.directory.manifest.read_text())
+    manifest = documents.content(repaired.directory.manifest)
     assert len(manifest["commands"]) == 2
     assert [entry["settings"]["run"]["mtt_settings"] for entry in manifest["earlier"]] == [[]]
 
@@ -112,7 +113,7 @@ def test_a_failed_method_is_begun_anew_from_no_checkpoint_of_other_settings(tiny
     rows = [json.loads(line)["iteration"] for line in place.metrics.read_text().splitlines()]
     assert rows == [1, 2, 3, 4, 5, 6]
     alone = tiny_plan(repaired.config, tmp_path / "alone")
-    assert command(alone)["rows"] == json.loads(repaired.directory.results.read_text())["rows"]
+    assert command(alone)["rows"] == documents.content(repaired.directory.results)["rows"]
     assert alone.directory.method("mtt").last.read_bytes() == place.last.read_bytes()
     events = list((tmp_path / "tensorboard" / "distill" / "mtt").glob("events.*"))
     assert len(events) == 1
@@ -175,7 +176,7 @@ def test_settings_that_came_later_are_taken_as_what_meant_the_same(tiny: Make, f
     plan = tiny_plan(tiny(), finished)
     check_run(plan)
     record_run(plan, ["ast-ray", "run"])
-    assert "earlier" not in json.loads(plan.directory.manifest.read_text())
+    assert "earlier" not in documents.content(plan.directory.manifest)
 
 
 def test_a_setting_that_came_later_and_differs_is_refused_with_what_its_absence_meant(
@@ -221,7 +222,7 @@ def test_more_and_fewer_methods_baselines_networks_and_experts_of_what_is_to_com
 
 
 def test_fewer_methods_leave_the_rest_of_the_table_as_it_is(tiny: Make, finished: Path) -> None:
-    before = json.loads((finished / "results.json").read_text())["rows"]
+    before = documents.content(finished / "results.json")["rows"]
     results = command(tiny_plan(tiny(run__methods="ast"), finished))
     assert results["rows"] == [row for row in before if row["set"] != "mtt"]
     assert command(tiny_plan(tiny(), finished))["rows"] == before

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -16,6 +15,7 @@ from ast_ray.stages.preflight import check_folder, expert_bytes, parameter_count
 from ast_ray.stages.run_setup import check_run, record_run
 from ast_ray.stages.search_setup import open_search
 from ast_ray.telemetry.search_directory import SearchDirectory
+from tests import documents
 from tests.tiny import tiny_plan
 
 # ConvNet of width 4 and depth 1 on 8x8 grey images: conv 4*9 + 4, norm 4 + 4, linear 10*(4*16) + 10.
@@ -42,12 +42,12 @@ def test_a_recorded_run_can_be_read_back_and_remembers_its_commands(
         check_run(plan)
         record_run(plan, ["ast-ray", word])
     assert load_yaml(plan.directory.config) == plan.config
-    manifest = json.loads(plan.directory.manifest.read_text())
+    manifest = documents.content(plan.directory.manifest)
     assert [entry["command"][1] for entry in manifest["commands"]] == ["one", "two"]
     assert manifest["data_id"] == plan.data.data_id
     plan.directory.manifest.write_text("{")
     record_run(plan, ["ast-ray", "three"])
-    assert len(json.loads(plan.directory.manifest.read_text())["commands"]) == 1
+    assert len(documents.content(plan.directory.manifest)["commands"]) == 1
 
 
 def test_what_a_killed_run_left_is_cleared_away_by_the_next_command(

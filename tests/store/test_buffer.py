@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from ast_ray.errors import StoreError
 from ast_ray.store.buffer import Buffer, ExpertSummary
 from ast_ray.store.trajectory import TrajectoryWriter
+from tests import documents
 
 IDENTITY: dict[str, Any] = {"seed": 0, "expert": {"lr": 0.01, "epochs": 2}, "network": {"width": 4}}
 
@@ -107,7 +107,7 @@ def test_a_truncated_expert_is_an_error_that_says_what_to_do(buffer: Buffer) -> 
 
 
 def test_the_marker_says_whose_experts_these_are(buffer: Buffer) -> None:
-    found = json.loads((buffer.folder / "buffer.json").read_text())
+    found = documents.content(buffer.folder / "buffer.json")
     assert found == {"fingerprint": buffer.fingerprint, "identity": IDENTITY}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from ast_ray.telemetry.failure import Failure, FailureRecord, read_failure, run_failures
 from ast_ray.telemetry.run_directory import RunDirectory
+from tests import documents
+from tests.damage import changed_digits
 from tests.tiny import subprocess_environment
 
 DIVERGED = Failure("mtt", "distillation", "DivergenceError", "alpha would become -0.003", "lower it", True, 2)
@@ -41,8 +44,14 @@ def test_a_record_is_read_back_and_a_damaged_one_is_none(tmp_path: Path) -> None
     record = FailureRecord(DIVERGED, "all of it", "experts", "method", {"torch": "2"})
     record.write(place)
     assert read_failure(place) == record
+    whole = place.failure.read_bytes()
+    for changed in changed_digits(whole):
+        place.failure.write_bytes(changed)
+        assert read_failure(place) is None, changed
     place.failure.write_text('{"set": "mtt"}')
     assert read_failure(place) is None
+    place.failure.write_text(json.dumps(documents.content_of(whole)))
+    assert read_failure(place) == record, "written by an earlier version, without a checksum"
 
 
 def test_methods_are_told_by_their_records_and_the_rest_by_the_last_results(tmp_path: Path) -> None:

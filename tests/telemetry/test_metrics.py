@@ -7,6 +7,8 @@ import pytest
 
 from ast_ray.errors import ResourceError, StoreError
 from ast_ray.telemetry.metrics import MetricsLog, read_metrics
+from tests import documents
+from tests.damage import changed_digits, flipped_bits
 
 ROW = {"relative_loss": 0.5, "student_lr": 0.01}
 
@@ -110,3 +112,44 @@ def test_a_full_disk_is_one_error_that_names_the_file(tmp_path: Path, small_file
     kept = iterations(tmp_path / "metrics.jsonl")
     assert kept == list(range(1, len(kept) + 1))
     assert len(kept) > 100
+
+
+def logged(path: Path, count: int = 3) -> bytes:
+    with MetricsLog(path, after=0) as log:
+        for number in range(1, count + 1):
+            log.append({**ROW, "iteration": number, "validation_accuracy": 0.25})
+    return path.read_bytes()
+
+
+def test_every_changed_digit_is_named_by_its_line_and_a_resume_goes_on_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for changed in changed_digits(logged(path)):
+        path.write_bytes(changed)
+        with pytest.raises(StoreError, match=r"metrics\.jsonl: damaged in line \d \(its checksum is wrong\)") as caught:
+            read_metrics(path)
+        with MetricsLog(path, after=3):
+            pass
+        assert len(read_metrics(path)) == int(str(caught.value).partition("in line ")[2][0]) - 1
+
+
+def test_a_flipped_bit_loses_no_row_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    whole, refused = logged(path, 2), 0
+    rows = read_metrics(path)
+    for changed in flipped_bits(whole):
+        path.write_bytes(changed)
+        try:
+            assert read_metrics(path) == rows, changed
+        except StoreError:
+            refused += 1
+    assert refused > 6 * len(whole)
+
+
+def test_rows_of_an_earlier_version_are_read_and_sealed_by_a_resume(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps({**ROW, "iteration": 1}) + "\n")
+    assert read_metrics(path) == [{**ROW, "iteration": 1}]
+    with MetricsLog(path, after=1):
+        pass
+    assert list(json.loads(path.read_text()))[-1] == "checksum"
+    assert documents.rows(path) == [{**ROW, "iteration": 1}]

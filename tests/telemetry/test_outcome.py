@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from ast_ray.errors import StoreError
 from ast_ray.telemetry.outcome import damage, is_finished, publish_outcome, read_outcome
 from ast_ray.telemetry.run_directory import MethodDirectory
+from tests import documents
 
 VALUES = {
     "method": "ast",
@@ -35,7 +36,7 @@ def test_what_is_published_is_read(place: MethodDirectory) -> None:
     assert read_outcome(place) is None
     assert not is_finished(place, "f00")
     published = publish_outcome(place, {**VALUES, "warning": None})
-    assert json.loads(place.outcome.read_text()) == published
+    assert documents.content(place.outcome) == published
     found = read_outcome(place)
     assert found is not None
     assert (found["iterations"], found["best_iteration"], found["validation_accuracy"]) == (6, 3, 0.5)
@@ -70,7 +71,7 @@ def test_sets_of_an_outcome_without_checksums_are_read(place: MethodDirectory) -
 def test_an_outcome_names_no_files_of_its_own(place: MethodDirectory) -> None:
     (place.path.parent / "secret").write_text("x")
     publish_outcome(place, VALUES)
-    written = json.loads(place.outcome.read_text())
+    written = documents.content(place.outcome)
     place.outcome.write_text(json.dumps({**written, "files": {**written["files"], "../secret": "0"}}))
     assert is_finished(place, "f00")
 

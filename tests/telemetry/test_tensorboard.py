@@ -26,6 +26,7 @@ from ast_ray.store.trajectory import read_metrics as read_expert
 from ast_ray.telemetry.glossary import BY_TAG
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.progress import Silent
+from tests import documents
 from tests.small_run import make_run, small_config
 
 
@@ -126,7 +127,7 @@ def test_test_accuracies_are_written_once_however_often_the_run_is_repeated(tmp_
     plan = make_run(tmp_path / "run", config)
     make_run(tmp_path / "run", config)
     board = events(plan.directory.tensorboard / "evaluation" / "ast-convnet-strict")
-    (row,) = [row for row in json.loads(plan.directory.results.read_text())["rows"] if row["set"] == "ast"]
+    (row,) = [row for row in documents.content(plan.directory.results)["rows"] if row["set"] == "ast"]
     logged = board.Scalars("evaluation/test_accuracy")
     assert [event.step for event in logged] == [0, 1]
     assert [event.value for event in logged] == pytest.approx(row["accuracies"])

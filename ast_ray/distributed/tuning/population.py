@@ -8,13 +8,12 @@ with this scheduler is not deterministic: who copies whom depends on who reports
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ray import tune
 from ray.tune.search.sample import Domain, Float
@@ -25,6 +24,7 @@ from ast_ray.distributed.tuning.trainable import SearchContext, experts_for, met
 from ast_ray.stages.trial import Trial, plan_trial, run_trial
 from ast_ray.stages.trial_record import FINAL, Rung, TrialRecord
 from ast_ray.store.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ast_ray.store.containers.documents import read_document, sealed_line, write_document
 from ast_ray.telemetry.search_directory import SearchDirectory
 
 # Settings that a running distillation can take up at any iteration.
@@ -39,6 +39,14 @@ MUTABLE = (
     "distill.vartheta",
 )
 _ALPHA = "distill.student_lr"
+
+
+class _Member(TypedDict):
+    """Whose state a checkpoint of Tune's holds: member, fingerprint of its identity, and its settings."""
+
+    member: str
+    fingerprint: str
+    overrides: dict[str, Any]
 
 
 def mutations(space: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +111,7 @@ def _report(trial: Trial, rung: Rung) -> None:
         shutil.copy(work.checkpoint, target / work.checkpoint.name)
         shutil.copy(work.metrics, target / work.metrics.name)
         about = {"member": trial.name, "fingerprint": fingerprint(trial.identity), "overrides": dict(trial.overrides)}
-        (target / "member.json").write_text(json.dumps(about), encoding="utf-8")
+        write_document(target / "member.json", about)
         tune.report(
             metrics_of(trial.name, rung, trial.overrides), checkpoint=tune.Checkpoint.from_directory(str(target))
         )
@@ -114,7 +122,8 @@ def adopt(trial: Trial, folder: Path) -> None:
 
     alpha is learned, so a perturbed alpha0 scales the alpha reached: alpha * new alpha0 / old alpha0.
     """
-    about = json.loads((folder / "member.json").read_text(encoding="utf-8"))
+    about = read_document(folder / "member.json", _Member)
+    assert about is not None
     work = trial.directory.work
     found = read_checkpoint(folder / work.checkpoint.name, about["fingerprint"])
     assert found is not None
@@ -134,7 +143,7 @@ def adopt(trial: Trial, folder: Path) -> None:
     record.save()
     row = {"iteration": found.values["iteration"], "from": about["member"], "overrides": dict(trial.overrides)}
     with (trial.directory.path / "lineage.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(sealed_line(row))
 
 
 def members(directory: SearchDirectory) -> list[TrialRecord]:

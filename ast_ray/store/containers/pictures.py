@@ -25,4 +25,6 @@ def read_picture(
     with parsing(path, error, hint=hint, told="not a readable picture"), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with open_picture(path, ("PNG",)) as picture:
+            picture.verify()  # the checksums of its chunks, which decoding does not look at; it takes the picture up
+        with open_picture(path, ("PNG",)) as picture:
             return np.asarray(picture if mode is None else picture.convert(mode))

@@ -7,7 +7,6 @@ all there as they were written belongs to the export; a file that was added or e
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 from ast_ray.errors import ResourceError, StoreError
 from ast_ray.store import mirror
 from ast_ray.store.atomic import PREFIX
-from ast_ray.store.export.parts import DESCRIPTION, read_description, write_description
+from ast_ray.store.export.parts import DESCRIPTION, description_checksum, read_description, write_description
 
 _SHOWN = 5
 
@@ -78,7 +77,7 @@ def own_files(target: Path) -> list[str]:
     needed = {parent.as_posix() for name in own for parent in PurePosixPath(name).parents}
     added = [name for name in files if name not in own] + [name for name in folders if name not in needed] + others
     edited = [name for name in files if name in written and _sum(target / name) != written[name]]
-    if description.get("list_checksum") != _sum_of(description.get("container"), _content(description)):
+    if description.get("list_checksum") != description_checksum(description):
         edited.append(DESCRIPTION)
     if added or edited:
         reasons = [f"{_some(names)} ({what})" for names, what in ((added, "added"), (edited, "edited")) if names]
@@ -93,7 +92,8 @@ def describe(folder: Path, container: str, description: Mapping[str, Any]) -> No
     """Write ``dataset.json`` with the list of the files that lie in the folder."""
     files = {name: _sum(folder / name) for name in _held(folder)[0]}
     content = {**description, "files": files}
-    write_description(folder, container, {**content, "list_checksum": _sum_of(container, content)})
+    told = description_checksum({**content, "container": container})
+    write_description(folder, container, {**content, "list_checksum": told})
 
 
 def _swap(inside: Path, target: Path) -> None:
@@ -130,15 +130,6 @@ def _held(folder: Path) -> tuple[list[str], list[str], list[str]]:
 def _some(names: list[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _content(description: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in description.items() if name not in ("export", "container", "list_checksum")}
-
-
-def _sum_of(container: object, content: Mapping[str, Any]) -> str:
-    text = json.dumps([container, content], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _sum(path: Path) -> str:

@@ -9,7 +9,7 @@ from ast_ray.errors import StoreError
 from ast_ray.store import mirror
 from ast_ray.store.export.arrays import read_npz, read_pt
 from ast_ray.store.export.hugging_face import SHARD, read_hugging_face
-from ast_ray.store.export.parts import DESCRIPTION, read_description
+from ast_ray.store.export.parts import DESCRIPTION, read_description, require_intact
 from ast_ray.store.export.png import read_png
 from ast_ray.store.synthetic import load_synthetic
 
@@ -30,6 +30,7 @@ def load_set(path: str | Path) -> SyntheticSet:
         description = read_description(file.parent)
         if description is None or description["container"] != "png":
             raise StoreError(f"{file}: not the description of a folder of PNG files")
+        require_intact(file.parent, description)
         return read_png(file.parent, description)
     readers = {".npz": read_npz, ".pt": read_pt, ".parquet": read_hugging_face}
     return readers.get(file.suffix, load_synthetic)(file)

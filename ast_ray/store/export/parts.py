@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -24,7 +26,8 @@ DESCRIPTION = "dataset.json"
 PREPROCESSING = "preprocessing.safetensors"
 MODEL_SPACE = "model-space.safetensors"
 FORMAT = "ast-ray export 1"
-OF_THE_FOLDER = ("export", "container", "files", "list_checksum")  # what a description file says beside the set's own
+_CHECKSUM = "list_checksum"
+OF_THE_FOLDER = ("export", "container", "files", _CHECKSUM)  # what a description file says beside the set's own
 
 
 class _Description(TypedDict):
@@ -54,6 +57,24 @@ def read_description(folder: Path) -> dict[str, Any] | None:
             return None
         checked(found, _Description)
         return found
+
+
+def description_checksum(description: Mapping[str, Any]) -> str:
+    """SHA-256 of a container's name and of what its description says, the checksum itself left out."""
+    content = {name: value for name, value in description.items() if name not in ("export", "container", _CHECKSUM)}
+    text = json.dumps([description.get("container"), content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def require_intact(folder: Path, description: Mapping[str, Any]) -> None:
+    """Check a description against its checksum; one of an earlier version has none.
+
+    Raises:
+        StoreError: damaged, or edited since.
+    """
+    if _CHECKSUM in description and description[_CHECKSUM] != description_checksum(description):
+        told = "damaged or edited (its checksum is wrong); export the set again"
+        raise StoreError(f"{mirror.shown(folder / DESCRIPTION)}: {told}")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

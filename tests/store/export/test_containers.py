@@ -130,6 +130,18 @@ def test_the_card_says_how_to_train(tmp_path):
         assert said in text
 
 
+def test_a_wrong_digit_in_the_description_of_pictures_is_noticed(tmp_path: Path) -> None:
+    folder = export_set(make_set(), tmp_path / "set", "png")
+    (folder / "model-space.safetensors").unlink()
+    description = folder / "dataset.json"
+    whole = description.read_text()
+    assert ast_ray.load(folder).mean == (0.4, 0.5, 0.6)
+    description.write_text(whole.replace("0.0123456789", "0.0123456780"))
+    assert description.read_text() != whole
+    with pytest.raises(StoreError, match=r"dataset\.json: damaged or edited"):
+        ast_ray.load(folder)
+
+
 def test_png_folders_sort_like_labels_and_are_read_when_the_exact_values_are_gone(tmp_path):
     for zca in (False, True):
         wanted = make_set(zca=zca)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from ast_ray.config import Config, to_yaml
+from ast_ray.config.text_seal import sealed_text
 from ast_ray.errors import StoreError
+from ast_ray.store.containers.documents import write_document
 from ast_ray.store.records.evaluation import whole_row
 from ast_ray.store.records.features import read_features, whole_features
 from ast_ray.store.records.manifest import read_manifest, whole_manifest
@@ -18,6 +20,7 @@ from ast_ray.store.records.marker import read_marker
 from ast_ray.store.records.outcome import read_outcome, whole_outcome
 from ast_ray.store.records.results import read_results, whole_results
 from ast_ray.store.records.settings import read_settings, read_values
+from tests.damage import changed_digits
 
 OUTCOME = {"fingerprint": "f", "iterations": 3, "best_iteration": 2, "validation_accuracy": 0.5, "student_lr": 0.01}
 ROW = {"set": "ast", "network": "convnet", "protocol": "strict", "mean": 0.5, "std": None, "n": 1, "images": 10}
@@ -69,6 +72,34 @@ def test_a_document_is_read_absent_or_named(name: str, tmp_path: Path) -> None:
             read(path)
 
 
+@pytest.mark.parametrize("name", READERS)
+def test_a_changed_digit_of_a_sealed_document_is_named(name: str, tmp_path: Path) -> None:
+    read, value, _ = READERS[name]
+    path = tmp_path / f"{name}.json"
+    write_document(path, value)
+    assert read(path) == value
+    for changed in changed_digits(path.read_bytes()):
+        path.write_bytes(changed)
+        with pytest.raises(StoreError, match=rf"{name}\.json: damaged \(its checksum is wrong\)"):
+            read(path)
+
+
+def test_to_a_run_a_changed_digit_is_no_document(tmp_path: Path) -> None:
+    wholes: dict[str, tuple[Callable[[Path], object], dict[str, Any]]] = {
+        "outcome": (whole_outcome, OUTCOME),
+        "results": (whole_results, {"rows": [ROW]}),
+        "features": (whole_features, FEATURES),
+        "row": (whole_row, NETWORK),
+    }
+    for name, (read, value) in wholes.items():
+        path = tmp_path / f"{name}.json"
+        write_document(path, value)
+        assert read(path) == value
+        for changed in changed_digits(path.read_bytes()):
+            path.write_bytes(changed)
+            assert read(path) is None, changed
+
+
 @pytest.mark.parametrize("content", BAD)
 def test_to_a_run_that_makes_it_again_damaged_is_absent(content: str, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
@@ -92,6 +123,18 @@ def test_features_lie_on_two_axes(change: dict[str, Any], tmp_path: Path) -> Non
     path.write_text(json.dumps({**FEATURES, "classes": [{**FEATURES["classes"][0], **change}]}))  # type: ignore[index]
     with pytest.raises(StoreError, match="not on two axes"):
         read_features(path)
+
+
+def test_settings_that_were_damaged_or_edited(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(sealed_text(to_yaml(Config())))
+    assert read_settings(path) == Config()
+    whole = path.read_text()
+    path.write_text(whole.replace("seed: 0", "seed: 1"))
+    with pytest.raises(StoreError, match=r"config\.yaml: cannot be read \(damaged or edited.*delete that line"):
+        read_settings(path)
+    path.write_text(whole.replace("seed: 0", "seed: 1").rpartition("#")[0])
+    assert read_settings(path).seed == 1
 
 
 def test_settings(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Checksums of texts, and files of text that carry their own in a last line.
+
+A checksum tells damage from content; it is no signature. What was written before there were any is read without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+PREFIX = "sha256:"
+_DIGITS = 16
+_MARK = " checksum of the lines above: "
+
+
+def text_checksum(text: str) -> str:
+    """Return the checksum of a text: the beginning of its SHA-256.
+
+    >>> text_checksum("seed: 1")
+    'sha256:e8b0d9f7f4027917'
+    """
+    return PREFIX + hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def sealed_text(text: str) -> str:
+    """Return whole lines with one more, a comment in YAML, that holds their checksum."""
+    return f"{text}#{_MARK}{text_checksum(text)}\n"
+
+
+def unsealed_text(text: str) -> str:
+    """Return the lines without the one that holds their checksum; a text that has none is returned as it is.
+
+    Raises:
+        ValueError: the lines are not those that were sealed.
+    """
+    above, mark, told = text.rpartition(_MARK)
+    if not mark:
+        return text
+    lines = above.removesuffix("#")
+    if lines == above or told.rstrip() != text_checksum(lines):
+        told = "its last line, a checksum, does not fit; if it was edited on purpose, delete that line"
+        raise ValueError(f"damaged or edited: {told}")
+    return lines
