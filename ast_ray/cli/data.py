@@ -22,6 +22,7 @@ from ast_ray.config.presets.datasets import DATASETS
 from ast_ray.config.printable import one_line
 from ast_ray.config.settings import Config
 from ast_ray.errors import counted
+from ast_ray.store.replaced import check_own
 from ast_ray.telemetry.progress import Update
 
 _CLASSES_SHOWN = 20
@@ -71,10 +72,12 @@ def inspect(source: str, ipc: int, png: str | None, as_json: bool, **given: Any)
     """Describe SOURCE, a dataset's name or a path: size, classes, statistics, samples, preset, disk needed."""
     messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=str):
-        from ast_ray.stages.inspect_data import inspect_source
+        from ast_ray.stages.inspect_data import MARK, inspect_source
 
         settings = _settings(source, given)
         picture = local_path(png or f"samples-{Path(source).resolve().stem}.png", "png")
+        if not png:
+            check_own(picture, MARK, "--png")
         with Display(messages, quiet=as_json) as display:
 
             def progress(what: str, done: int, total: int) -> None:

@@ -42,8 +42,20 @@ def parameter(item: Setting) -> str:
     return _PREFIX + item.path.replace(".", "__")
 
 
-class GivenText(click.types.StringParamType):
-    """Text that is not empty: an empty one is what an unset variable of a script leaves, never a wish."""
+class OptionText(click.types.StringParamType):
+    """Text that is no option of its command: ``--out --json`` is what an unset variable of a script leaves."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text; fail for the name of an option."""
+        text = super().convert(value, param, ctx)
+        known = [item for item in ctx.command.params if isinstance(item, click.Option)] if ctx else []
+        if any(text in (*item.opts, *item.secondary_opts) for item in known):
+            self.fail(f"{text!r} is an option, where a value was expected (an unset variable?)", param, ctx)
+        return text
+
+
+class GivenText(OptionText):
+    """Text that is not empty either: that too is what an unset variable leaves, never a wish."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the text; fail for an empty one."""
@@ -54,14 +66,14 @@ class GivenText(click.types.StringParamType):
 
 
 def without_empty_text(command: click.Command) -> click.Command:
-    """Let every argument and option of a command, and of those below it, refuse empty text by its name.
+    """Let every argument and option of a command, and of those below it, refuse by its name what is no value.
 
-    Settings are left to their schema, which knows where empty text has a meaning.
+    Where empty text has a meaning among settings their schema knows.
     """
     for item in command.params:
         setting = (item.name or "").startswith(_PREFIX)
-        if type(item.type) is click.types.StringParamType and not setting:
-            item.type = GivenText()
+        if type(item.type) is click.types.StringParamType:
+            item.type = OptionText() if setting else GivenText()
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
         without_empty_text(inner)
     return command

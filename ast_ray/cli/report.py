@@ -9,17 +9,18 @@ from typing import Any
 
 import click
 
-from ast_ray.cli.errors import reported
+from ast_ray.cli.errors import explained, reported
 from ast_ray.cli.options import given_settings, some_settings
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, apply_overrides, check, to_dict
 from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import AstRayError
-from ast_ray.report.page import render
+from ast_ray.report.page import MARK, render
 from ast_ray.report.reading import RunRecord, read_run
 from ast_ray.store import mirror
 from ast_ray.store.atomic import write_text
+from ast_ray.store.replaced import check_own
 from ast_ray.telemetry.run_directory import RunDirectory
 
 
@@ -43,6 +44,8 @@ def report(runs: tuple[str, ...], out: str | None, features: bool, as_json: bool
         check(apply_overrides(Config(), given))
         places = [mirror.view(run) for run in runs]
         target = mirror.view(out) if out else RunDirectory(places[0]).report if len(runs) == 1 else Path("report.html")
+        if not out and len(runs) > 1:  # beside files that are not a run's
+            check_own(target, MARK, "--out")
         records, notes = _records(places, given, features=features)
         page = render(records, notes=notes)
         write_text(target, page)
@@ -65,9 +68,9 @@ def _records(
             continue
         try:
             _compute_features(record, given)
-        except AstRayError as error:
+        except (AstRayError, OSError) as error:  # a cache that may not be read takes the features, not the page
             if record.features is None:
-                notes[str(record.path)].append(f"Features of the images are not shown: {error}")
+                notes[str(record.path)].append(f"Features of the images are not shown: {explained(error).message}")
         records[place] = read_run(record.path, store=store)
     return records, notes
 

@@ -23,6 +23,7 @@ from ast_ray.distributed.tuning.spaces import Space
 from ast_ray.errors import ConfigError, Problem, TaskError, counted
 from ast_ray.stages.context import real_data
 from ast_ray.stages.final_stage import final_stage, winner
+from ast_ray.stages.preflight import check_apart
 from ast_ray.stages.search_results import (
     best_records,
     candidates,
@@ -59,6 +60,7 @@ def run_search(
     if config.compute.backend == "serial":
         raise ConfigError([Problem("compute.backend", "serial", "a search runs on Ray; use ray")])
     check_device(config)
+    check_apart(config, directory.path)
     draws = prepare(config, space)
     data = real_data(config.data, torch.device("cpu"))
     with claimed(directory.lock, "another search", command), ExitStack() as stack:

@@ -21,6 +21,7 @@ from ast_ray.stages.context import images_to_decode, prepare_images, real_data, 
 from ast_ray.stages.engines import engines_told
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.preflight import check_apart
 from ast_ray.stages.run_setup import check_run, record_run, unused
 from ast_ray.stages.verdicts import small_splits
 from ast_ray.store import mirror
@@ -63,6 +64,7 @@ def open_session(
     check_device(config)
     device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
     directory = RunDirectory(open_place(out or default_out(config), "out"))
+    check_apart(config, directory.path)
     if config.compute.store:
         open_place(config.compute.store, "compute.store")
     experts = open_place(buffer, "experts") if buffer else None

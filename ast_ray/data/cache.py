@@ -23,6 +23,7 @@ from ast_ray.data.sources.base import DecodedDataset, Source
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 FORMAT = "3"  # changes with what decoding makes of an image, or listing of a source
 _STALE_SECONDS = 3600
+_OWN = re.compile(r".+-[0-9a-f]{16}(-zca)?\.safetensors")
 _LOG = logging.getLogger(__name__)
 _verified: set[tuple[int, ...]] = set()
 
@@ -96,8 +97,12 @@ def read_unverified(path: Path) -> tuple[DecodedDataset, str] | None:
 
 
 def list_cache(config: DataConfig) -> list[CachedFile]:
-    """Everything in the cache, newest first; unreadable files are shown with an empty source."""
-    found = [_describe(path) for path in cache_folder(config).glob("*.safetensors")]
+    """Everything in the cache, newest first; unreadable files are shown with an empty source.
+
+    Files that go by other names than `cache_path` gives were not written here, and are nobody's to list or to clear.
+    """
+    names = cache_folder(config).glob("*.safetensors")
+    found = [_describe(path) for path in names if _OWN.fullmatch(path.name) and path.is_file()]
     return sorted(found, key=lambda item: item.modified, reverse=True)
 
 

@@ -19,6 +19,7 @@ from ast_ray.report.reading import MethodRecord, RunRecord
 from ast_ray.telemetry.failure import Failure
 
 LIMIT = 5 * 2**20
+MARK = b'<meta name="generator" content="ast-ray">'
 _FOR_IMAGES, _FOR_CHARTS, _AT_LEAST = 4_600_000, 250_000, 400_000
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ast_ray.config.presets.automatic import automatic
 from ast_ray.config.presets.cost import Cost, cost
@@ -25,6 +26,8 @@ from ast_ray.store.atomic import atomic_path
 from ast_ray.telemetry.images import grid
 
 _SAMPLES, _CLASSES_SHOWN = 10, 100
+MARK = b"tEXtSoftware\0ast-ray"
+"""What the pictures of `save_samples` carry."""
 
 
 def known_dataset(data: DataConfig) -> DatasetFacts | None:
@@ -154,5 +157,7 @@ def save_samples(path: Path, dataset: DecodedDataset) -> None:
         std=(1.0,) * channels,
     )
     pixels: np.ndarray = grid(samples, columns=max(shown, 1))
+    about = PngInfo()
+    about.add_text("Software", "ast-ray")
     with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")
+        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=about)

@@ -9,12 +9,15 @@ from pathlib import Path
 import torch
 
 from ast_ray.config.expert_engine import choose_expert_engine
+from ast_ray.config.location import is_address
 from ast_ray.config.reach import trained
 from ast_ray.config.settings import Config
 from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
+from ast_ray.data.cache import cache_folder
 from ast_ray.data.real import RealData
+from ast_ray.data.sources import image_trees
 from ast_ray.errors import ConfigError, Problem, ResourceError, counted
 from ast_ray.stages.engines import machine, matching_choice
 from ast_ray.stages.evaluate_rows import check_architectures
@@ -60,6 +63,25 @@ def expert_bytes(config: Config, data: RealData) -> int:
     """Disk needed by one expert."""
     later = 2 if config.expert.storage == "bf16" else 4
     return parameter_count(config, data) * (4 + later * trained(config).expert.epochs)
+
+
+def check_apart(config: Config, out: Path) -> None:
+    """Refuse to write among the images: what is written there would be taken for some of them the next time.
+
+    Raises:
+        ConfigError: names each place inside the folder of images; DataError: that folder has no classes.
+    """
+    places = {"out": out, "data.root": cache_folder(config.data)}
+    if config.compute.store and not is_address(config.compute.store):
+        places["compute.store"] = Path(config.compute.store).expanduser()
+    problems = [
+        Problem(name, str(place), f"lies inside {tree}, whose pictures are the images; choose a folder outside of it")
+        for tree in image_trees(config.data)
+        for name, place in places.items()
+        if place.resolve().is_relative_to(tree.resolve())
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def check_folder(folder: Path, needed: int = 0) -> None:

@@ -2,7 +2,8 @@
 
 A setting of a method that failed or has not begun may be repaired while what others have done stays as it is; methods
 and baselines may come and go. Compared is what each artefact was made with: the identity in a finished or begun set,
-that of a buffer of experts, the token of an evaluated row. Seed, data and network are those of the whole run.
+that of a buffer of experts, the token of an evaluated row. Seed, data and network are those of the whole run, and so
+is what the images show, whatever their folder is called.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from ast_ray.stages.evaluate_rows import cells, networks_of, row_identity
 from ast_ray.stages.pipeline import Plan, evaluated_sets, expert_methods, set_identity
 from ast_ray.store import mirror
 from ast_ray.store.containers.documents import read_document
+from ast_ray.store.records.manifest import whole_manifest
 from ast_ray.store.records.settings import read_values
 from ast_ray.store.synthetic import load_synthetic
 from ast_ray.telemetry.failure import read_failure
 from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
 
 _WHOLE_RUN = ("seed:", "data.", "network.")
+_IMAGES = "data.id:"
+OTHER_IMAGES = "(data.id is the checksum of the decoded images: some were added, removed or changed since)"
 # What identities call settings that have another name for people.
 _NAMES = {"experts:": "expert.count:", "set.batch_size:": "expert.batch_size:", "set.expert.": "", "set.": "distill."}
 
@@ -60,6 +64,8 @@ def refuse_other_settings(plan: Plan) -> None:
     """
     found = earlier_settings(plan.directory)
     changed = [] if found is None else differences(content(to_dict(plan.config)), content(found))
+    if not any(line.startswith("data.") for line in changed):
+        changed += other_images(plan.directory.manifest, plan.data.data_id)
     if found is None or not changed:
         return
     owners: dict[str, list[str]] = {}
@@ -75,7 +81,15 @@ def refuse_other_settings(plan: Plan) -> None:
             error.add_note(f"({told}: {', '.join(later)})")
         if len(plan.config.run.methods) > 1:
             error.add_note("(run.mtt_settings changes method mtt alone; run.methods leaves a method out)")
+        if any(line.startswith(_IMAGES) for line in owners):
+            error.add_note(OTHER_IMAGES)
         raise error
+
+
+def other_images(manifest: Path, data_id: str) -> list[str]:
+    """Return the line of a difference where a manifest names other images than these; none where it names none."""
+    earlier = whole_manifest(manifest).get("data_id", data_id)
+    return [] if earlier == data_id else [f"{_IMAGES} {data_id} here, {earlier} there"]
 
 
 def _later(directory: RunDirectory, found: Mapping[str, Any], lines: Iterable[str]) -> list[str]:
@@ -107,7 +121,7 @@ def _told(lines: list[str]) -> list[str]:
     renamed = [
         next((new + line[len(old) :] for old, new in _NAMES.items() if line.startswith(old)), line) for line in lines
     ]
-    return [line for line in renamed if not line.startswith(_WHOLE_RUN) or line.startswith("data.id:")]
+    return [line for line in renamed if not line.startswith(_WHOLE_RUN) or line.startswith(_IMAGES)]
 
 
 def _holds_work(directory: RunDirectory) -> bool:

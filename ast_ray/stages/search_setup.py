@@ -15,6 +15,7 @@ from ast_ray.config.text_seal import sealed_text
 from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem, StoreError
 from ast_ray.stages.preflight import check_against_data, check_folder, expert_bytes
+from ast_ray.stages.run_changes import OTHER_IMAGES, other_images
 from ast_ray.store.atomic import write_text
 from ast_ray.store.containers.documents import write_document
 from ast_ray.store.leftovers import remove_leftovers
@@ -55,7 +56,7 @@ def open_search(
     """
     check_against_data(config, data)
     check_folder(directory.path, config.expert.count * expert_bytes(config, data))
-    _refuse_other(config, directory, space_source)
+    _refuse_other(config, data.data_id, directory, space_source)
     remove_leftovers(directory.path)
     write_text(directory.config, sealed_text(to_yaml(config)))
     write_text(directory.space, space_source)
@@ -74,7 +75,7 @@ def _content(config: Config) -> dict[str, Any]:
     return values
 
 
-def _refuse_other(config: Config, directory: SearchDirectory, space_source: str) -> None:
+def _refuse_other(config: Config, data_id: str, directory: SearchDirectory, space_source: str) -> None:
     if not directory.config.exists():
         if any(directory.path.glob("distill")):
             raise StoreError(f"{directory.path}: holds a run, not a search; choose another --out")
@@ -82,11 +83,15 @@ def _refuse_other(config: Config, directory: SearchDirectory, space_source: str)
     changed = differences(_content(config), _content(read_settings(directory.config)))
     if directory.space.is_file() and directory.space.read_bytes() != space_source.encode():
         changed.append(f"the space differs from {directory.space}")
-    if changed:
-        listed = "\n  ".join(changed)
-        raise StoreError(
+    images = [] if any(line.startswith("data.") for line in changed) else other_images(directory.manifest, data_id)
+    if changed or images:
+        listed = "\n  ".join(changed + images)
+        error = StoreError(
             f"{directory.path}: holds a search with other settings; choose another --out, or use these:\n  {listed}"
         )
+        if images:
+            error.add_note(OTHER_IMAGES)
+        raise error
 
 
 def load_search(directory: SearchDirectory) -> Config:

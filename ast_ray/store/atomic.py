@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from ast_ray.config.files import reason
 from ast_ray.errors import ResourceError
-from ast_ray.store import mirror
+from ast_ray.store import mirror, permissions
 from ast_ray.store.lock import hold_also, hold_new
 
 PREFIX = ".partial-"
@@ -63,7 +63,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 hold_also(file.fileno())  # safetensors puts another file in its place, which nobody has locked
                 os.fsync(file.fileno())
-                temporary.chmod(0o644)
+                temporary.chmod(permissions.FILE)
                 os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 
 from ast_ray.config.location import Address, is_address, local_path, parse_address
 from ast_ray.errors import ConfigError, ResourceError, StoreError
-from ast_ray.store import remote
+from ast_ray.store import permissions, remote
 from ast_ray.store.lock import exclusive, hold
 
 WORK, VIEW = "storage", "views"
@@ -199,7 +199,7 @@ def _download(path: Path, address: Address, announced: list[str] | None) -> str 
             size = int(arrived.split()[1])
             whole = arrived in announced if announced else size == remote.size(address)
             if whole:
-                temporary.chmod(0o644)
+                temporary.chmod(permissions.FILE)
                 os.replace(temporary, path)
                 return arrived
         except OSError as error:

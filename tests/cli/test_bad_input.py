@@ -21,6 +21,21 @@ Words = Callable[..., list[str]]
 Call = Callable[..., Result]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [["run", "--out", "--json"], ["run", "--source", "--json"], ["report", "x", "--json", "--out", "--no-features"]],
+)
+def test_an_option_is_no_value_of_another(
+    call: Call, given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--out $OUT --json`` of a script whose OUT is not set would run in a folder of the name --json."""
+    monkeypatch.chdir(tmp_path)
+    result = call(*given)
+    assert result.exit_code == 2
+    assert f"{given[-1]!r} is an option, where a value was expected" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["run", "experts", "distill"])
 @pytest.mark.parametrize(
     ("given", "texts"),

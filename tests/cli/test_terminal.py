@@ -126,3 +126,13 @@ def test_commands_print_in_no_other_way() -> None:
     assert {name for name, _ in found} == {"terminal.py", "presets.py", "main.py", "submit.py", "streams.py"}
     assert len([call for name, call in found if name == "streams.py"]) == 1  # when standard output is full
     assert [call for name, call in found if name == "submit.py"] == ["click.echo(name)", "click.echo(text, nl=False)"]
+
+
+def test_a_terminal_of_no_width_shows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    file = io.StringIO()
+    terminal = Terminal(file=file)
+    terminal.print("finished")
+    terminal.print(Table("accuracy"))
+    assert file.getvalue().startswith("finished\n")
+    assert "accuracy" in file.getvalue()

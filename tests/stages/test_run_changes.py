@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -66,6 +67,25 @@ def mtt_diverges(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 def test_where_it_runs_may_change(tiny: Make, finished: Path) -> None:
     check_run(tiny_plan(tiny(compute__backend="ray", compute__workers=7, data__download="false"), finished))
+
+
+def test_images_that_changed_since_are_refused_and_nothing_finished_is_touched(tiny: Make, finished: Path) -> None:
+    """A folder of images that was added to goes by the same name and settings, and is another data set."""
+    plan = tiny_plan(tiny(), finished)
+    other = dataclasses.replace(plan, data=dataclasses.replace(plan.data, data_id="0123456789abcdef"))
+    told = refused(other)
+    assert told[0].startswith(f"data.id: 0123456789abcdef here, {plan.data.data_id} there (the whole run, ")
+    assert told[1:] == []
+    with pytest.raises(StoreError) as caught:
+        check_run(other)
+    assert any("added, removed or changed" in note for note in caught.value.__notes__)
+    check_run(plan)
+
+
+def test_images_may_change_where_nothing_was_made_of_them(tiny: Make, tmp_path: Path) -> None:
+    plan = tiny_plan(tiny(), tmp_path / "run")
+    record_run(plan, ["ast-ray", "run"])
+    check_run(dataclasses.replace(plan, data=dataclasses.replace(plan.data, data_id="0123456789abcdef")))
 
 
 def test_a_repaired_setting_of_one_method_keeps_what_the_other_has(

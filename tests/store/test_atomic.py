@@ -93,3 +93,25 @@ def test_json_refuses_what_is_not_json(tmp_path: Path) -> None:
     assert not (tmp_path / "x.json").exists()
     write_json(tmp_path / "x.json", {"a": [1, None]})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1, None]}
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o077, 0o600, 0o700), (0o002, 0o664, 0o775), (0o777, 0o600, 0o700)]
+)
+def test_the_umask_decides_who_may_read(tmp_path: Path, umask: int, file: int, folder: int) -> None:
+    """Pictures of patients under 077, a store of experts that a group shares under 002."""
+    code = """
+import sys
+from pathlib import Path
+from ast_ray.store.atomic import write_text
+from ast_ray.store.export.folder import describe, whole_folder
+write_text(Path(sys.argv[1], "page.html"), "x")
+with whole_folder(Path(sys.argv[1], "export")) as inside:
+    describe(inside, "npz", {})
+"""
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=subprocess_environment(), umask=umask, check=True, timeout=120
+    )
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == file
+    assert (tmp_path / "export").stat().st_mode & 0o777 == folder
+    assert (tmp_path / "export" / "dataset.json").stat().st_mode & 0o777 == file

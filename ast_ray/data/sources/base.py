@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -113,6 +114,8 @@ def numbered(name: str, labels: Sequence[int]) -> tuple[str, ...]:
     Raises:
         DataError: labels that do not run from 0 to K - 1. One far beyond would make as many classes without images.
     """
+    if not labels:
+        raise DataError(f"{name}: no image has a label")
     low, high = min(labels), max(labels)
     if low < 0 or high >= len(labels):
         wrong = high if low >= 0 else low
@@ -148,19 +151,22 @@ def out_of_range(low: float, high: float) -> str:
 
 
 def check_names(name: str, class_names: tuple[str, ...]) -> None:
-    """Raise `DataError` for a single class, names that are no text, or the same but for case and surrounding space."""
+    """Raise `DataError` for a single class, names that are no text, or two that a reader cannot tell apart.
+
+    Those are the same but for case, surrounding space, and how Unicode composes their characters.
+    """
     if len(class_names) < 2:
         held = f"a single class, {class_names[0]!r}" if class_names else "no class"
         raise DataError(f"{name}: {held}; telling classes apart needs at least two")
     foreign = [item for item in class_names if not _is_text(item)]
     if foreign:
         raise DataError(f"{name}: the class {os.fsencode(foreign[0])!r} has a name that is not UTF-8; rename it")
-    first: dict[str, str] = {}
+    first: dict[str, int] = {}
     clashes = []
-    for item in class_names:
-        known = first.setdefault(item.strip().casefold(), item)
-        if known is not item:
-            clashes.append(f"{known!r} and {item!r}")
+    for number, item in enumerate(class_names):
+        known = first.setdefault(unicodedata.normalize("NFC", item.strip().casefold()), number)
+        if known != number:
+            clashes.append(f"{class_names[known]!r} and {item!r}")
     if clashes:
         raise DataError(
             f"{name}: {counted(len(clashes), 'pair')} of duplicate classes: {', '.join(clashes[:5])}; "

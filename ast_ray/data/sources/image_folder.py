@@ -51,6 +51,16 @@ def image_folder(folder: Path) -> Source:
     return Source(str(folder), "/".join((content_key(every, folder), *hidden, *unused)), listing)
 
 
+def walked(folder: Path) -> list[Path]:
+    """Return the folders below which every picture is taken for an image of a class.
+
+    Raises:
+        DataError: no class folders.
+    """
+    train, test, _ = _splits(folder)
+    return [folder / split for split in (train, test) if split is not None]
+
+
 def _left_out(folder: Path, hidden: list[str], unused: list[str]) -> tuple[str, ...]:
     warnings = []
     if hidden:

@@ -10,7 +10,7 @@ from ast_ray.config.settings import DataConfig
 from ast_ray.data.sources.arrays import npz_file
 from ast_ray.data.sources.base import Source
 from ast_ray.data.sources.digits import digits
-from ast_ray.data.sources.image_folder import image_folder
+from ast_ray.data.sources.image_folder import image_folder, walked
 from ast_ray.data.sources.imagenet import imagenet_subset
 from ast_ray.data.sources.parquet import parquet_source
 from ast_ray.data.sources.tiny_imagenet import FOLDER, is_tiny_imagenet, tiny_imagenet
@@ -46,6 +46,19 @@ def open_source(config: DataConfig) -> Source:
     return _open_path(path.resolve(), config)
 
 
+def image_trees(config: DataConfig) -> list[Path]:
+    """Return the folders below which every picture is taken for one of the source's, where it is a folder of images."""
+    path = Path(config.source).expanduser()
+    if config.source in NAMED_SOURCES or config.subset or not path.is_dir():
+        return []
+    path = path.resolve()
+    return [] if is_tiny_imagenet(path) or _holds_shards(path) else walked(path)
+
+
+def _holds_shards(path: Path) -> bool:
+    return any(path.glob("*.parquet")) or any(path.glob("data/*.parquet"))
+
+
 def _refuse_subset(config: DataConfig, what: str) -> None:
     """Refuse a subset of a source without any: it would be ignored, and the whole source be taken for it."""
     if config.subset:
@@ -68,7 +81,7 @@ def _open_path(path: Path, config: DataConfig) -> Source:
     if not path.is_dir():
         raise DataError(f"{path}: {file_problem(path)}")
     tiny = is_tiny_imagenet(path)
-    if tiny or any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
+    if tiny or _holds_shards(path):
         _refuse_subset(config, str(path))
         return tiny_imagenet(path) if tiny else parquet_source(path)
     if config.subset:

@@ -114,6 +114,14 @@ def test_classes_that_differ_in_case_only_are_duplicates(pets: Path, tmp_path: P
         load(pets, tmp_path, skip_corrupt=True)
 
 
+def test_classes_that_differ_in_how_their_accents_are_composed_are_duplicates(pets: Path, tmp_path: Path, make_picture):
+    """Both read as the same word: one folder came from a machine that composes, one from a machine that does not."""
+    make_picture(pets / "caf\u00e9" / "0.png")
+    make_picture(pets / "cafe\u0301" / "0.png")
+    with pytest.raises(DataError, match="1 pair of duplicate classes: 'cafe\u0301' and 'caf\u00e9'"):
+        load(pets, tmp_path, skip_corrupt=True)
+
+
 @pytest.mark.parametrize(("left", "split"), [(1, (1, 0)), (2, (1, 1)), (3, (2, 1)), (4, (3, 1))])
 def test_a_small_class_keeps_images_for_training(pets: Path, tmp_path: Path, left: int, split: tuple[int, int]):
     for index in range(left, 10):

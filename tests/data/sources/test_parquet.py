@@ -164,3 +164,16 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path):
     pq.write_table(pa.table({"image": [b"x"], "label": [0]}), tmp_path / "p/train.parquet")
     with pytest.raises(DataError, match=r"column 'image' is binary, expected struct"):
         load(tmp_path / "p", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a", "ant"])
+def test_two_classes_of_one_name_are_refused(tmp_path: Path, name: str):
+    write(tmp_path / "p.parquet", [10, 20, 30, 40], [0, 1, 0, 1], metadata={"class_names": json.dumps([name, name])})
+    with pytest.raises(DataError, match=f"1 pair of duplicate classes: '{name}' and '{name}'"):
+        load(tmp_path / "p.parquet", tmp_path)
+
+
+def test_rows_without_any_label_are_refused(tmp_path: Path):
+    write(tmp_path / "p.parquet", [10, 20], pa.array([None, None], pa.int64()))
+    with pytest.raises(DataError, match=r"p\.parquet: no image has a label"):
+        load(tmp_path / "p.parquet", tmp_path, skip_corrupt=True)
