@@ -1,12 +1,13 @@
 """The command line killed at random moments, each time followed by the same command again.
 
-    python benchmarks/kill_and_resume.py [--trials 20] [--seed 0] [--keep FOLDER]
+    python benchmarks/kill_and_resume.py [--trials 20] [--seed 0] [--at-once 1] [--keep FOLDER]
 
 A small digits run on a Ray of two workers is left alone twice. Every trial starts the same command in a fresh run
-directory and process group, and at a moment drawn over the length of the shorter of these two (start-up included) sends
-one of ten strikes: SIGKILL, SIGTERM, SIGHUP or SIGINT to the driver alone or to its whole group, SIGKILL or SIGTERM to a
-worker. A third of the trials strikes the second command too. Checked: exit codes, what standard error says, processes left
-after ten seconds, and the bytes and names of everything in the run directory once a command came to its end.
+directory and process group, and at a moment drawn over the length of the shorter of these two (start-up included)
+sends one of ten strikes: SIGKILL, SIGTERM, SIGHUP or SIGINT to the driver alone or to its whole group, SIGKILL or
+SIGTERM to a worker. A third of the trials strikes the second command too. Checked: exit codes, what standard error
+says, processes left after ten seconds, and the bytes and names of everything in the run directory once a command came
+to its end.
 
 Processes of a trial are known by a variable in their environment, their session and their ancestors; no other is
 counted or struck. The last line is JSON; the exit code is 1 when anything was off.
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +51,7 @@ SETTINGS = {
     "distill.checkpoint_every": 5,
     "evaluate.networks": 2,
     "evaluate.passes": 30,
+    "run.methods": "ast",
     "run.baselines": "random",
     "compute.checkpoint_seconds": 0,
     "compute.backend": "ray",
@@ -234,10 +237,10 @@ def told(number: int, commands: list[Command], off: list[str]) -> str:
     return f"trial {number}: {'; '.join(parts)}; {'same bytes' if not off else 'OFF'}"
 
 
-def summary(trials: list[tuple[list[Command], list[str]]]) -> dict[str, Any]:
+def summary(trials: dict[int, tuple[list[Command], list[str]]]) -> dict[str, Any]:
     """Print the table of what was done and what came out; return the figures."""
     rows: dict[str, list[tuple[Command, list[str]]]] = {" ".join(reversed(kind)): [] for kind in STRIKES}
-    for commands, off in trials:
+    for commands, off in trials.values():
         for one in commands:
             if one.struck:
                 rows[one.strike].append((one, off))
@@ -247,13 +250,13 @@ def summary(trials: list[tuple[list[Command], list[str]]]) -> dict[str, Any]:
         shown = ", ".join(f"{code}" + (f" x{count}" if count > 1 else "") for code, count in sorted(codes.items()))
         slowest = max((one.until_gone for one, _ in found), default=0.0)
         print(f"{name:<16} {len(found):>5}  {shown:<14} {slowest:>8.1f}  {sum(bool(off) for _, off in found)}")
-    every = [one for commands, _ in trials for one in commands]
+    every = [one for commands, _ in trials.values() for one in commands]
     return {
         "trials": len(trials),
         "strikes": {name: len(found) for name, found in rows.items()},
         "over_before": sum(bool(one.strike) and not one.struck for one in every),
         "slowest_gone": max((one.until_gone for one in every), default=0.0),
-        "off": {number: off for number, (_, off) in enumerate(trials) if off},
+        "off": {number: off for number, (_, off) in sorted(trials.items()) if off},
     }
 
 
@@ -273,20 +276,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="who is struck, with what, when")
+    parser.add_argument("--at-once", type=int, default=1, help="trials beside one another")
     parser.add_argument("--keep", default="", metavar="FOLDER", help="leave everything there; a short path")
     options = parser.parse_args()
-    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-        signal.signal(number, usual)  # background jobs and nohup hand ignored ones on to every child
-    trials: list[tuple[list[Command], list[str]]] = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs and nohup hand ignored ones on
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    trials: dict[int, tuple[list[Command], list[str]]] = {}
     with folder_of(options.keep) as folder:
         length, quiet = undisturbed(folder)
         print(f"undisturbed: {length} s, {len(quiet)} files", flush=True)
-        for number, (dice, strikes) in enumerate(planned(options)):
+
+        def one(number: int, dice: random.Random, strikes: list[tuple[str, str]]) -> None:
             place = Place(folder / str(number))
             commands = trial(place, strikes, length, dice)
             off = [text for one in commands for text in one.off] + compared(place.run, quiet)
-            trials.append((commands, off))
+            trials[number] = commands, off
             print("\n    ".join([told(number, commands, off), *off]), flush=True)
+
+        with ThreadPoolExecutor(options.at_once) as threads:
+            for done in [threads.submit(one, number, *plan) for number, plan in enumerate(planned(options))]:
+                done.result()
         figures = summary(trials)
     finish("kill_and_resume", {"undisturbed_seconds": length, "files": len(quiet), **figures})
     sys.exit(1 if figures["off"] else 0)

@@ -77,19 +77,19 @@ def ray_session(compute: ComputeConfig) -> Iterator[Capacity]:
     import ray
 
     started_here = not ray.is_initialized()
-    if started_here:
-        _connect(compute)
-    try:
-        from ast_ray.distributed.gpus import gpu_memory
+    private = started_here and not compute.address
+    with watched() if private else nullcontext():
+        try:
+            if started_here:
+                _connect(compute)
+            from ast_ray.distributed.gpus import gpu_memory
 
-        private = started_here and not compute.address
-        with watched() if private else nullcontext():
             resources = offered(ray.cluster_resources())
             shareable = compute.gpus_per_task == 0 and compute.device != "cpu" and resources.get("GPU", 0) > 0
             yield capacity(compute, resources, gpu_memory=gpu_memory() if shareable else 0)
-    finally:
-        if started_here:
-            ray.shutdown()
+        finally:
+            if started_here:
+                ray.shutdown()
 
 
 def _connect(compute: ComputeConfig) -> None:
