@@ -97,7 +97,12 @@ class Place:
         command = [sys.executable, "-m", "ast_ray", "run", "--preset", "digits", "--out", str(self.run), *words]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         path = [str(Path(__file__).resolve().parents[1]), *filter(None, [kept.get("PYTHONPATH")])]
-        own = {"HOME": str(self.folder / "home"), "RAY_TMPDIR": str(self.folder), "PYTHONPATH": os.pathsep.join(path)}
+        own = {
+            "RAY_worker_niceness": "0",
+            "HOME": str(self.folder / "home"),
+            "RAY_TMPDIR": str(self.folder),
+            "PYTHONPATH": os.pathsep.join(path),
+        }
         environment = {**kept, **own, "OMP_NUM_THREADS": "1", **mark(self.folder)}
         with (self.folder / f"stdout-{self._count}").open("wb") as out, messages.open("wb") as err:
             driver = subprocess.Popen(command, env=environment, stdout=out, stderr=err, start_new_session=True)
@@ -200,10 +205,11 @@ def compared(run: Path, quiet: dict[str, object]) -> list[str]:
     return off + [f"other content: {name}" for name in quiet if name in mine and mine[name] != quiet[name]]
 
 
-def undisturbed(folder: Path) -> tuple[float, dict[str, object]]:
+def undisturbed(folder: Path, at_once: int) -> tuple[float, dict[str, object]]:
     """Run the command alone, twice; return the shorter time, and what has to be the same in every run."""
     places = [Place(folder / f"quiet-{number}") for number in range(2)]
-    done = [command(place) for place in places]
+    with ThreadPoolExecutor(at_once) as threads:
+        done = list(threads.map(command, places))
     quiet = artefacts(places[0].run)
     if off := [text for one in done for text in one.off] + compared(places[1].run, quiet):
         raise SystemExit("\n".join(["left alone:", *off]))
@@ -283,7 +289,7 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     trials: dict[int, tuple[list[Command], list[str]]] = {}
     with folder_of(options.keep) as folder:
-        length, quiet = undisturbed(folder)
+        length, quiet = undisturbed(folder, options.at_once)
         print(f"undisturbed: {length} s, {len(quiet)} files", flush=True)
 
         def one(number: int, dice: random.Random, strikes: list[tuple[str, str]]) -> None:
