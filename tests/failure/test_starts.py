@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from ast_ray.config import ComputeConfig
 from ast_ray.distributed.private_ray import watched
+from ast_ray.distributed.session import ray_session
+from ast_ray.errors import ResourceError
 from tests.distributed.test_private_ray import processes
 from tests.failure.notes import until
 from tests.tiny import arguments, subprocess_environment
@@ -22,6 +25,17 @@ pytestmark = [
     pytest.mark.failure,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
 ]
+
+# The command, with a Ray whose processes are all there while its start does not come to an end.
+_HELD = """
+import time
+from ray._private import worker
+from ast_ray.__main__ import run
+
+worker.connect = lambda *_, **__: time.sleep(600)
+run()
+"""
+_AGENTS = {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}
 
 
 @pytest.fixture
@@ -41,14 +55,14 @@ def test_nothing_of_a_ray_that_was_starting_outlives_its_driver(
     environment = {**subprocess_environment(), "RAY_AUTH_MODE": "token", "RAY_TMPDIR": str(short_folder)}
     with (short_folder / "messages").open("w+", encoding="utf-8") as messages:
         driver = subprocess.Popen(
-            [sys.executable, "-m", "ast_ray", "run", *words, "--out", str(short_folder / "run")],
+            [sys.executable, "-c", _HELD, "run", *words, "--out", str(short_folder / "run")],
             env=environment,
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=messages,
         )
         try:
-            until(lambda: any("dashboard/agent.py" in line for line in processes(driver.pid)))
+            until(lambda: {line.strip() for line in processes(driver.pid)} >= _AGENTS)
             driver.send_signal(sent)
             assert driver.wait(120) == code
             deadline = time.monotonic() + 10
@@ -94,3 +108,18 @@ def test_what_is_ended_is_ray_s_and_writes_this_session_s_logs(
     assert left.wait(10) == -signal.SIGKILL
     assert reads.poll() is None
     assert other.poll() is None
+
+
+def test_a_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, short_folder: Path) -> None:
+    """As where the machine is so busy that Ray gives up after half a minute."""
+    import ray
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nMore.")
+
+    monkeypatch.setenv("RAY_TMPDIR", str(short_folder))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # the one of other tests
+    with pytest.raises(ResourceError, match=r"did not start .*timed out during startup.*the same command"):
+        ray_session(ComputeConfig(device="cpu")).__enter__()
