@@ -89,6 +89,14 @@ def listen() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _dropped
+
+
+def _dropped(lost: sys.UnraisableHookArgs) -> None:
+    """Tell what Python had to drop, but for signals, which `check` raises again."""
+    if not (_received and isinstance(lost.exc_value, KeyboardInterrupt)):
+        sys.__unraisablehook__(lost)
 
 
 @contextmanager

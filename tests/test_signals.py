@@ -75,6 +75,19 @@ except KeyboardInterrupt as error:
 """
     done = run(script)
     assert done.stdout == "lost\nended by SIGTERM\n"
+    assert done.stderr == "", "no trace of what is raised again"
+
+
+def test_what_else_python_drops_is_told() -> None:
+    script = """
+class Deleted:
+    def __del__(self):
+        raise ValueError("a mistake")
+
+object = Deleted()
+del object
+"""
+    assert "a mistake" in run(script).stderr
 
 
 def test_a_librarys_handler_is_kept_out_while_it_starts() -> None:

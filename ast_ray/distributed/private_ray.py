@@ -3,8 +3,10 @@
 Sessions lie in a folder of this user's own, named by the process that began them. Whoever starts Ray here next deletes
 those whose process is gone, but for the last one, whose logs may be wanted.
 
-When a driver is killed its Ray goes with it, but for two agents that wait a minute for an answer of what is dead. A
-watchdog, a process of its own that holds the other end of a pipe, ends them a few seconds after their driver's end.
+When a driver is killed its Ray goes with it, but for two agents that wait a minute for an answer of what is dead; they
+stay too when a driver ends in an orderly way while Ray starts. A watchdog, a process of its own that holds the other
+end of a pipe, ends them a few seconds after their driver's end. It knows a driver's Ray by the session's logs that it
+writes: parents are gone by then, and a process that changes its name overwrites its environment.
 """
 
 from __future__ import annotations
@@ -18,25 +20,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-GRACE = 4.0  # seconds that Ray's own processes have to end by themselves
+GRACE = 4.0  # seconds that Ray's own processes have to end by themselves after their driver's end
+SHORT_GRACE = 1.0  # the same once Ray was told to stop, which waits for most of them
 _NAME, _INSIDE = "ast-ray-{user}", "ray"  # Ray opens its own folder to everybody
 _WATCHDOG = """
-import os, signal, sys, time
+import os, re, signal, sys, time
 
-def started(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
+grace, driver = sys.argv[1:]
+log = re.compile(rf"/session_[^/]*_{driver}/logs/[^/]*$")
+mine = os.readlink("/proc/self/ns/pid")
 
-grace, *watched = sys.argv[1:]
-sys.stdin.read()  # ends with the driver
-time.sleep(float(grace))
-for pair in watched:
-    pid, _, begun = pair.partition(":")
-    if started(pid) == begun:
-        os.kill(int(pid), signal.SIGKILL)
+def writes_logs(folder):
+    for name in os.listdir(folder):
+        try:
+            if os.lstat(folder + name).st_mode & 0o200 and log.search(os.readlink(folder + name)):
+                return True
+        except OSError:
+            pass
+    return False
+
+def of_ray(place):
+    with open(place + "cmdline", "rb") as file:
+        words = file.read()
+    return words.startswith(b"ray::") or b"/ray/" in words
+
+def left():
+    found = []
+    for name in os.listdir("/proc"):
+        place = f"/proc/{name}/"
+        try:
+            if name.isdigit() and name != driver and os.readlink(place + "ns/pid") == mine:
+                if of_ray(place) and writes_logs(place + "fd/"):
+                    found.append(int(name))
+        except OSError:
+            pass
+    return found
+
+give_up = float(sys.stdin.read() or grace) + time.monotonic()  # ends with the driver, or once its Ray was stopped
+while left() and time.monotonic() < give_up:
+    time.sleep(0.05)
+for _ in range(20):
+    for pid in left():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+    if not left():
+        break
+    time.sleep(0.1)
 """
 
 
@@ -76,33 +107,18 @@ def _alive(session: Path) -> bool:
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """End Ray's processes if this one is gone before the block ends; for use around a Ray that was started here.
+    """End what is left of a Ray that is started and stopped in the block, at its end or soon after this process's.
 
     On systems without ``/proc`` nothing is watched.
     """
-    pairs = [f"{pid}:{begun}" for pid, begun in _descendants(os.getpid()).items()]
-    if not pairs:
+    if not Path("/proc/self/ns/pid").exists():
         yield
         return
-    command = [sys.executable, "-I", "-S", "-c", _WATCHDOG, str(GRACE), *pairs]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watchdog:
+    command = [sys.executable, "-I", "-S", "-c", _WATCHDOG, str(GRACE), str(os.getpid())]
+    null = subprocess.DEVNULL  # whoever reads what the driver prints does not wait for the watchdog
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True) as watchdog:
         try:
             yield
         finally:
-            watchdog.kill()
-
-
-def _descendants(pid: int) -> dict[int, str]:
-    """Processes below one, each with the time it was started at, by which a number used again is told."""
-    parents: dict[int, tuple[int, str]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, IndexError, ValueError):
-            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            parents[int(path.parent.name)] = (int(fields[1]), fields[19])
-    found: dict[int, str] = {}
-    above = {pid}
-    while above:
-        below = {child: begun for child, (parent, begun) in parents.items() if parent in above and child not in found}
-        found |= below
-        above = set(below)
-    return found
+            with suppress(OSError):
+                watchdog.communicate(str(SHORT_GRACE).encode())

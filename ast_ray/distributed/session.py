@@ -77,19 +77,19 @@ def ray_session(compute: ComputeConfig) -> Iterator[Capacity]:
     import ray
 
     started_here = not ray.is_initialized()
-    if started_here:
-        _connect(compute)
-    try:
-        from ast_ray.distributed.gpus import gpu_memory
+    private = started_here and not compute.address
+    with watched() if private else nullcontext():
+        try:
+            if started_here:
+                _connect(compute)
+            from ast_ray.distributed.gpus import gpu_memory
 
-        private = started_here and not compute.address
-        with watched() if private else nullcontext():
             resources = offered(ray.cluster_resources())
             shareable = compute.gpus_per_task == 0 and compute.device != "cpu" and resources.get("GPU", 0) > 0
             yield capacity(compute, resources, gpu_memory=gpu_memory() if shareable else 0)
-    finally:
-        if started_here:
-            ray.shutdown()
+        finally:
+            if started_here:
+                ray.shutdown()
 
 
 def _connect(compute: ComputeConfig) -> None:
@@ -100,15 +100,21 @@ def _connect(compute: ComputeConfig) -> None:
         folder = session_folder()
         if folder is not None:
             remove_dead_sessions(folder)
-        with loopback_only(), signals_kept():
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_STORE_BYTES,
-                _temp_dir=None if folder is None else str(folder),
-            )
+        try:
+            with loopback_only(), signals_kept():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=_STORE_BYTES,
+                    _temp_dir=None if folder is None else str(folder),
+                )
+        except Exception as error:  # Ray raises that class itself where its start takes more than half a minute
+            raise ResourceError(
+                f"Ray did not start on this machine ({(str(error).splitlines() or [type(error).__name__])[0]}); where "
+                "the machine is busy the same command may do later, and compute.backend = 'serial' needs no Ray"
+            ) from error
         keep_token_private()
         return
     require_cluster(compute.address)
