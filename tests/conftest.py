@@ -27,6 +27,22 @@ MakeImages = Callable[..., tuple[Tensor, Tensor]]
 MakePicture = Callable[..., Path]
 
 
+class _Failures:
+    """Shows a failure when it happens: a run that dies on the way prints no summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._plugins = config.pluginmanager
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._plugins.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.write_line(f"\n{report.nodeid} ({report.when})\n{report.longreprtext}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_Failures(config))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that end every Ray of the machine come after all others."""
     items.sort(key=lambda item: item.get_closest_marker("alone") is not None)

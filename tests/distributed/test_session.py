@@ -107,7 +107,7 @@ def test_sessions_of_dead_drivers_are_cleared_away_before_ray_starts(
         assert place is not None
         for day, pid in ((1, ended.pid), (2, ended.pid), (3, os.getpid())):
             (place / f"session_2026-01-0{day}_00-00-00_000000_{pid}" / "logs").mkdir(parents=True)
-        with pytest.raises(InterruptedError):
+        with pytest.raises(ResourceError, match=r"Ray did not start on this machine \(not started\)"):
             connected(ComputeConfig())
         assert starts == [str(place)]
         assert sorted(path.name[:18] for path in Path(place).iterdir()) == ["session_2026-01-02", "session_2026-01-03"]
