@@ -106,15 +106,16 @@ def _alive(session: Path) -> bool:
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def watched(driver: int | None = None) -> Iterator[None]:
     """End what is left of a Ray that is started and stopped in the block, at its end or soon after this process's.
 
-    On systems without ``/proc`` nothing is watched.
+    ``driver`` is the process that Ray's session is named by; None for this one. On systems without ``/proc`` nothing is
+    watched.
     """
     if not Path("/proc/self/ns/pid").exists():
         yield
         return
-    command = [sys.executable, "-I", "-S", "-c", _WATCHDOG, str(GRACE), str(os.getpid())]
+    command = [sys.executable, "-I", "-S", "-c", _WATCHDOG, str(GRACE), str(driver or os.getpid())]
     null = subprocess.DEVNULL  # whoever reads what the driver prints does not wait for the watchdog
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True) as watchdog:
         try:

@@ -5,11 +5,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from ast_ray.config import ComputeConfig
+from ast_ray.distributed import session
 from ast_ray.distributed.private_ray import session_folder
 from ast_ray.distributed.session import Capacity, capacity, ray_session
 from ast_ray.distributed.slots import strategy
@@ -69,6 +71,8 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # of the other tests' Ray
+    monkeypatch.setattr(session, "watched", nullcontext)
     return asked
 
 

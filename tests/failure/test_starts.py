@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from ast_ray.config import ComputeConfig
+from ast_ray.distributed import session
 from ast_ray.distributed.private_ray import watched
 from ast_ray.distributed.session import ray_session
 from ast_ray.errors import ResourceError
@@ -77,11 +78,14 @@ def test_nothing_of_a_ray_that_was_starting_outlives_its_driver(
     assert ("Go on with:" in text) == (sent != signal.SIGKILL)
 
 
+NOBODY = 2**22 + 1  # no process has this number: this one's Ray is that of the other tests
+
+
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start a process that does nothing, with a log of a session of this process as its output or input."""
+    """Start a process that does nothing, with a log of a session of `NOBODY` as its output or input."""
     (tmp_path / "ray").mkdir()
-    log = tmp_path / f"session_2026-01-01_00-00-00_000000_{os.getpid()}" / "logs" / "some.log"
+    log = tmp_path / f"session_2026-01-01_00-00-00_000000_{NOBODY}" / "logs" / "some.log"
     log.parent.mkdir(parents=True)
     log.touch()
     started = []
@@ -102,7 +106,7 @@ def sleeper(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 def test_what_is_ended_is_ray_s_and_writes_this_session_s_logs(
     sleeper: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
-    with watched():
+    with watched(NOBODY):
         left = sleeper("ray", writes=True)
         reads, other = sleeper("ray", writes=False), sleeper("somebody", writes=True)
     assert left.wait(10) == -signal.SIGKILL
@@ -121,5 +125,6 @@ def test_a_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, shor
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "shutdown", lambda: None)  # the one of other tests
+    monkeypatch.setattr(session, "watched", nullcontext)
     with pytest.raises(ResourceError, match=r"did not start .*timed out during startup.*the same command"):
         ray_session(ComputeConfig(device="cpu")).__enter__()
