@@ -43,7 +43,13 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
             words = sets[next(place for place, word in enumerate(sets) if word.startswith("-")) :]
             raise ConfigError([problem for problem in unknown_options(words) if problem.reason.startswith("-")])
         from ast_ray.cli.session import check_device, open_executor
-        from ast_ray.stages.evaluate_sets import set_jobs, set_paths, split_names, train_embedding
+        from ast_ray.stages.evaluate_sets import (
+            made_of_other_images,
+            set_jobs,
+            set_paths,
+            split_names,
+            train_embedding,
+        )
         from ast_ray.stages.failures import Failures
         from ast_ray.stages.pipeline import evaluate_sets
 
@@ -57,6 +63,8 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         with claimed(directory.lock, "another command", command_line()):
             jobs = set_jobs(config, paths, directory.path, real)
             with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
+                for line in made_of_other_images(jobs, paths):
+                    display.say(line)
                 train_embedding(jobs, executor)
                 failures = Failures({}, display)
                 table = evaluate_sets(failures.evaluable(jobs), executor, display, failures)

@@ -195,6 +195,20 @@ def _jobs(
     return jobs
 
 
+def made_of_other_images(jobs: Sequence[EvaluationJob], paths: Mapping[str, Path]) -> list[str]:
+    """Say of each set that was distilled from other images than it is evaluated on."""
+    lines = []
+    for name, path in paths.items():
+        here = next(job.expert_identity["data"]["id"] for job in jobs if job.set_name == name)
+        there = load_set(path).provenance.get("data_id", here)
+        if there != here:
+            lines.append(
+                f"{name}: distilled from other images than it is evaluated on (data.id {there} there, {here} here): "
+                "the images changed since, or the settings under data differ"
+            )
+    return lines
+
+
 def train_embedding(jobs: Sequence[EvaluationJob], executor: Executor) -> None:
     """Train the expert that chosen real subsets are looked at through, unless it is there."""
     job = next((job for job in jobs if job.source in NEEDS_EXPERT), None)

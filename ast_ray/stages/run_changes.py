@@ -22,7 +22,7 @@ from ast_ray.stages.evaluate import PROTOCOL
 from ast_ray.stages.evaluate_rows import cells, networks_of, row_identity
 from ast_ray.stages.pipeline import Plan, evaluated_sets, expert_methods, set_identity
 from ast_ray.store import mirror
-from ast_ray.store.containers.documents import read_document
+from ast_ray.store.containers.documents import CHECKSUM, read_document
 from ast_ray.store.records.manifest import whole_manifest
 from ast_ray.store.records.settings import read_values
 from ast_ray.store.synthetic import load_synthetic
@@ -57,12 +57,15 @@ def earlier_settings(directory: RunDirectory) -> dict[str, Any] | None:
 
 
 def refuse_other_settings(plan: Plan) -> None:
-    """Refuse settings under which something that is there would have to be made again.
+    """Refuse settings under which something that is there would have to be made again, and files of somebody else.
 
     Raises:
-        StoreError: names every such setting with both values, and what was made with the earlier one.
+        StoreError: names every such setting with both values, and what was made with the earlier one; or names a file
+            that a run writes and ast-ray did not write.
     """
     found = earlier_settings(plan.directory)
+    if found is None:
+        refuse_others_files(plan.directory)
     changed = [] if found is None else differences(content(to_dict(plan.config)), content(found))
     if not any(line.startswith("data.") for line in changed):
         changed += other_images(plan.directory.manifest, plan.data.data_id)
@@ -84,6 +87,18 @@ def refuse_other_settings(plan: Plan) -> None:
         if any(line.startswith(_IMAGES) for line in owners):
             error.add_note(OTHER_IMAGES)
         raise error
+
+
+def refuse_others_files(directory: RunDirectory) -> None:
+    """Refuse to replace documents without our checksum in a folder without our settings: they are not of a run.
+
+    Raises:
+        StoreError: names the file.
+    """
+    for path in (directory.manifest, directory.results, directory.features):
+        if path.exists() and not (path.is_file() and f'"{CHECKSUM}": "'.encode() in path.read_bytes()):
+            told = "was not written by ast-ray, and a run would replace it; choose another --out, or move it"
+            raise StoreError(f"{path}: {told}")
 
 
 def other_images(manifest: Path, data_id: str) -> list[str]:

@@ -41,6 +41,7 @@ def test_an_option_is_no_value_of_another(
     ("given", "texts"),
     [
         (["--preset", "digist"], ["preset = 'digist': unknown preset; did you mean 'digits'?"]),
+        (["--preset", "nope"], ["preset = 'nope': unknown preset; `ast-ray presets list` shows all "]),
         (["--distill.lr_imgg", "3"], ["--distill.lr_imgg: unknown setting; did you mean '--distill.lr-img'?"]),
         (["--lr", "3"], ["--lr: unknown setting; did you mean '--expert.lr' or '--evaluate.lr'?"]),
         (["--ipc", "two"], ["distill.ipc = 'two': expected a whole number"]),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from click.testing import Result
 
 from ast_ray.stages import pipeline
 from ast_ray.stages.pipeline import Plan
+from ast_ray.store.synthetic import load_synthetic, save_synthetic
 from tests import documents
 
 Call = Callable[..., Result]
@@ -41,6 +43,19 @@ def test_a_run_directory_is_all_its_sets_with_the_settings_they_were_made_with(
         assert row["images"] == 10
         assert row["accuracies"] == results[str(row["set"])]["accuracies"]  # the same networks, the same streams
     assert documents.content(tmp_path / "rows" / "results.json") == {"rows": found["rows"], "failed": []}
+
+
+def test_a_set_of_other_images_is_evaluated_with_a_word_about_it(call: Call, sets: Path, tmp_path: Path) -> None:
+    path = sets / "distill" / "ast" / "synthetic.safetensors"
+    words = ("evaluate", path, "--out", tmp_path / "rows", "--backend", "serial", "--networks", 1)
+    assert "other images" not in call(*words).stderr
+    synthetic = load_synthetic(path)
+    provenance = {**synthetic.provenance, "data_id": "0123456789abcdef"}
+    save_synthetic(path, dataclasses.replace(synthetic, provenance=provenance))
+    result = call(*words)
+    assert result.exit_code == 0, result.stderr
+    told = "ast: distilled from other images than it is evaluated on (data.id 0123456789abcdef there, "
+    assert told in " ".join(result.stderr.split())
 
 
 def test_rows_that_are_there_are_not_evaluated_again(

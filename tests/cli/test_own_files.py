@@ -17,12 +17,33 @@ from ast_ray.config.presets import preset
 from ast_ray.errors import StoreError
 from ast_ray.report.page import MARK
 from ast_ray.stages.preflight import check_apart
+from ast_ray.stages.run_changes import refuse_others_files
+from ast_ray.store.containers.documents import write_document
 from ast_ray.store.replaced import check_own
+from ast_ray.telemetry.run_directory import RunDirectory
 from tests.cli.conftest import parsed_error
 from tests.conftest import MakePicture
 
 Call = Callable[..., Result]
 report = import_module("ast_ray.cli.report")  # the package has a command of this name
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "results.json", "features.json"])
+def test_a_run_replaces_no_document_of_somebody_else(
+    call: Call, words: Callable[..., list[str]], tmp_path: Path, name: str
+) -> None:
+    mine = tmp_path / name
+    mine.write_text('{"checksums": "mine"}')
+    told = parsed_error(call("run", *words(), "--out", tmp_path, "--json"))
+    assert told["type"] == "StoreError"
+    assert f"{mine}: was not written by ast-ray" in told["message"]
+    assert mine.read_text() == '{"checksums": "mine"}'
+    assert not (tmp_path / "config.yaml").exists()
+
+
+def test_a_manifest_that_a_killed_run_left_alone_is_replaced(tmp_path: Path) -> None:
+    write_document(tmp_path / "manifest.json", {"commands": []})
+    refuse_others_files(RunDirectory(tmp_path))
 
 
 def test_samples_replace_their_own_picture_and_nobody_elses(

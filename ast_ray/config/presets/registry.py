@@ -25,10 +25,11 @@ def preset(name: str) -> Config:
     """Return a preset's configuration.
 
     Raises:
-        ConfigError: unknown name; says the nearest.
+        ConfigError: unknown name; says the nearest, or where all are listed.
     """
     if name not in PRESETS:
-        raise ConfigError([Problem("preset", name, f"unknown preset{nearest(name, PRESETS)}")])
+        hint = nearest(name, PRESETS) or f"; `ast-ray presets list` shows all {len(PRESETS)}"
+        raise ConfigError([Problem("preset", name, f"unknown preset{hint}")])
     return PRESETS[name]()
 
 
