@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+DDRANKING ?= .venv-ddranking
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format clean
+.PHONY: demo test check ddranking format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,8 +20,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 demo: $(VENV)/.installed  ## distil scikit-learn's digits, start to finish
 	$(BIN)/ast-ray run --preset digits --out runs/digits
 
+# Tests of Ray mostly wait, so three processes keep two cores busy. Those that end every Ray of the machine come last.
+TESTS = $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not alone" && \
+	$(BIN)/python -m pytest -m alone
+
 test: $(VENV)/.installed-dev  ## run the tests
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 check: $(VENV)/.installed-dev  ## format, lint, types, layers, documentation, tests: what CI runs
 	$(BIN)/ruff format --check .
@@ -28,11 +33,21 @@ check: $(VENV)/.installed-dev  ## format, lint, types, layers, documentation, te
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict --quiet
-	$(BIN)/python -m pytest
+	$(TESTS)
+
+# DD-Ranking asks for an older numpy than ours, so it gets an environment of its own on top of this one's packages.
+$(DDRANKING)/.installed: $(VENV)/.installed-dev
+	$(PYTHON) -m venv $(DDRANKING)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> "$$($(DDRANKING)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/ast-ray.pth"
+	$(DDRANKING)/bin/python -m pip install --quiet --disable-pip-version-check ddranking
+	@touch $@
+
+ddranking: $(DDRANKING)/.installed  ## what the test that compares scores with DD-Ranking needs
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(DDRANKING) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -27,25 +27,56 @@ MakeImages = Callable[..., tuple[Tensor, Tensor]]
 MakePicture = Callable[..., Path]
 
 
-class _Failures:
-    """Shows a failure when it happens: a run that dies on the way prints no summary."""
+class _Reports:
+    """Show a failure when it happens, since a run that dies on the way prints no summary; refuse skips in CI.
+
+    With ``AST_RAY_SKIPS=gpu`` a run fails when it skips anything but what needs a GPU.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self._plugins = config.pluginmanager
+        self._skipped: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         terminal = self._plugins.get_plugin("terminalreporter")
         if report.failed and terminal is not None:
             terminal.write_line(f"\n{report.nodeid} ({report.when})\n{report.longreprtext}")
+        if report.skipped:
+            self._note(report.nodeid, report.longrepr)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._note(report.nodeid, report.longrepr)
+
+    def _note(self, test: str, reason: object) -> None:
+        text = str(reason[2] if isinstance(reason, tuple) else reason)
+        if os.environ.get("AST_RAY_SKIPS") == "gpu" and "GPU" not in text:
+            self._skipped.append(f"{test}: {text}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        terminal = self._plugins.get_plugin("terminalreporter")
+        if self._skipped and terminal is not None:
+            terminal.write_line("\nskipped, and only what needs a GPU may be:\n" + "\n".join(self._skipped))
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(_Failures(config))
+    config.pluginmanager.register(_Reports(config))
+
+
+_WITH_A_RAY_OF_ITS_OWN = ("tests/distributed", "tests/failure")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that end every Ray of the machine come after all others."""
-    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    """Keep on one process what shares a Ray, or a file; begin with Ray's, which take longest; end with those alone."""
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        return item.get_closest_marker("alone") is not None, not item.nodeid.startswith(_WITH_A_RAY_OF_ITS_OWN)
+
+    for item in items:
+        shared = [folder for folder in _WITH_A_RAY_OF_ITS_OWN if item.nodeid.startswith(folder)]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.partition("::")[0]))
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
