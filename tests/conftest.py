@@ -67,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 _WITH_A_RAY_OF_ITS_OWN = ("tests/distributed", "tests/failure")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep on one process what shares a Ray, or a file; begin with Ray's, which take longest; end with those alone."""
 
