@@ -28,6 +28,6 @@ def load(path: str | Path) -> SyntheticSet:
     Raises:
         ast_ray.errors.StoreError: missing, damaged, or not a synthetic set.
     """
-    from ast_ray.store.export import load_set
+    from ast_ray.storage.export import load_set
 
     return load_set(path)

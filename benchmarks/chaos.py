@@ -28,9 +28,9 @@ from typing import Any
 from ast_ray.config import Config, apply_overrides, check
 from ast_ray.config.presets import preset
 from ast_ray.stages.executor import Executor, SerialExecutor, nothing
-from ast_ray.stages.pipeline import Plan, run_all
+from ast_ray.stages.run.pipeline import Plan, run_all
+from ast_ray.storage.run_directory import RunDirectory
 from ast_ray.telemetry.progress import ProgressSink, Silent, Update
-from ast_ray.telemetry.run_directory import RunDirectory
 
 _QUICK = {
     "RAY_health_check_period_ms": "500",
@@ -120,8 +120,8 @@ def whole_run(config: Config, folder: Path, executor: Executor) -> None:
     """What ``ast-ray run`` does, without a display."""
     import torch
 
-    from ast_ray.stages.context import real_data
-    from ast_ray.stages.run_setup import check_run, record_run
+    from ast_ray.stages.device import real_data
+    from ast_ray.stages.run.open import check_run, record_run
 
     data = real_data(config.data, torch.device("cpu"))
     plan = Plan(config, data, RunDirectory(folder))
@@ -135,8 +135,8 @@ def drive(options: argparse.Namespace) -> None:
     """The driver that gets killed."""
     import ray
 
-    from ast_ray.distributed.executor import RayExecutor
-    from ast_ray.distributed.session import Capacity
+    from ast_ray.ray_backend.executor import RayExecutor
+    from ast_ray.ray_backend.session import Capacity
 
     ray.init(address=options.drive, log_to_driver=False, logging_level="ERROR")
     config = settings(options)

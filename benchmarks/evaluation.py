@@ -12,13 +12,13 @@ import argparse
 import torch
 from measure import alternate, as_in_a_run, conv_rate, finish, ratio, spread, told
 
-from ast_ray.config.presets.cost import network_cost
-from ast_ray.config.presets.datasets import DATASETS
+from ast_ray.config.cost import network_cost
+from ast_ray.config.datasets import DATASETS
 from ast_ray.config.settings import DSA_ALL, Config, NetworkConfig
-from ast_ray.core.evaluation import Recipe, train_network
-from ast_ray.core.evaluation_batch import train_networks_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
+from ast_ray.core.training import Recipe, train_network
+from ast_ray.core.training_batch import train_networks_together
 
 SHAPE, CLASSES = (3, 32, 32), 10
 

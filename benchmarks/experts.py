@@ -20,15 +20,15 @@ from measure import alternate, as_in_a_run, conv_rate, finish, ratio, spread, to
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from ast_ray.config.presets.cost import network_cost
-from ast_ray.config.presets.datasets import DATASETS
+from ast_ray.config.cost import network_cost
+from ast_ray.config.datasets import DATASETS
 from ast_ray.config.settings import ComputeConfig, Config, ExpertConfig, NetworkConfig
 from ast_ray.core.augmentation import apply, draw, operations
-from ast_ray.core.expert import train_expert
-from ast_ray.core.expert_batch import train_experts_together
+from ast_ray.core.experts.training import train_expert
+from ast_ray.core.experts.training_batch import train_experts_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
-from ast_ray.stages.engines import build_expert_step
+from ast_ray.stages.engine import build_expert_step
 
 SHAPE, CLASSES = (3, 32, 32), 10
 

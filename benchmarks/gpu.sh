@@ -16,7 +16,7 @@ step() { # step NAME SECONDS COMMAND...: run it if it is wanted, keep its log
     echo "== $name: exit $?, $((SECONDS - began)) s"
 }
 # Correctness first, all at once; then timings, one after the other.
-step graphed 90 python3 -m pytest -q --noconftest -p no:cacheprovider tests/core/engine/test_graphed.py &
+step graphed 90 python3 -m pytest -q --noconftest -p no:cacheprovider tests/core/engines/test_cuda_graph.py &
 step engines 120 python3 benchmarks/gpu_check.py --only engines &
 step experts-check 120 python3 benchmarks/gpu_check.py --only experts &
 step networks-check 120 python3 benchmarks/gpu_check.py --only networks &

@@ -226,7 +226,7 @@ def golden(file: Path) -> int:
 
 def preset_identities() -> dict[str, str]:
     """Return the fingerprint of every preset's sets."""
-    from ast_ray.config.fingerprint import fingerprint, method_identity
+    from ast_ray.config.identity import fingerprint, method_identity
     from ast_ray.config.presets import PRESETS, method_config
 
     return {

@@ -8,13 +8,13 @@ import torch
 from measure import as_in_a_run
 
 from ast_ray.config import Config, apply_overrides
-from ast_ray.config.matching import Choice, Machine, choose
+from ast_ray.config.engine import Choice, Machine, choose
 from ast_ray.config.settings import ComputeConfig
-from ast_ray.core.distillation import DistillState, Problem, iterate
-from ast_ray.core.flat_params import flatten
+from ast_ray.core.methods.trajectory import DistillState, Problem, iterate
 from ast_ray.core.networks import build
+from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
-from ast_ray.stages.engines import build_engine, machine
+from ast_ray.stages.engine import build_engine, machine
 
 CLASSES, SHAPE = 10, (3, 32, 32)
 

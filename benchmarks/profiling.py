@@ -18,11 +18,11 @@ import torch
 from iteration import CLASSES, SHAPE, Iteration, settings
 from measure import finish
 
-from ast_ray.core.engine.expert_step import ExpertStep
-from ast_ray.core.expert import train_expert
+from ast_ray.core.engines.expert_step import ExpertStep
+from ast_ray.core.experts.training import train_expert
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
-from ast_ray.stages.engines import build_expert_step
+from ast_ray.stages.engine import build_expert_step
 
 GROUPS = {
     "convolution": ("conv",),

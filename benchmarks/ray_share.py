@@ -20,12 +20,12 @@ from measure import alternate, finish, ratio, spread, told
 
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.presets import preset
-from ast_ray.distributed.session import ray_session
-from ast_ray.stages.context import real_data
+from ast_ray.ray_backend.session import ray_session
+from ast_ray.stages.device import real_data
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.pipeline import Plan, expert_jobs, work_on
+from ast_ray.stages.run.pipeline import Plan, expert_jobs, work_on
+from ast_ray.storage.run_directory import RunDirectory
 from ast_ray.telemetry.progress import Silent
-from ast_ray.telemetry.run_directory import RunDirectory
 
 PROCESSES = 2
 
@@ -69,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         settings = plan(Path(scratch), given.experts, given.epochs).config.compute
         with ray_session(settings) as capacity:
-            from ast_ray.distributed.executor import RayExecutor
+            from ast_ray.ray_backend.executor import RayExecutor
 
             def on_ray() -> None:
                 jobs = expert_jobs(plan(Path(scratch) / str(next(numbers)), given.experts, given.epochs), ["ast"])

@@ -78,8 +78,8 @@ def drive(address: str, marks: list[int], slots: int) -> list[dict[str, Any]]:
     """Run the stubs from this process and measure it: a row when each number of experts is done."""
     import ray
 
-    from ast_ray.distributed import executor as module
-    from ast_ray.distributed.session import Capacity
+    from ast_ray.ray_backend import executor as module
+    from ast_ray.ray_backend.session import Capacity
 
     looks, forward = 0, module.forward
 
@@ -118,8 +118,8 @@ def timed(action: Callable[[], Any]) -> float:
 
 def buffer_costs(experts: int, folder: Path) -> dict[str, Any]:
     """Write and open a buffer of small experts."""
-    from ast_ray.store.buffer import Buffer
-    from ast_ray.store.trajectory import TrajectoryWriter
+    from ast_ray.storage.expert_buffer import Buffer
+    from ast_ray.storage.trajectory import TrajectoryWriter
 
     buffer = Buffer(folder / str(experts), {"expert": {"lr": 0.01}, "seed": 0}, experts)
     buffer.prepare()

@@ -22,15 +22,15 @@ import torch
 
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.presets import preset
-from ast_ray.core.distillation import average, draw_segment, match_segment
+from ast_ray.core.methods.trajectory import average, draw_segment, match_segment
 from ast_ray.data.real import RealData
-from ast_ray.stages.context import real_data
-from ast_ray.stages.distill import Distillation, distill
-from ast_ray.stages.distill_job import DistillJob
+from ast_ray.stages.device import real_data
+from ast_ray.stages.distillation.job import DistillJob
+from ast_ray.stages.distillation.loop import Distillation, distill
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.pipeline import Plan, train_experts
+from ast_ray.stages.run.pipeline import Plan, train_experts
+from ast_ray.storage.run_directory import RunDirectory
 from ast_ray.telemetry.progress import Silent
-from ast_ray.telemetry.run_directory import RunDirectory
 from benchmarks.measure import finish, ratio, spread, told
 
 WIDTHS = (1, 2, 4)
@@ -75,8 +75,8 @@ def gradient_noise(work: DistillJob) -> dict[int, float]:
 def timing(base: Config, folder: Path, data: RealData, rounds: int) -> dict[str, Any]:
     """Seconds per iteration of W = 2 in one process and on two actors, alternating, start-up left out."""
     from ast_ray.config.settings import ComputeConfig
-    from ast_ray.distributed.executor import RayExecutor
-    from ast_ray.distributed.session import ray_session
+    from ast_ray.ray_backend.executor import RayExecutor
+    from ast_ray.ray_backend.session import ray_session
 
     short, long = 10, 60
     base = apply_overrides(base, {"evaluate.passes": 10, "validate_networks": 1})  # the last iteration validates

@@ -27,14 +27,14 @@ from measure import alternate, finish, ratio, spread, told
 
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.presets import preset
-from ast_ray.core.evaluation import score
-from ast_ray.core.expert import train_expert
-from ast_ray.core.flat_params import FlatSpec, load
-from ast_ray.stages.context import real_data
-from ast_ray.stages.experts import expert_network
-from ast_ray.store import trajectory
-from ast_ray.store.buffer import Buffer
-from ast_ray.store.trajectory import Storage, TrajectoryWriter
+from ast_ray.core.experts.training import train_expert
+from ast_ray.core.parameters import FlatSpec, load
+from ast_ray.core.training import score
+from ast_ray.stages.device import real_data
+from ast_ray.stages.experts.train import expert_network
+from ast_ray.storage import trajectory
+from ast_ray.storage.expert_buffer import Buffer
+from ast_ray.storage.trajectory import Storage, TrajectoryWriter
 
 EPOCHS, M = 50, 2
 IDENTITY = {"benchmark": "store", "expert": {"epochs": EPOCHS}}

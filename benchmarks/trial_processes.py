@@ -14,7 +14,7 @@ from types import TracebackType
 
 _VARIABLE = "AST_RAY_TRIAL"
 _LOOK = 0.2  # seconds
-_WORKERS = ("ray::Worker", "ray::call")  # actors and tasks that run stages (distributed/slots.py)
+_WORKERS = ("ray::Worker", "ray::call")  # actors and tasks that run stages (ray_backend/workers.py)
 
 
 def mark(folder: Path) -> dict[str, str]:

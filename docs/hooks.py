@@ -12,8 +12,8 @@ from mkdocs.structure.files import File, Files
 
 import ast_ray
 from ast_ray.config import Setting, schema
+from ast_ray.storage.run_directory import EvaluationDirectory, MethodDirectory, RunDirectory
 from ast_ray.telemetry.glossary import METRICS
-from ast_ray.telemetry.run_directory import EvaluationDirectory, MethodDirectory, RunDirectory
 
 PACKAGE = Path(ast_ray.__file__).parent
 LAYERS = ("core", "config", "store", "data", "telemetry", "stages", "report", "distributed", "cli")
@@ -149,7 +149,7 @@ def run_directory_page() -> str:
         [
             "# Run directory\n",
             "Everything needed to know what happened lies in one folder. Made from "
-            "`ast_ray/telemetry/run_directory.py`, the one place where these paths are spelled; the formats are "
+            "`ast_ray/storage/run_directory.py`, the one place where these paths are spelled; the formats are "
             "described in [Store formats](formats.md).\n",
             table(("in the run directory", "what"), rows(RunDirectory, run, root)),
             "## One distillation\n",
@@ -165,7 +165,7 @@ def run_directory_page() -> str:
 
 def code_page() -> str:
     """Public functions and classes of every module, from their docstrings; nothing is imported for it."""
-    parts = ["# Code\n", "Made from docstrings. Start with `ast_ray/core/distillation.py`.\n"]
+    parts = ["# Code\n", "Made from docstrings. Start with `ast_ray/core/methods/trajectory.py`.\n"]
     for layer in LAYERS:
         parts.append(f"## {layer}\n")
         for path in sorted((PACKAGE / layer).rglob("*.py")):

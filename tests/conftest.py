@@ -18,7 +18,8 @@ from torch import Tensor
 from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
-from ast_ray.store import lease, mirror, remote
+from ast_ray.storage import lease, mirror
+from ast_ray.storage import object_store as remote
 from tests.object_store import CREDENTIALS, ObjectStore, running
 from tests.tiny import largest_file, tiny_config
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ast_ray.store.containers.documents import CHECKSUM, parsed, unsealed, write_document
+from ast_ray.storage.containers.documents import CHECKSUM, parsed, unsealed, write_document
 
 
 def content(path: Path) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ast_ray.config import Config
-from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.run_setup import check_run, record_run
+from ast_ray.stages.run.open import check_run, record_run
+from ast_ray.stages.run.pipeline import Plan
 from tests.tiny import serial_run, tiny_config, tiny_plan
 
 

@@ -22,13 +22,13 @@ import ast_ray
 from ast_ray.cli.main import main
 from ast_ray.config import Config
 from ast_ray.errors import AstRayError
-from ast_ray.report.reading import read_run
-from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.run_setup import record_run
-from ast_ray.store.checkpoint import read_checkpoint
-from ast_ray.store.export.foreign import read_arrays
-from ast_ray.store.synthetic import load_synthetic
-from ast_ray.store.trajectory import read_metadata
+from ast_ray.report.records import read_run
+from ast_ray.stages.run.open import record_run
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.storage.checkpoint import read_checkpoint
+from ast_ray.storage.export.foreign import read_arrays
+from ast_ray.storage.synthetic import load_synthetic
+from ast_ray.storage.trajectory import read_metadata
 from tests.tiny import arguments, serial_run, subprocess_environment
 
 ROOT = Path(__file__).parents[1]

@@ -12,10 +12,10 @@ import torch
 
 from ast_ray.config import Config, apply_overrides, check
 from ast_ray.config.presets import preset
-from ast_ray.stages.context import real_data
+from ast_ray.stages.device import real_data
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.pipeline import Plan, run_all
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.stages.run.pipeline import Plan, run_all
+from ast_ray.storage.run_directory import RunDirectory
 from tests.recorder import Recorder
 
 SETTINGS: Mapping[str, str] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 
-from ast_ray.config.location import scrubbed
+from ast_ray.config.address import scrubbed
 
 
 def command_line() -> list[str]:

@@ -16,13 +16,13 @@ from ast_ray.cli.errors import reported
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import DataConfig, check
+from ast_ray.config.address import local_path
+from ast_ray.config.datasets import DATASETS
 from ast_ray.config.loading import apply_overrides, to_dict
-from ast_ray.config.location import local_path
-from ast_ray.config.presets.datasets import DATASETS
 from ast_ray.config.printable import one_line
 from ast_ray.config.settings import Config
 from ast_ray.errors import counted
-from ast_ray.store.replaced import check_own
+from ast_ray.storage.replaced import check_own
 from ast_ray.telemetry.progress import Update
 
 _CLASSES_SHOWN = 20
@@ -72,7 +72,7 @@ def inspect(source: str, ipc: int, png: str | None, as_json: bool, **given: Any)
     """Describe SOURCE, a dataset's name or a path: size, classes, statistics, samples, preset, disk needed."""
     messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=str):
-        from ast_ray.stages.inspect_data import MARK, inspect_source
+        from ast_ray.stages.tools.inspect_source import MARK, inspect_source
 
         settings = _settings(source, given)
         picture = local_path(png or f"samples-{Path(source).resolve().stem}.png", "png")

@@ -20,12 +20,12 @@ from rich.console import Console
 
 from ast_ray.cli.streams import json_alone, say_json
 from ast_ray.cli.terminal import Terminal
+from ast_ray.config.address import scrubbed
 from ast_ray.config.files import reason
-from ast_ray.config.location import scrubbed
 from ast_ray.config.titles import set_title
 from ast_ray.errors import AstRayError, ConfigError, DivergenceError, counted
 from ast_ray.signals import Ended, cause, exit_code, interruption
-from ast_ray.store.atomic import FULL
+from ast_ray.storage.atomic import FULL
 from ast_ray.telemetry.failure import Failure
 
 _LONGEST = 500

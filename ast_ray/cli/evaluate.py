@@ -17,10 +17,10 @@ from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, check
 from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import ConfigError
-from ast_ray.store import mirror
-from ast_ray.store.claim import claimed
-from ast_ray.store.containers.documents import write_document
-from ast_ray.telemetry.run_directory import EvaluationDirectory
+from ast_ray.storage import mirror
+from ast_ray.storage.claim import claimed
+from ast_ray.storage.containers.documents import write_document
+from ast_ray.storage.run_directory import EvaluationDirectory
 
 
 @click.command(cls=SettingsCommand)
@@ -43,15 +43,15 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
             words = sets[next(place for place, word in enumerate(sets) if word.startswith("-")) :]
             raise ConfigError([problem for problem in unknown_options(words) if problem.reason.startswith("-")])
         from ast_ray.cli.session import check_device, open_executor
-        from ast_ray.stages.evaluate_sets import (
+        from ast_ray.stages.evaluation.named_sets import (
             made_of_other_images,
             set_jobs,
             set_paths,
             split_names,
             train_embedding,
         )
-        from ast_ray.stages.failures import Failures
-        from ast_ray.stages.pipeline import evaluate_sets
+        from ast_ray.stages.run.failures import Failures
+        from ast_ray.stages.run.pipeline import evaluate_sets
 
         named, real = split_names(sets)
         paths = set_paths(named)
@@ -87,7 +87,7 @@ def _show(table: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
 
 def _beside(path: Path | None, config: Config) -> Path:
     """``evaluation`` in the folder of the set; for an export, which is handed on as it is, in the folder above."""
-    from ast_ray.store.export.parts import read_description
+    from ast_ray.storage.export.common import read_description
 
     if path is None:
         return Path("runs") / (config.preset or "custom") / "evaluation"
@@ -101,7 +101,7 @@ def _config(path: Path | None, options: dict[str, Any]) -> Config:
     name, file = options.pop("preset_name"), options.pop("config_file")
     if name or file or path is None or options.get("dataset_name"):
         return build_config(name, file, options)
-    from ast_ray.store.export import load_set
+    from ast_ray.storage.export import load_set
 
     given = given_settings(options)
     config = check(from_elsewhere(load_set(path).provenance.get("config", {}), given))

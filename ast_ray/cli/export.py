@@ -12,9 +12,9 @@ from ast_ray.cli.errors import reported
 from ast_ray.cli.options import build_config, setting_options
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal, echo
-from ast_ray.config.location import is_address, local_path, local_problem
+from ast_ray.config.address import is_address, local_path, local_problem
 from ast_ray.errors import ConfigError, Problem, counted
-from ast_ray.store import mirror
+from ast_ray.storage import mirror
 
 
 @click.command()
@@ -33,9 +33,9 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
 
     Read any of them back with `ast_ray.load(FOLDER)`; `ast-ray evaluate FOLDER` gives the reported accuracy again.
     """
-    from ast_ray.stages.evaluate_sets import set_paths
-    from ast_ray.stages.exporting import export_sets
-    from ast_ray.store.export import FORMATS
+    from ast_ray.stages.evaluation.named_sets import set_paths
+    from ast_ray.stages.tools.export import export_sets
+    from ast_ray.storage.export import FORMATS
 
     with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         names = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",") if name.strip()]
@@ -96,9 +96,9 @@ def import_images(
         config = build_config(options.pop("preset_name"), options.pop("config_file"), options)
         import torch
 
-        from ast_ray.stages.context import real_data
-        from ast_ray.stages.exporting import import_set
-        from ast_ray.store.synthetic import save_synthetic
+        from ast_ray.stages.device import real_data
+        from ast_ray.stages.tools.export import import_set
+        from ast_ray.storage.synthetic import save_synthetic
 
         data = real_data(config.data, torch.device("cpu"))
         channels = data.image_shape[0]

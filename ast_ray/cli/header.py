@@ -12,12 +12,12 @@ from ast_ray.config.titles import set_title
 from ast_ray.core.networks import automatic_depth
 from ast_ray.errors import counted
 from ast_ray.report.tables import network_title
-from ast_ray.stages.engines import matching_choice
-from ast_ray.stages.estimate import STAGES, Expected, Stage, expected
-from ast_ray.stages.evaluate_rows import with_scored
-from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.preflight import parameter_count
-from ast_ray.store import mirror
+from ast_ray.stages.engine import matching_choice
+from ast_ray.stages.evaluation.rows import with_scored
+from ast_ray.stages.run.estimate import STAGES, Expected, Stage, expected
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.stages.run.preflight import parameter_count
+from ast_ray.storage import mirror
 
 
 def header(plan: Plan, why: str, stages: Sequence[Stage] = STAGES) -> list[str]:

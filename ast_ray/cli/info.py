@@ -12,7 +12,7 @@ from ast_ray.cli.errors import missing_lines, reported
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal
 from ast_ray.errors import counted
-from ast_ray.store import mirror
+from ast_ray.storage import mirror
 
 
 @click.command()
@@ -20,7 +20,7 @@ from ast_ray.store import mirror
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
 def info(run: str, as_json: bool) -> None:
     """Say what a run directory holds: settings, experts, distilled sets, results, and what is still to do."""
-    from ast_ray.stages.inspect_run import describe_run
+    from ast_ray.stages.run.inspect import describe_run
 
     console = Terminal()
     with reported(Terminal(stderr=True), as_json=as_json, resume=str):

@@ -20,7 +20,7 @@ from ast_ray.cli.streams import say_json
 from ast_ray.cli.submit import submit
 from ast_ray.cli.tensorboard import tensorboard
 from ast_ray.cli.tune import tune
-from ast_ray.config.location import scrubbed
+from ast_ray.config.address import scrubbed
 from ast_ray.signals import cause, exit_code
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from ast_ray.config import Config, DataConfig, Setting, apply_overrides, check, load_yaml, problems_of, schema
+from ast_ray.config.checks import address_problems, unused_settings
 from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.presets import DATASETS, PRESETS, preset
 from ast_ray.config.presets.reason import reason_for_name
 from ast_ray.config.schema import aliases
-from ast_ray.config.validation import address_problems, unused_settings
 from ast_ray.errors import ConfigError, Problem, nearest
 
 _HIDDEN, _PREFIX = {"preset"}, "setting__"
@@ -180,7 +180,7 @@ def _start(
 
 def _chosen(dataset: str, given: dict[str, Any]) -> tuple[Config, str]:
     """The automatic preset for the data and the ipc among the options; unusable options are left to `check`."""
-    from ast_ray.stages.inspect_data import explained_config as choose
+    from ast_ray.stages.tools.inspect_source import explained_config as choose
 
     named = DATASETS[dataset].data if dataset else DataConfig()
     if unusable(given):

@@ -17,11 +17,11 @@ from ast_ray.config import Config, apply_overrides, check, to_dict
 from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import AstRayError
 from ast_ray.report.page import MARK, render
-from ast_ray.report.reading import RunRecord, read_run
-from ast_ray.store import mirror
-from ast_ray.store.atomic import write_text
-from ast_ray.store.replaced import check_own
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.report.records import RunRecord, read_run
+from ast_ray.storage import mirror
+from ast_ray.storage.atomic import write_text
+from ast_ray.storage.replaced import check_own
+from ast_ray.storage.run_directory import RunDirectory
 
 
 @click.command()
@@ -85,9 +85,9 @@ def _elsewhere(record: RunRecord, store: str) -> list[str]:
 
 def _compute_features(record: RunRecord, given: Mapping[str, Any]) -> None:
     """Torch is imported here and only when it is needed."""
-    from ast_ray.stages.context import real_data, resolve_device
-    from ast_ray.stages.pipeline import Plan
-    from ast_ray.stages.report_inputs import has_features, write_features
+    from ast_ray.stages.device import real_data, resolve_device
+    from ast_ray.stages.run.pipeline import Plan
+    from ast_ray.stages.tools.features import has_features, write_features
 
     directory, method = RunDirectory(record.path.resolve()), record.methods[0].name
     if has_features(directory, record.config, method, str(record.manifest.get("data_id", ""))):

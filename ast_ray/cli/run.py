@@ -16,14 +16,14 @@ from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import explained_config, setting_options
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal
-from ast_ray.config.location import is_address
+from ast_ray.config.address import is_address
 from ast_ray.errors import ConfigError, Problem
-from ast_ray.store import mirror
+from ast_ray.storage import mirror
 
 if TYPE_CHECKING:
     from ast_ray.cli.session import Session
-    from ast_ray.stages.estimate import Stage
-    from ast_ray.stages.pipeline import Plan
+    from ast_ray.stages.run.estimate import Stage
+    from ast_ray.stages.run.pipeline import Plan
 
 
 def working_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,7 +77,7 @@ def run(**options: Any) -> None:
     """Train experts, distil, evaluate; print the table. The same command again goes on where it stopped."""
 
     def work(session: Session) -> dict[str, Any]:
-        from ast_ray.stages.pipeline import run_all
+        from ast_ray.stages.run.pipeline import run_all
 
         return run_all(session.plan, session.executor, session.display)
 
@@ -90,7 +90,7 @@ def experts(**options: Any) -> None:
     """Train the experts that are missing (Algorithm 1); print their Avg_Var and accuracy."""
 
     def work(session: Session) -> dict[str, Any]:
-        from ast_ray.stages.pipeline import mean_expert, open_failures, train_experts
+        from ast_ray.stages.run.pipeline import mean_expert, open_failures, train_experts
 
         plan = session.plan
         failures = open_failures(plan, session.display)
@@ -114,7 +114,7 @@ def distill(buffer: str | None, **options: Any) -> None:
     """Distil (Algorithm 2), training missing experts first; print where the sets are."""
 
     def work(session: Session) -> dict[str, Any]:
-        from ast_ray.stages.pipeline import distill_outcomes, open_failures, train_and_distill
+        from ast_ray.stages.run.pipeline import distill_outcomes, open_failures, train_and_distill
 
         methods = session.plan.config.run.methods
         failures = open_failures(session.plan, session.display, methods)

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ast_ray.config.printable import printable
-from ast_ray.stages.trial_record import BROKEN, FINAL, RUNNING
+from ast_ray.search.progress import TrialRow
+from ast_ray.search.record import BROKEN, FINAL, RUNNING
 from ast_ray.telemetry.progress import Update
-from ast_ray.telemetry.search_progress import TrialRow
 
 _SHOWN, _INTERVAL, _FRESH = 14, 15.0, 8.0
 

@@ -16,15 +16,18 @@ from ast_ray.cli.session import check_device
 from ast_ray.config.settings import Config
 from ast_ray.core.rng import stream_seed
 from ast_ray.data.real import RealData
-from ast_ray.distributed.session import Capacity, ray_session
-from ast_ray.distributed.tuning.draws import Draws
-from ast_ray.distributed.tuning.search import prepare, search
-from ast_ray.distributed.tuning.spaces import Space
 from ast_ray.errors import ConfigError, Problem, TaskError, counted
-from ast_ray.stages.context import real_data
-from ast_ray.stages.final_stage import final_stage, winner
-from ast_ray.stages.preflight import check_apart
-from ast_ray.stages.search_results import (
+from ast_ray.ray_backend.session import Capacity, ray_session
+from ast_ray.ray_backend.tune.sampling import Draws
+from ast_ray.ray_backend.tune.search import prepare, search
+from ast_ray.ray_backend.tune.spaces import Space
+from ast_ray.search.directory import SearchDirectory
+from ast_ray.search.final import final_stage, winner
+from ast_ray.search.importance import Importance, importance
+from ast_ray.search.open import open_search
+from ast_ray.search.plots import plot_convergence, plot_importance, plot_parallel
+from ast_ray.search.record import FINISHED, STOPPED, TrialRecord, read_records
+from ast_ray.search.results import (
     best_records,
     candidates,
     describe_endings,
@@ -33,14 +36,11 @@ from ast_ray.stages.search_results import (
     write_best,
     write_trials,
 )
-from ast_ray.stages.search_setup import open_search
-from ast_ray.stages.trial_record import FINISHED, STOPPED, TrialRecord, read_records
-from ast_ray.stages.verdicts import small_splits
-from ast_ray.store.claim import claimed
-from ast_ray.store.containers.documents import write_document
-from ast_ray.telemetry.importance import Importance, importance
-from ast_ray.telemetry.search_directory import SearchDirectory
-from ast_ray.telemetry.search_plots import plot_convergence, plot_importance, plot_parallel
+from ast_ray.stages.device import real_data
+from ast_ray.stages.evaluation.verdicts import small_splits
+from ast_ray.stages.run.preflight import check_apart
+from ast_ray.storage.claim import claimed
+from ast_ray.storage.containers.documents import write_document
 
 
 def run_search(
@@ -134,7 +134,7 @@ def _final(
     """The final stage, unless it is switched off; its winner replaces the search's best configuration."""
     if not config.tune.final_configs:
         return [], ""
-    from ast_ray.distributed.executor import RayExecutor
+    from ast_ray.ray_backend.executor import RayExecutor
 
     chosen = candidates(config, read_records(directory.trials), config.tune.final_configs)
     with Display(console, quiet=quiet) as display:

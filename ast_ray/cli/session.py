@@ -16,18 +16,18 @@ from rich.console import Console
 from ast_ray.cli.command_line import command_line
 from ast_ray.cli.display import Display
 from ast_ray.config import Config
-from ast_ray.distributed.reach import require_cluster, require_room
-from ast_ray.stages.context import images_to_decode, prepare_images, real_data, resolve_device
-from ast_ray.stages.engines import engines_told
+from ast_ray.ray_backend.reach import require_cluster, require_room
+from ast_ray.stages.device import images_to_decode, prepare_images, real_data, resolve_device
+from ast_ray.stages.engine import engines_told
+from ast_ray.stages.evaluation.verdicts import small_splits
 from ast_ray.stages.executor import Executor, SerialExecutor
-from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.preflight import check_apart
-from ast_ray.stages.run_setup import check_run, record_run, unused
-from ast_ray.stages.verdicts import small_splits
-from ast_ray.store import mirror
-from ast_ray.store.claim import claimed
+from ast_ray.stages.run.open import check_run, record_run, unused
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.stages.run.preflight import check_apart
+from ast_ray.storage import mirror
+from ast_ray.storage.claim import claimed
+from ast_ray.storage.run_directory import RunDirectory
 from ast_ray.telemetry.progress import Update
-from ast_ray.telemetry.run_directory import RunDirectory
 
 WORTH_RAY = 2048
 """Images from which decoding is spread over Ray tasks; fewer are decoded in threads before Ray is up."""
@@ -110,7 +110,7 @@ def decode(config: Config, display: Display, *, on_ray: bool) -> None:
         display.update(Update(what, done, total))
 
     if on_ray:
-        from ast_ray.distributed.decoding import RayMapper
+        from ast_ray.ray_backend.decoding import RayMapper
 
         mapper = RayMapper(max_attempts=config.compute.max_attempts)
         warnings = prepare_images(config.data, mapper=mapper, progress=progress)
@@ -143,9 +143,9 @@ def open_executor(config: Config, display: Display) -> Iterator[Executor]:
     if config.compute.backend == "serial":
         yield SerialExecutor(display)
         return
-    from ast_ray.distributed.session import ray_session
+    from ast_ray.ray_backend.session import ray_session
 
     with ray_session(config.compute) as capacity:
-        from ast_ray.distributed.executor import RayExecutor
+        from ast_ray.ray_backend.executor import RayExecutor
 
         yield RayExecutor(capacity, display, max_attempts=config.compute.max_attempts)

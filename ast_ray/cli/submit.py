@@ -14,9 +14,9 @@ from rich.console import Console
 from ast_ray.cli.errors import reported
 from ast_ray.cli.options import given_settings, unknown_options, unusable
 from ast_ray.cli.terminal import Terminal
-from ast_ray.config.location import is_address, local_path, local_problem, parse_address, secret_problem
-from ast_ray.distributed import jobs
+from ast_ray.config.address import is_address, local_path, local_problem, parse_address, secret_problem
 from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.ray_backend import jobs
 from ast_ray.signals import exit_code
 
 _HERE_ONLY = ("submit", "tensorboard")

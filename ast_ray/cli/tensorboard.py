@@ -10,8 +10,8 @@ import click
 from ast_ray.cli.errors import reported
 from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.errors import ResourceError, StoreError
-from ast_ray.store import mirror
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.storage import mirror
+from ast_ray.storage.run_directory import RunDirectory
 
 _LOOPBACK = "127.0.0.1"
 _REFRESH = 30.0  # seconds between looks for new events, where the run is an address

@@ -17,10 +17,10 @@ from ast_ray.cli.search_display import final_table, short_settings
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, apply_overrides, check
-from ast_ray.config.location import local_path
-from ast_ray.distributed.tuning.space_files import find_space, space_names
+from ast_ray.config.address import local_path
 from ast_ray.errors import ConfigError, Problem, counted
-from ast_ray.telemetry.search_directory import SearchDirectory
+from ast_ray.ray_backend.tune.space_files import find_space, space_names
+from ast_ray.search.directory import SearchDirectory
 
 FOLDER = "a search needs a folder, here or on a shared mount"
 
@@ -40,8 +40,8 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
     """
     messages, where = Terminal(stderr=True), [Path(resume or out or "DIR")]
     with reported(messages, as_json=as_json, resume=lambda: shlex.join(["ast-ray", "tune", "--resume", str(where[0])])):
-        from ast_ray.distributed.session import prepare_import
-        from ast_ray.distributed.tuning.environment import quiet_tune
+        from ast_ray.ray_backend.session import prepare_import
+        from ast_ray.ray_backend.tune.environment import quiet_tune
 
         quiet_tune()
         prepare_import(given_settings(options).get("compute.address", ""))
@@ -70,8 +70,8 @@ def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tupl
         raise ConfigError(problems)
     if not resume:
         find_space(str(given.get("tune.space", base.tune.space)))
-    from ast_ray.distributed.tuning.spaces import load_space
-    from ast_ray.stages.search_setup import FREE, absolute, load_search, with_shared_experts
+    from ast_ray.ray_backend.tune.spaces import load_space
+    from ast_ray.search.open import FREE, absolute, load_search, with_shared_experts
 
     if resume:
         directory = SearchDirectory(local_path(resume, "resume", FOLDER))
@@ -99,7 +99,7 @@ def _with_settings(base: Config, space: Any) -> Config:
 
 
 def _list(as_json: bool) -> None:
-    from ast_ray.distributed.tuning.spaces import load_space
+    from ast_ray.ray_backend.tune.spaces import load_space
 
     spaces = [load_space(name) for name in space_names()]
     if as_json:

@@ -1,6 +1,7 @@
 """Settings: frozen typed dataclasses, their schema, validation, presets and fingerprints. No torch, no ray."""
 
-from ast_ray.config.fingerprint import differences, expert_identity, fingerprint, method_identity
+from ast_ray.config.checks import check, problems_of
+from ast_ray.config.identity import differences, expert_identity, fingerprint, method_identity
 from ast_ray.config.loading import apply_overrides, from_dict, load_yaml, to_dict, to_yaml
 from ast_ray.config.schema import Setting, schema
 from ast_ray.config.settings import (
@@ -14,7 +15,6 @@ from ast_ray.config.settings import (
     RunConfig,
     TuneConfig,
 )
-from ast_ray.config.validation import check, problems_of
 
 __all__ = [
     "ComputeConfig",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ast_ray.config.matching import Machine, check_precision, forward_work, not_compiled
-from ast_ray.config.reach import trained
+from ast_ray.config.engine import Machine, check_precision, forward_work, not_compiled
 from ast_ray.config.settings import Config
+from ast_ray.config.trajectory_range import trained
 from ast_ray.errors import ConfigError, Problem
 
 ExpertEngine = Literal["eager", "compiled"]

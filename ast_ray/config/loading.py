@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ast_ray.config.address import local_path
 from ast_ray.config.files import reason
-from ast_ray.config.location import local_path
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
 from ast_ray.config.yaml_reader import read_yaml, write_yaml

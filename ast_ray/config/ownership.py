@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ast_ray.config.datasets import NAMED_SOURCES
 from ast_ray.config.loading import apply_overrides, from_dict
-from ast_ray.config.presets.datasets import NAMED_SOURCES
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem
 

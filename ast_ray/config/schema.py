@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ast_ray.config.fields import LARGEST
+from ast_ray.config.field import LARGEST
 from ast_ray.config.settings import Config
 from ast_ray.errors import nearest
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ast_ray.config.fields import LARGEST_SEED, setting
+from ast_ray.config.field import LARGEST_SEED, setting
 
 PLAIN_NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})?"  # it becomes the name of a folder
 DSA_ALL = "color_crop_cutout_flip_scale_rotate"

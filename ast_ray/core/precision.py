@@ -3,8 +3,9 @@
 Reproducibility on a GPU is here too (`reproducible`).
 
 ``tf32``: a GPU's convolutions and matrix products round what they multiply to ten bits (`tf32_allowed`). ``bf16``: they
-take bfloat16, eight bits, with sums in float32 (`autocast`; the written-out step has its own, `core.engine.written`).
-Weights, losses, the walk back through the student's steps and evaluation stay in float32.
+take bfloat16, eight bits, with sums in float32 (`autocast`; the written-out step has its own,
+`core.engines.convnet.engine`). Weights, losses, the walk back through the student's steps and evaluation stay in
+float32.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ast_ray.core.whitening import Whitening
+from ast_ray.core.zca import Whitening
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ast_ray.core.whitening import Whitening
+from ast_ray.core.zca import Whitening
 
 _BATCH = 4096
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from ast_ray.config.settings import DataConfig
 from ast_ray.core.images import Images
 from ast_ray.data.cache import cache_folder, cache_path, read_cached
-from ast_ray.data.decoding import decoded, open_listing
-from ast_ray.data.mapping import Mapper, Progress, no_progress, threads
+from ast_ray.data.ingest import decoded, open_listing
+from ast_ray.data.parallel import Mapper, Progress, no_progress, threads
 from ast_ray.data.placement import choose_placement, place
 from ast_ray.data.preprocess import LITERATURE, Preprocessing, channel_statistics
 from ast_ray.data.sources import DecodedDataset, Source, open_source

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ast_ray.core.whitening import Whitening
+from ast_ray.core.zca import Whitening
 from ast_ray.errors import ResourceError, StoreError
-from ast_ray.store.atomic import atomic_path
-from ast_ray.store.checksum import intact, sealed
-from ast_ray.store.containers.tensors import Shape, read_tensors, require_tensors
+from ast_ray.storage.atomic import atomic_path
+from ast_ray.storage.checksum import intact, sealed
+from ast_ray.storage.containers.tensors import Shape, read_tensors, require_tensors
 
 ZCA_EPS = 0.1
 _BATCH, _PARTS = 4096, ("mean", "vectors", "scale")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ast_ray.report.reading import MethodRecord, RunRecord
+from ast_ray.report.records import MethodRecord, RunRecord
 from ast_ray.report.svg import Axis, Series, chart
-from ast_ray.store.records.features import Features
+from ast_ray.storage.records.features import Features
 
 COLOURS = {"ast": 0, "mtt": 1}
 WINDOW = 9

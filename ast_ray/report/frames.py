@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ast_ray.errors import StoreError
-from ast_ray.store.containers.pictures import read_picture
+from ast_ray.storage.containers.pictures import read_picture
 
 ACROSS = 5
 MOMENTS = 12

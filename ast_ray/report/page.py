@@ -15,7 +15,7 @@ from ast_ray.config.titles import set_title
 from ast_ray.errors import counted
 from ast_ray.report import figures, tables
 from ast_ray.report.frames import Frames, load_frames
-from ast_ray.report.reading import MethodRecord, RunRecord
+from ast_ray.report.records import MethodRecord, RunRecord
 from ast_ray.telemetry.failure import Failure
 
 LIMIT = 5 * 2**20

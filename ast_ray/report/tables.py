@@ -11,7 +11,7 @@ from typing import Any
 from ast_ray.config import to_dict
 from ast_ray.config.loading import flatten
 from ast_ray.config.titles import set_title
-from ast_ray.report.reading import MethodRecord, RunRecord
+from ast_ray.report.records import MethodRecord, RunRecord
 
 NETWORKS = {
     "convnet": "ConvNet",

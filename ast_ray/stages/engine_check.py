@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.settings import Config
-from ast_ray.core.engine.expert_step import AutogradExpertStep, ExpertBatch, ExpertStep
-from ast_ray.core.engine.step import AutogradEngine, Engine, StepData
-from ast_ray.core.flat_params import FlatSpec, flatten
+from ast_ray.core.engines.autograd import AutogradEngine, Engine, StepData
+from ast_ray.core.engines.expert_step import AutogradExpertStep, ExpertBatch, ExpertStep
 from ast_ray.core.networks import Network
+from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.precision import Precision
 from ast_ray.core.rng import stream
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ast_ray.config.presets.cost import network_cost
-from ast_ray.config.presets.datasets import DATASETS
+from ast_ray.config.cost import network_cost
+from ast_ray.config.datasets import DATASETS
 from ast_ray.config.settings import ComputeConfig, Config
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
-from ast_ray.stages.context import resolve_device, torch_threads
+from ast_ray.stages.device import resolve_device, torch_threads
 
 _SECONDS, _BATCH = 0.5, 64
 

@@ -1,9 +1,9 @@
-"""How much of a GPU's memory a run's jobs take: the estimate of `config.presets.cost` for the images at hand."""
+"""How much of a GPU's memory a run's jobs take: the estimate of `config.cost` for the images at hand."""
 
 from __future__ import annotations
 
-from ast_ray.config.presets.cost import JobMemory, job_memory
-from ast_ray.config.presets.datasets import DatasetFacts
+from ast_ray.config.cost import JobMemory, job_memory
+from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from ast_ray.store.atomic import writing
+from ast_ray.storage.atomic import writing
 
 
 @contextmanager

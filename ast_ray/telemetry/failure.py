@@ -1,7 +1,7 @@
 """A failure: which method or set came to nothing, in which stage, why, and what to change.
 
 A method's is kept beside it in ``failure.json`` with the fingerprints of the settings it failed under. Written by
-`stages.failures`; read by everything that describes a run.
+`stages.run.failures`; read by everything that describes a run.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Literal, TypedDict
 
 from ast_ray.config.schema import schema
 from ast_ray.errors import StoreError
-from ast_ray.store import mirror
-from ast_ray.store.containers.documents import read_document, write_document
-from ast_ray.telemetry.run_directory import MethodDirectory, RunDirectory
+from ast_ray.storage import mirror
+from ast_ray.storage.containers.documents import read_document, write_document
+from ast_ray.storage.run_directory import MethodDirectory, RunDirectory
 
 Stage = Literal["experts", "distillation", "evaluation"]
 

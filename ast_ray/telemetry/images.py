@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.store.atomic import atomic_path
+from ast_ray.storage.atomic import atomic_path
 
 GAP = 2
 

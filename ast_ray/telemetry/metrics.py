@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, NotRequired, TypedDict
 
 from ast_ray.errors import StoreError
-from ast_ray.store import mirror
-from ast_ray.store.atomic import write_text, writing
-from ast_ray.store.containers.documents import parsed, sealed_line, unsealed
-from ast_ray.store.containers.opening import parsing, require_file
-from ast_ray.store.typed import Count, Share, checked
+from ast_ray.storage import mirror
+from ast_ray.storage.atomic import write_text, writing
+from ast_ray.storage.containers.documents import parsed, sealed_line, unsealed
+from ast_ray.storage.containers.opening import parsing, require_file
+from ast_ray.storage.typed import Count, Share, checked
 
 _HINT = "delete the file and go on without its curves"
 

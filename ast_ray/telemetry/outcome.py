@@ -14,11 +14,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ast_ray.errors import StoreError
-from ast_ray.store import mirror
-from ast_ray.store.containers.documents import write_document
-from ast_ray.store.records import outcome as records
-from ast_ray.store.records.outcome import Outcome
-from ast_ray.telemetry.run_directory import MethodDirectory
+from ast_ray.storage import mirror
+from ast_ray.storage.containers.documents import write_document
+from ast_ray.storage.records import outcome as records
+from ast_ray.storage.records.outcome import Outcome
+from ast_ray.storage.run_directory import MethodDirectory
 
 
 def publish_outcome(directory: MethodDirectory, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.store import mirror
-from ast_ray.store.atomic import atomic_path
-from ast_ray.telemetry.run_directory import moments
+from ast_ray.storage import mirror
+from ast_ray.storage.atomic import atomic_path
+from ast_ray.storage.run_directory import moments
 
 COLUMNS = 10
 MOMENTS = 20

@@ -15,10 +15,10 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from ast_ray.config.loading import flatten
-from ast_ray.core.distillation import IterationReport
+from ast_ray.core.methods.trajectory import IterationReport
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.store import mirror
-from ast_ray.store.atomic import writing
+from ast_ray.storage import mirror
+from ast_ray.storage.atomic import writing
 from ast_ray.telemetry.events import events, finish, quiet_writers
 from ast_ray.telemetry.glossary import BY_TAG, METRICS
 from ast_ray.telemetry.images import grid

@@ -65,10 +65,10 @@ def _executor(options: argparse.Namespace, sink: Lines) -> Iterator[Executor]:
     if options.backend == "serial":
         yield SerialExecutor(sink)
         return
-    from ast_ray.distributed.session import ray_session
+    from ast_ray.ray_backend.session import ray_session
 
     with ray_session(ComputeConfig(device=options.device, workers=options.workers)) as capacity:
-        from ast_ray.distributed.executor import RayExecutor
+        from ast_ray.ray_backend.executor import RayExecutor
 
         yield RayExecutor(capacity, sink)
 

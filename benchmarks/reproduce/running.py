@@ -20,19 +20,19 @@ import torch
 from ast_ray.config import Config, expert_identity, fingerprint, method_identity
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError, ResourceError
-from ast_ray.stages.context import prepare_images, real_data, resolve_device
-from ast_ray.stages.distill import DistillJob, distill, finished
-from ast_ray.stages.evaluate import EvaluationJob, evaluate_network
-from ast_ray.stages.evaluate_data import NEEDS_EXPERT, REAL_SETS
-from ast_ray.stages.evaluate_rows import cells as groups
-from ast_ray.stages.evaluate_rows import real_set_identity, row_token
-from ast_ray.stages.experts import ExpertJob, train_one_expert
-from ast_ray.stages.pipeline import mean_expert
-from ast_ray.store.atomic import write_json
-from ast_ray.store.buffer import Buffer
-from ast_ray.store.lock import exclusive
+from ast_ray.stages.device import prepare_images, real_data, resolve_device
+from ast_ray.stages.distillation.loop import DistillJob, distill, finished
+from ast_ray.stages.evaluation.evaluate import EvaluationJob, evaluate_network
+from ast_ray.stages.evaluation.rows import cells as groups
+from ast_ray.stages.evaluation.rows import real_set_identity, row_token
+from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
+from ast_ray.stages.experts.train import ExpertJob, train_one_expert
+from ast_ray.stages.run.pipeline import mean_expert
+from ast_ray.storage.atomic import write_json
+from ast_ray.storage.expert_buffer import Buffer
+from ast_ray.storage.lock import exclusive
+from ast_ray.storage.run_directory import EvaluationDirectory
 from ast_ray.telemetry.progress import ProgressSink, Update
-from ast_ray.telemetry.run_directory import EvaluationDirectory
 from benchmarks.reproduce.cells import Cell
 
 # Distilled sets of all variants are evaluated on the same networks: the role names their random streams.

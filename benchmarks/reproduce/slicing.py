@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ast_ray.stages.distill import DistillJob, finished
+from ast_ray.stages.distillation.loop import DistillJob, finished
 from ast_ray.stages.executor import Job, SerialExecutor
-from ast_ray.store.atomic import write_json
+from ast_ray.storage.atomic import write_json
 from ast_ray.telemetry.progress import ProgressSink, Update
 from benchmarks.reproduce.cells import Cell, cells_of
 from benchmarks.reproduce.driving import Lines, Place, missing, run_cells

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from ast_ray.cli.main import main
 from ast_ray.config import Config
-from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run.pipeline import Plan
 from tests.tiny import arguments, serial_run, subprocess_environment
 
 Call = Callable[..., Result]

@@ -14,7 +14,7 @@ import torch
 from click.testing import Result
 
 from ast_ray.cli.main import main
-from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run.pipeline import Plan
 from tests.cli.conftest import parsed_error
 
 Words = Callable[..., list[str]]
@@ -264,7 +264,7 @@ def test_sets_that_cannot_be_evaluated(call: Call, reference: Plan, tmp_path: Pa
 def test_a_set_of_other_images(call: Call, words: Words, reference: Plan, tmp_path: Path) -> None:
     import dataclasses
 
-    from ast_ray.store.synthetic import load_synthetic, save_synthetic
+    from ast_ray.storage.synthetic import load_synthetic, save_synthetic
 
     ours = load_synthetic(reference.directory.method("ast").synthetic)
     other = dataclasses.replace(ours, images=torch.zeros(10, 3, 8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -150,7 +150,7 @@ def test_a_run_on_a_folder_needs_nothing_but_folder_and_ipc(
     import dataclasses
 
     from ast_ray.config.presets import automatic
-    from ast_ray.stages import inspect_data
+    from ast_ray.stages.tools import inspect_source as inspect_data
 
     def tiny(facts: Any, ipc: int) -> Config:
         config = automatic(facts, ipc)

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from ast_ray.stages import pipeline
-from ast_ray.stages.pipeline import Plan
-from ast_ray.store.synthetic import load_synthetic, save_synthetic
+from ast_ray.stages.run import pipeline
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.storage.synthetic import load_synthetic, save_synthetic
 from tests import documents
 
 Call = Callable[..., Result]

@@ -11,7 +11,7 @@ import torch
 from click.testing import Result
 
 import ast_ray
-from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run.pipeline import Plan
 from tests.tiny import arguments
 
 Call = Callable[..., Result]

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ast_ray.cli.errors import end_with, missing_lines
 from ast_ray.cli.main import main
-from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run.pipeline import Plan
 from ast_ray.telemetry.failure import Failure
 from tests import documents
 

@@ -12,9 +12,9 @@ from click.testing import Result
 
 from ast_ray.cli.header import about, header
 from ast_ray.config import Config
-from ast_ray.stages.estimate import Expected
-from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.run_setup import record_run
+from ast_ray.stages.run.estimate import Expected
+from ast_ray.stages.run.open import record_run
+from ast_ray.stages.run.pipeline import Plan
 from tests.tiny import tiny_plan
 
 Words = Callable[..., list[str]]

@@ -11,9 +11,9 @@ from click.testing import Result
 from ast_ray.cli.command_line import command_line
 from ast_ray.config import Config
 from ast_ray.errors import AstRayError
-from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.run_setup import record_run
-from ast_ray.store.trajectory import TrajectoryWriter
+from ast_ray.stages.run.open import record_run
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.storage.trajectory import TrajectoryWriter
 from tests import documents
 from tests.tiny import tiny_plan
 

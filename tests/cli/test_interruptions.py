@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.storage.run_directory import RunDirectory
 from ast_ray.telemetry.metrics import read_metrics
-from ast_ray.telemetry.run_directory import RunDirectory
 from tests import documents
 from tests.tiny import assert_same, serial_run
 

@@ -11,9 +11,9 @@ import pytest
 from click.testing import Result
 
 from ast_ray.cli import session
-from ast_ray.stages.pipeline import Plan
-from ast_ray.store.claim import claimed
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.storage.claim import claimed
+from ast_ray.storage.run_directory import RunDirectory
 from tests.cli.conftest import parsed_error
 from tests.cli.test_interruptions import LONG, wait_for
 from tests.tiny import assert_same

@@ -16,11 +16,11 @@ from ast_ray.config import apply_overrides
 from ast_ray.config.presets import preset
 from ast_ray.errors import StoreError
 from ast_ray.report.page import MARK
-from ast_ray.stages.preflight import check_apart
-from ast_ray.stages.run_changes import refuse_others_files
-from ast_ray.store.containers.documents import write_document
-from ast_ray.store.replaced import check_own
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.stages.run.changes import refuse_others_files
+from ast_ray.stages.run.preflight import check_apart
+from ast_ray.storage.containers.documents import write_document
+from ast_ray.storage.replaced import check_own
+from ast_ray.storage.run_directory import RunDirectory
 from tests.cli.conftest import parsed_error
 from tests.conftest import MakePicture
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import Result
 
-from ast_ray.distributed import session
+from ast_ray.ray_backend import session
 from tests.cli.conftest import parsed_error
 
 Words = Callable[..., list[str]]

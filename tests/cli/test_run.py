@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import Result
 
-from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run.pipeline import Plan
 from tests import documents
 from tests.tiny import artefacts, assert_same
 

@@ -5,8 +5,8 @@ from io import StringIO
 from rich.console import Console
 
 from ast_ray.cli.search_display import SearchDisplay, final_table, short_settings
+from ast_ray.search.progress import TrialRow
 from ast_ray.telemetry.progress import Update
-from ast_ray.telemetry.search_progress import TrialRow
 
 SETTINGS = {"distill.rho": 0.012345, "distill.beta_strategy": "equal"}
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 import ast_ray
-from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run.pipeline import Plan
 from tests.cli.conftest import parsed_error
 from tests.object_store import CREDENTIALS, ObjectStore
 from tests.tiny import artefacts

@@ -16,12 +16,12 @@ from click.testing import Result
 
 import ast_ray
 from ast_ray.config import ComputeConfig, Config, TuneConfig
-from ast_ray.stages import context
-from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.report_inputs import write_features
-from ast_ray.stages.run_setup import record_run
-from ast_ray.store import mirror
-from ast_ray.store.synthetic import save_synthetic
+from ast_ray.stages import device as context
+from ast_ray.stages.run.open import record_run
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.stages.tools.features import write_features
+from ast_ray.storage import mirror
+from ast_ray.storage.synthetic import save_synthetic
 from tests.tiny import tiny_plan
 
 Call = Callable[..., Result]
@@ -40,7 +40,7 @@ def traps(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("reached out")
 
     monkeypatch.setattr(mirror, "_mirror", never)
-    monkeypatch.setattr("ast_ray.distributed.session.ray_session", never)
+    monkeypatch.setattr("ast_ray.ray_backend.session.ray_session", never)
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_a_folder_that_poses_as_an_address_is_refused(
         raise AssertionError("an address was asked")
 
     for name in ("listing", "read", "size", "check", "download"):
-        monkeypatch.setattr(f"ast_ray.store.remote.{name}", never)
+        monkeypatch.setattr(f"ast_ray.storage.object_store.{name}", never)
     for place in (pose, tmp_path / "innocent"):
         for command in (("info",), ("report", "--no-features"), ("export",), ("evaluate",), ("tensorboard",)):
             result = call(*command, str(place))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ast_ray.cli.submit import check_command, notes, sent, with_address
-from ast_ray.distributed import jobs
 from ast_ray.errors import ConfigError, ResourceError
+from ast_ray.ray_backend import jobs
 from tests.cli.conftest import Call
-from tests.distributed.cluster_head import free_ports
+from tests.ray_backend.cluster_head import free_ports
 
 
 class Job:

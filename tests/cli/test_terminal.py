@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ast_ray.cli.display import Display, results_table, scores_table
 from ast_ray.cli.terminal import Terminal, echo
-from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run.pipeline import Plan
 from ast_ray.telemetry.progress import Update
 from tests import documents
 from tests.conftest import MakePicture

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ast_ray.cli.main import main
-from ast_ray.stages.trial_record import read_records
-from ast_ray.telemetry.search_directory import SearchDirectory
+from ast_ray.search.directory import SearchDirectory
+from ast_ray.search.record import read_records
 from tests.tiny import arguments, subprocess_environment
 
 SPACE = '''"""Mine."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.distributed.cluster_head import free_ports
+from tests.ray_backend.cluster_head import free_ports
 
 NEEDED = ("sshd", "ssh", "ssh-keygen", "rsync", "nc")
 _PLACES = os.pathsep.join(("/usr/sbin", "/usr/local/sbin", os.environ.get("PATH", "")))

@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from tests.cluster.ssh_host import Host, interpreter_folder, missing, ssh_host
-from tests.distributed.cluster_head import SUBMIT, free_ports
+from tests.ray_backend.cluster_head import SUBMIT, free_ports
 from tests.tiny import arguments, subprocess_environment
 
 ROOT = Path(__file__).parents[2]

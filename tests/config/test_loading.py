@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from ast_ray.config import Config, apply_overrides, check, from_dict, load_yaml, to_dict, to_yaml
+from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.loading import flatten
 from ast_ray.config.presets import PRESETS
 from ast_ray.config.presets.automatic import automatic
-from ast_ray.config.presets.datasets import DatasetFacts
 from ast_ray.errors import ConfigError
 
 

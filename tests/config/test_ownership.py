@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ast_ray.config import ComputeConfig, Config, TuneConfig, schema, to_dict
+from ast_ray.config.datasets import NAMED_SOURCES
 from ast_ray.config.ownership import check_source, computed, from_elsewhere, published
-from ast_ray.config.presets.datasets import NAMED_SOURCES
 from ast_ray.config.settings import DataConfig
 from ast_ray.data.sources import open_source
 from ast_ray.errors import AstRayError, ConfigError

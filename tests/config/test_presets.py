@@ -7,14 +7,14 @@ import inspect
 import pytest
 
 from ast_ray.config import check, from_dict, to_dict
+from ast_ray.config.cost import network_cost
+from ast_ray.config.datasets import NAMED_SOURCES, SUBSETS
 from ast_ray.config.presets import DATASETS, PRESETS, cost, facts_of_preset, method_config, paper_accuracy, preset
-from ast_ray.config.presets.cost import network_cost
-from ast_ray.config.presets.datasets import NAMED_SOURCES, SUBSETS
-from ast_ray.config.reach import trained
-from ast_ray.core.flat_params import FlatSpec
+from ast_ray.config.trajectory_range import trained
 from ast_ray.core.networks import build
+from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream
-from ast_ray.data.sources.vision import NAMES as TORCHVISION
+from ast_ray.data.sources.torchvision import NAMES as TORCHVISION
 
 CELLS = [("cifar10", n) for n in (1, 10, 50)] + [("cifar100", n) for n in (1, 10, 50)]
 CELLS += [("tiny", n) for n in (1, 10, 50)] + [(name, n) for name in SUBSETS for n in (1, 10)]

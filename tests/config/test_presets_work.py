@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ast_ray.config import Config, check
 from ast_ray.config.presets import PRESETS, facts_of_preset, preset
-from ast_ray.core.coverage import probe
-from ast_ray.core.distillation import DistillState, Problem, iterate
-from ast_ray.core.expert import train_expert
+from ast_ray.core.experts.training import train_expert
+from ast_ray.core.methods.coverage import probe
+from ast_ray.core.methods.trajectory import DistillState, Problem, iterate
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from ast_ray.config import Config
-from ast_ray.config.fields import setting
+from ast_ray.config.field import setting
 
 
 def test_nothing_can_be_changed_in_place():

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.distillation import DistillState, Problem
-from ast_ray.core.flat_params import flatten
+from ast_ray.core.methods.trajectory import DistillState, Problem
+from ast_ray.core.parameters import flatten
 from tests.core.recorded import CONFIG, Recorded
 
 

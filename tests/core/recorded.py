@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.distillation import DistillState
+from ast_ray.core.methods.trajectory import DistillState
 from ast_ray.core.rng import stream
 
 CONFIG = DistillConfig(

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ast_ray.config.settings import ExpertConfig, NetworkConfig
 from ast_ray.core import precision
-from ast_ray.core.engine.expert_step import AutogradExpertStep, ExpertBatch, WrittenExpertStep
-from ast_ray.core.engine.step import AutogradEngine, StepData
-from ast_ray.core.engine.written import WrittenEngine
-from ast_ray.core.expert_batch import train_experts_together
-from ast_ray.core.flat_params import FlatSpec, flatten
+from ast_ray.core.engines.autograd import AutogradEngine, StepData
+from ast_ray.core.engines.convnet.engine import WrittenEngine
+from ast_ray.core.engines.expert_step import AutogradExpertStep, ExpertBatch, WrittenExpertStep
+from ast_ray.core.experts.training_batch import train_experts_together
 from ast_ray.core.networks import Network, build
+from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.rng import stream
 
 SHAPE, CLASSES = (3, 8, 8), 4

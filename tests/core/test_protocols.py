@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ast_ray.config import EvaluateConfig
-from ast_ray.core.evaluation import Recipe, train_network
-from ast_ray.core.flat_params import flatten
+from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
+from ast_ray.core.training import Recipe, train_network
 
 OURS = EvaluateConfig(passes=40, batch_size=8, momentum=0.5, weight_decay=0.0, lr_decay_pass=10, lr_decay_factor=0.3)
 

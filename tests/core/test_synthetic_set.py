@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from ast_ray.core.rng import stream
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.core.whitening import Whitening
+from ast_ray.core.zca import Whitening
 
 MEAN, STD = (0.5, 0.25), (0.2, 0.5)
 

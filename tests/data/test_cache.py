@@ -15,8 +15,8 @@ from ast_ray.data import cache
 from ast_ray.data.cache import cache_folder, cache_path, clear_cache, list_cache, read_cached
 from ast_ray.data.cache_writer import CacheWriter
 from ast_ray.data.decode import Target
-from ast_ray.data.decoding import decoded
-from ast_ray.data.mapping import threads
+from ast_ray.data.ingest import decoded
+from ast_ray.data.parallel import threads
 from ast_ray.data.real import images_to_decode, load_dataset
 from ast_ray.data.sources import open_source
 from ast_ray.data.sources.base import DecodedDataset

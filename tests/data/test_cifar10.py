@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ast_ray.config.settings import DataConfig
-from ast_ray.data.decoding import decoded
+from ast_ray.data.ingest import decoded
 from ast_ray.data.preprocess import LITERATURE, channel_statistics
 from ast_ray.data.real import load_dataset
 from ast_ray.data.sources import DecodedDataset, open_source

@@ -14,7 +14,7 @@ from ast_ray.config.settings import DataConfig
 from ast_ray.data.preprocess import LITERATURE, Preprocessing, channel_statistics
 from ast_ray.data.real import load_real_data
 from ast_ray.errors import ConfigError
-from tests.data.sources.test_vision import StandIn
+from tests.data.sources.test_torchvision import StandIn
 
 
 def test_statistics_are_numpys():

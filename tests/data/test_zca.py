@@ -12,13 +12,13 @@ from torch import Tensor
 from ast_ray.config.settings import DataConfig
 from ast_ray.core.rng import stream
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.core.whitening import Whitening
+from ast_ray.core.zca import Whitening
 from ast_ray.data import zca
 from ast_ray.data.preprocess import Preprocessing
 from ast_ray.data.real import load_real_data
 from ast_ray.data.zca import ZCA_EPS, cached_zca, fit_zca
 from ast_ray.errors import ConfigError
-from ast_ray.store.synthetic import load_synthetic, save_synthetic
+from ast_ray.storage.synthetic import load_synthetic, save_synthetic
 
 
 def correlated(count: int = 3000, side: int = 6) -> Tensor:

@@ -19,7 +19,7 @@ import pytest
 
 from ast_ray.config import Config
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.pipeline import Plan, expert_jobs, train_experts
+from ast_ray.stages.run.pipeline import Plan, expert_jobs, train_experts
 from tests.failure.notes import Notes
 from tests.tiny import Recorder, tiny_config, tiny_plan
 

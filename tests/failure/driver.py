@@ -10,9 +10,9 @@ def main(address: str, run: str, notes: str, root: str) -> None:
     """Train until someone kills this process."""
     import ray
 
-    from ast_ray.distributed.executor import RayExecutor
-    from ast_ray.distributed.session import Capacity
-    from ast_ray.stages.pipeline import expert_jobs
+    from ast_ray.ray_backend.executor import RayExecutor
+    from ast_ray.ray_backend.session import Capacity
+    from ast_ray.stages.run.pipeline import expert_jobs
     from tests.failure.notes import Notes
     from tests.failure.watched import WatchedExpert
     from tests.tiny import Recorder, tiny_config, tiny_plan

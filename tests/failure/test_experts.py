@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from ast_ray.config import Config
-from ast_ray.distributed.executor import RayExecutor
-from ast_ray.distributed.session import Capacity
 from ast_ray.errors import ResourceError
+from ast_ray.ray_backend.executor import RayExecutor
+from ast_ray.ray_backend.session import Capacity
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.experts import ExpertJob
-from ast_ray.stages.pipeline import Plan, expert_jobs
+from ast_ray.stages.experts.train import ExpertJob
+from ast_ray.stages.run.pipeline import Plan, expert_jobs
 from tests.failure.conftest import alive, same_experts
 from tests.failure.notes import Notes, until
 from tests.failure.watched import WatchedExpert

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from ast_ray.config import Config
-from ast_ray.distributed import executor as module
-from ast_ray.distributed.executor import RayExecutor
-from ast_ray.distributed.session import Capacity
-from ast_ray.stages.distill import distill
+from ast_ray.ray_backend import executor as module
+from ast_ray.ray_backend.executor import RayExecutor
+from ast_ray.ray_backend.session import Capacity
+from ast_ray.stages.distillation.loop import distill
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.pipeline import Plan, distill_methods
+from ast_ray.stages.run.pipeline import Plan, distill_methods
 from tests.failure.errands import Errand, slow_first, talks
 from tests.failure.notes import Notes
 from tests.failure.watched import WatchedUpdates

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from ast_ray.config import ComputeConfig
-from ast_ray.distributed import session
-from ast_ray.distributed.private_ray import watched
-from ast_ray.distributed.session import ray_session
 from ast_ray.errors import ResourceError
-from tests.distributed.test_private_ray import processes
+from ast_ray.ray_backend import session
+from ast_ray.ray_backend.private_ray import watched
+from ast_ray.ray_backend.session import ray_session
 from tests.failure.notes import until
+from tests.ray_backend.test_private_ray import processes
 from tests.tiny import arguments, subprocess_environment
 
 pytestmark = [

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from ast_ray.config import Config
-from ast_ray.distributed.executor import RayExecutor
-from ast_ray.distributed.session import Capacity
-from ast_ray.distributed.slots import ActorSlot
-from ast_ray.stages.distill import distill
-from ast_ray.stages.pipeline import Plan
+from ast_ray.ray_backend.executor import RayExecutor
+from ast_ray.ray_backend.session import Capacity
+from ast_ray.ray_backend.workers import ActorSlot
+from ast_ray.stages.distillation.loop import distill
+from ast_ray.stages.run.pipeline import Plan
 from ast_ray.telemetry.progress import Update
-from tests.distributed.shared_distillation import SHARED, Witness, job_in, members_in
 from tests.failure.errands import Small, most_at_once
+from tests.ray_backend.shared_distillation import SHARED, Witness, job_in, members_in
 from tests.recorder import Recorder
 from tests.tiny import assert_same
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from ast_ray.core.expert import EpochRecord
-from ast_ray.stages import experts
+from ast_ray.core.experts.training import EpochRecord
+from ast_ray.stages.experts import train as experts
 from ast_ray.telemetry.progress import ProgressSink, Update
 from tests.failure.notes import Notes
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.report_inputs import write_features
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.stages.tools.features import write_features
 from tests.small_run import make_run, small_config
 
 

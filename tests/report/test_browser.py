@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ast_ray.report.page import render
-from ast_ray.report.reading import read_run
+from ast_ray.report.records import read_run
 
 pytest.importorskip("selenium")
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from ast_ray.core.flat_params import FlatSpec, load
 from ast_ray.core.networks import build
+from ast_ray.core.parameters import FlatSpec, load
 from ast_ray.core.rng import stream
-from ast_ray.stages.pipeline import Plan
-from ast_ray.stages.report_inputs import write_features
-from ast_ray.store.synthetic import load_synthetic
-from ast_ray.telemetry.run_directory import RunDirectory
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.stages.tools.features import write_features
+from ast_ray.storage.run_directory import RunDirectory
+from ast_ray.storage.synthetic import load_synthetic
 from tests import documents
 
 

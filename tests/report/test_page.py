@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ast_ray.report.page import LIMIT, render
-from ast_ray.report.reading import read_run
+from ast_ray.report.records import read_run
 from ast_ray.telemetry.failure import Failure
 from tests import documents
 

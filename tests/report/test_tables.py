@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ast_ray.report import tables
 from ast_ray.report.figures import running_mean
-from ast_ray.report.reading import RunRecord, read_run
+from ast_ray.report.records import RunRecord, read_run
 
 
 def with_settings(record: RunRecord, **distill: object) -> RunRecord:

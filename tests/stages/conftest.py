@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from ast_ray.config import Config
-from ast_ray.stages.pipeline import Plan
+from ast_ray.stages.run.pipeline import Plan
 from tests.tiny import serial_run
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ast_ray.storage.run_directory import RunDirectory
 from ast_ray.telemetry.failure import Failure, FailureRecord, read_failure, run_failures
-from ast_ray.telemetry.run_directory import RunDirectory
 from tests import documents
 from tests.damage import changed_digits
 from tests.tiny import subprocess_environment

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from ast_ray.errors import StoreError
+from ast_ray.storage.run_directory import MethodDirectory
 from ast_ray.telemetry.outcome import damage, is_finished, publish_outcome, read_outcome
-from ast_ray.telemetry.run_directory import MethodDirectory
 from tests import documents
 
 VALUES = {

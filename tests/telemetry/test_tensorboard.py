@@ -19,10 +19,10 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from ast_ray.cli.main import main
 from ast_ray.errors import DivergenceError
-from ast_ray.stages import distill as distill_stage
-from ast_ray.stages.distill import distill
-from ast_ray.stages.pipeline import Plan
-from ast_ray.store.trajectory import read_metrics as read_expert
+from ast_ray.stages.distillation import loop as distill_stage
+from ast_ray.stages.distillation.loop import distill
+from ast_ray.stages.run.pipeline import Plan
+from ast_ray.storage.trajectory import read_metrics as read_expert
 from ast_ray.telemetry.glossary import BY_TAG
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.progress import Silent

@@ -9,9 +9,9 @@ from ray import tune
 from ast_ray.config import apply_overrides, problems_of
 from ast_ray.config.presets import preset
 from ast_ray.config.schema import schema
-from ast_ray.distributed.tuning.domains import draw, holds
-from ast_ray.distributed.tuning.space_files import space_names
-from ast_ray.stages.trial import settle
+from ast_ray.ray_backend.tune.domains import draw, holds
+from ast_ray.ray_backend.tune.space_files import space_names
+from ast_ray.search.trial import settle
 
 FIVE = {
     "expert.clip_schedule": "linear",

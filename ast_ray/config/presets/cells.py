@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from ast_ray.config.presets.datasets import SUBSETS
+from ast_ray.config.datasets import SUBSETS
 
 Method = Literal["ast", "mtt", "ftd"]
 

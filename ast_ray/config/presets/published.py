@@ -6,9 +6,9 @@ import dataclasses
 import textwrap
 from collections.abc import Callable
 
+from ast_ray.config.datasets import DATASETS, SUBSETS, DatasetFacts
+from ast_ray.config.methods import as_mtt
 from ast_ray.config.presets.cells import AST_KEEPS, DATM, EMA, PAPER, Cell, Method, cell, cells, own_values
-from ast_ray.config.presets.datasets import DATASETS, SUBSETS, DatasetFacts
-from ast_ray.config.presets.modifiers import as_mtt
 from ast_ray.config.settings import Config, DataConfig, DistillConfig, ExpertConfig, RunConfig
 from ast_ray.errors import counted
 

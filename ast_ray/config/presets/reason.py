@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.presets.automatic import SMALL_IMAGES, similar_cells
-from ast_ray.config.presets.datasets import DatasetFacts
 from ast_ray.config.presets.published import published_presets
 from ast_ray.config.settings import Config
 from ast_ray.errors import counted

@@ -13,7 +13,7 @@ from ast_ray.data.sources.base import Listing, Source, numbered, out_of_range
 from ast_ray.data.sources.chunks import pixel_chunks
 from ast_ray.data.sources.files import content_key
 from ast_ray.errors import DataError, counted
-from ast_ray.store.containers.numpy_files import read_npz
+from ast_ray.storage.containers.numpy_files import read_npz
 
 
 def npz_file(path: Path) -> Source:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ast_ray.config.files import file_problem, reason
 from ast_ray.errors import DataError
-from ast_ray.store.containers.parquet_files import open_parquet
+from ast_ray.storage.containers.parquet_files import open_parquet
 
 CHUNK = 512
 T = TypeVar("T")

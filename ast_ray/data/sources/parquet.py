@@ -17,9 +17,9 @@ from ast_ray.data.sources.base import Listing, Source, numbered
 from ast_ray.data.sources.chunks import CHUNK, Failure, ParquetRows
 from ast_ray.data.sources.files import content_key
 from ast_ray.errors import DataError
-from ast_ray.store.containers.documents import parsed
-from ast_ray.store.containers.parquet_files import open_parquet
-from ast_ray.store.typed import checked
+from ast_ray.storage.containers.documents import parsed
+from ast_ray.storage.containers.parquet_files import open_parquet
+from ast_ray.storage.typed import checked
 
 
 class _Info(TypedDict, total=False):

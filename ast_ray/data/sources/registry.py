@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ast_ray.config.datasets import NAMED_SOURCES
 from ast_ray.config.files import file_problem
-from ast_ray.config.presets.datasets import NAMED_SOURCES
 from ast_ray.config.settings import DataConfig
 from ast_ray.data.sources.arrays import npz_file
 from ast_ray.data.sources.base import Source
@@ -14,8 +14,8 @@ from ast_ray.data.sources.image_folder import image_folder, walked
 from ast_ray.data.sources.imagenet import imagenet_subset
 from ast_ray.data.sources.parquet import parquet_source
 from ast_ray.data.sources.tiny_imagenet import FOLDER, is_tiny_imagenet, tiny_imagenet
-from ast_ray.data.sources.vision import NAMES as TORCHVISION
-from ast_ray.data.sources.vision import torchvision_dataset
+from ast_ray.data.sources.torchvision import NAMES as TORCHVISION
+from ast_ray.data.sources.torchvision import torchvision_dataset
 from ast_ray.errors import ConfigError, DataError, Problem, nearest
 
 

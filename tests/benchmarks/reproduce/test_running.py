@@ -15,7 +15,7 @@ import pytest
 
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.store.lock import exclusive
+from ast_ray.storage.lock import exclusive
 from ast_ray.telemetry.progress import Silent
 from benchmarks.reproduce import running
 from benchmarks.reproduce.cells import Cell, cells_of

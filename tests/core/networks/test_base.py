@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from ast_ray.core.flat_params import flatten
 from ast_ray.core.networks import Network, initialize
+from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
 
 

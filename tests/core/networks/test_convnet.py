@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from ast_ray.config.settings import NetworkConfig
-from ast_ray.core.flat_params import FlatSpec
 from ast_ray.core.networks import ConvNet, build
+from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ast_ray.config.settings import DataConfig
-from ast_ray.data.decoding import open_listing
+from ast_ray.data.ingest import open_listing
 from ast_ray.data.real import load_dataset
 from ast_ray.data.sources import open_source
 from ast_ray.errors import ConfigError, DataError

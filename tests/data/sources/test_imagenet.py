@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ast_ray.config.presets.datasets import SUBSETS as PRESET_SUBSETS
+from ast_ray.config.datasets import SUBSETS as PRESET_SUBSETS
 from ast_ray.config.settings import DataConfig
 from ast_ray.data.real import load_dataset
 from ast_ray.data.sources import DecodedDataset, open_source

@@ -11,7 +11,7 @@ from ast_ray.data.preprocess import LITERATURE
 from ast_ray.data.real import fit_preprocessing, load_dataset
 from ast_ray.data.sources import DecodedDataset
 from ast_ray.errors import DataError
-from ast_ray.stages.inspect_data import source_facts
+from ast_ray.stages.tools.inspect_source import source_facts
 
 WNIDS = ("n01443537", "n01629819", "n02099601")
 

@@ -1,0 +1,132 @@
+"""What a configuration costs, counted from its settings: disk exactly, arithmetic and memory as estimates.
+
+One image forward is F multiply-adds times two. A plain step costs 3F per image; the gradient penalty adds a forward, an
+input gradient and its backward, about 6F; one student step with its exact gradient (`core.bilevel.hypergradient`) about
+12F. Memory counts the largest graph (four tensors of a block's size per block, held twice over by a double backward),
+the N + 1 kept weight vectors, and the real images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ast_ray.config.datasets import DatasetFacts
+from ast_ray.config.full_data import full_epochs
+from ast_ray.config.settings import Config
+
+_PLAIN, _PENALTY, _STUDENT = 3, 6, 12
+_FLOAT = 4
+_SCORED = 500  # images per batch when a network is scored
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """P, F (floating-point operations of one image forward) and numbers kept per image for one backward."""
+
+    parameters: int
+    forward: float
+    activations: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Floating-point operations per stage, peak bytes of memory on the device, bytes of disk."""
+
+    experts: float
+    distillation: float
+    evaluation: float
+    memory: int
+    expert_bytes: int
+    image_bytes: int
+
+    @property
+    def disk(self) -> int:
+        """Bytes of experts and decoded images together."""
+        return self.expert_bytes + self.image_bytes
+
+    def seconds(self, rate: float, *, workers: int, methods: int) -> float:
+        """Time at ``rate`` operations per second and worker; each method's distillation runs on one worker."""
+        shared = (self.experts + self.evaluation) / workers
+        return (shared + self.distillation / min(workers, max(1, methods))) / rate
+
+
+@dataclass(frozen=True)
+class JobMemory:
+    """Peak bytes on the device of one expert and of one evaluated network, estimated; 0 = not known."""
+
+    expert: int
+    evaluation: int
+
+
+def job_memory(config: Config, facts: DatasetFacts) -> JobMemory:
+    """Estimate what decides how many experts or evaluations share a GPU; known for ConvNets only.
+
+    Real images are counted as float, the weights with gradient, momentum and the copies of a step.
+    """
+    if config.network.name != "convnet":
+        return JobMemory(0, 0)
+    network, batch = network_cost(config, facts), min(config.expert.batch_size, facts.train)
+    images = (facts.train + facts.test) * facts.channels * side_of(config, facts) ** 2
+    graph = 2 * batch * (2 if config.expert.penalty_weight else 1)
+    scored = min(max(config.evaluate.batch_size, _SCORED), max(facts.train, facts.test))
+    return JobMemory(
+        expert=_FLOAT * (graph * network.activations + 10 * network.parameters + images),
+        evaluation=_FLOAT * (2 * scored * network.activations + 6 * network.parameters + images),
+    )
+
+
+def side_of(config: Config, facts: DatasetFacts) -> int:
+    """Pixels per side under these settings."""
+    return config.data.image_size or facts.image_size
+
+
+def network_cost(config: Config, facts: DatasetFacts) -> NetworkCost:
+    """Count a ConvNet-D: see `core.networks.convnet`."""
+    side, width, channels = side_of(config, facts), config.network.width, facts.channels
+    depth = config.network.depth or max(1, (side // 4).bit_length() - 1)
+    parameters, forward, activations = 0, 0.0, channels * side * side
+    for block in range(depth):
+        inputs = channels if block == 0 else width
+        parameters += width * (9 * inputs + 3)
+        forward += 2.0 * 9 * inputs * width * side * side
+        activations += 4 * width * side * side
+        side //= 2
+    features = width * side * side
+    return NetworkCost(
+        parameters + (features + 1) * facts.classes, forward + 2.0 * features * facts.classes, activations
+    )
+
+
+def cost(config: Config, facts: DatasetFacts) -> Cost:
+    """Count a whole run of ``config`` on a dataset of these facts.
+
+    Every method of ``run.methods`` trains its own experts; plain ones skip the penalty.
+    """
+    network, methods = network_cost(config, facts), config.run.methods
+    expert, distill, evaluate = config.expert, config.distill, config.evaluate
+    held = config.data.validation_size or facts.train // 10
+    train = config.data.train_size or facts.train - held
+    total = distill.ipc * facts.classes
+    batch = min(distill.batch_size or total, total)
+    penalties = sum(expert.penalty_weight > 0 and method == "ast" for method in methods)
+    per_epoch = train * (_PLAIN * len(methods) + _PENALTY * penalties) + held * len(methods)
+    validations = -(-distill.iterations // distill.validate_every) if distill.validate_every else 1
+    trained = evaluate.passes * total * _PLAIN
+    validated = validations * distill.validate_networks * (trained + held)
+    sets = len(methods) + sum(baseline != "full" for baseline in config.run.baselines)
+    full = (evaluate.full_networks or evaluate.networks) * ("full" in config.run.baselines)
+    scored = facts.test * (evaluate.networks * sets + full)
+    steps = distill.syn_steps * distill.iterations
+    in_graph = max(2 * batch, expert.batch_size * (2 if penalties else 1))
+    image = facts.channels * side_of(config, facts) ** 2
+    held_images = (train + held + facts.test) * image
+    return Cost(
+        experts=network.forward * expert.count * expert.epochs * per_epoch,
+        distillation=network.forward * len(methods) * (steps * batch * _STUDENT + validated),
+        evaluation=network.forward
+        * (evaluate.networks * sets * trained + full * full_epochs(config, train) * train * _PLAIN + scored),
+        memory=_FLOAT
+        * (2 * in_graph * network.activations + (distill.syn_steps + 10) * network.parameters + held_images),
+        expert_bytes=_FLOAT * network.parameters * (expert.epochs + 1) * expert.count * len(methods),
+        image_bytes=(facts.train + facts.test) * (image + 8),
+    )

@@ -1,0 +1,95 @@
+"""Identities: which settings decide an artefact's content, and their hash.
+
+An identity holds what changes the bytes and nothing else: the number of experts, where work runs and how often
+it is logged are left out, so that more experts extend a buffer and another machine resumes a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ast_ray.config.loading import flatten, from_dict, to_dict
+from ast_ray.config.settings import Config
+from ast_ray.config.trajectory_range import trained
+
+FORMAT = 1
+_NOT_CONTENT = {
+    "distill": ("validate_every", "validate_networks", "checkpoint_every", "log_every", "gradient"),
+    "data": ("root", "download", "source", "placement"),
+    "expert": ("count", "reachable_only"),
+}
+
+
+OUTER_SETTINGS = {"sgd": ("step_img", "step_lr"), "normalized": ("lr_img", "lr_lr", "outer_momentum")}
+"""Settings that an outer optimizer does not use, by ``distill.outer``."""
+
+
+# Settings that came later: with these values they change nothing, and identities made before them stay what they were.
+_NOTHING_NEW: dict[str, dict[str, object]] = {
+    "distill": {"segments": 1, "engine": "eager", "precision": "float32", "outer": "sgd"},
+    "expert": {"optimizer": "sgd", "expert_engine": "auto", "expert_precision": "float32"},
+    "evaluate": {"full_steps": 0},
+}
+
+
+def earlier_config(values: Mapping[str, Any]) -> Config:
+    """Build the configuration that an earlier version wrote; settings it lacks get the values that change nothing.
+
+    Raises:
+        ConfigError: see `config.loading.from_dict`.
+    """
+    return from_dict(values, from_dict(_NOTHING_NEW))
+
+
+def _section(config: Config, name: str) -> dict[str, Any]:
+    values, before = to_dict(config)[name], _NOTHING_NEW.get(name, {})
+    left_out = _NOT_CONTENT.get(name, ()) + (OUTER_SETTINGS[config.distill.outer] if name == "distill" else ())
+    kept = {key: value for key, value in values.items() if key not in left_out}
+    return {key: value for key, value in kept.items() if key not in before or before[key] != value}
+
+
+def expert_identity(config: Config, data_id: str) -> dict[str, Any]:
+    """What decides an expert's bytes besides its number; ``data_id`` names the source's content."""
+    config = trained(config)
+    return {
+        "format": FORMAT,
+        "seed": config.seed,
+        "data": {"id": data_id, **_section(config, "data")},
+        "network": _section(config, "network"),
+        "expert": _section(config, "expert"),
+    }
+
+
+def method_identity(config: Config, data_id: str) -> dict[str, Any]:
+    """What decides a synthetic set's bytes, its selection by validation included."""
+    values = to_dict(config)
+    selection = {name: values["distill"][name] for name in ("validate_every", "validate_networks")}
+    return {
+        **expert_identity(config, data_id),
+        "experts": config.expert.count,
+        "distill": {**_section(config, "distill"), **selection},
+        "evaluate": {name: values["evaluate"][name] for name in _PROTOCOL},
+    }
+
+
+_PROTOCOL = ("passes", "batch_size", "momentum", "weight_decay", "lr", "lr_decay_pass", "lr_decay_factor")
+
+
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """Return the first 16 hex digits of the SHA-256 of the canonical JSON of an identity."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Name every setting in which two identities differ: ``expert.lr: 0.003 here, 0.01 there``."""
+    ours, theirs, unsaid = flatten(wanted), flatten(found), flatten(_NOTHING_NEW)
+    names = sorted(ours.keys() | theirs.keys())
+    return [
+        f"{name}: {' here, '.join(str(side.get(name, unsaid.get(name, 'absent'))) for side in (ours, theirs))} there"
+        for name in names
+        if ours.get(name) != theirs.get(name)
+    ]

@@ -1,0 +1,1 @@
+"""What a distillation method computes: segments, matching, balance, perturbation, and the outer update."""

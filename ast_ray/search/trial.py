@@ -1,0 +1,225 @@
+"""One trial of a search: settings -> experts -> distillation in slices -> validation accuracy. Resumable, without Ray.
+
+A trial's folder is named by the fingerprint of everything that decides its result, so the same configuration is never
+worked on twice, whoever asks for it and after whatever crash. Accuracies are those of the validation split.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import traceback
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ast_ray.config.checks import problems_of
+from ast_ray.config.identity import expert_identity, fingerprint, method_identity
+from ast_ray.config.loading import apply_overrides
+from ast_ray.config.settings import Config
+from ast_ray.config.trajectory_range import trained
+from ast_ray.errors import AstRayError, ConfigError, DivergenceError
+from ast_ray.search.directory import SearchDirectory, TrialDirectory
+from ast_ray.search.record import DIVERGED, FAILED, FINAL, FINISHED, INVALID, Rung, TrialRecord
+from ast_ray.search.trial_probe import refusal
+from ast_ray.stages.distillation.job import DistillJob
+from ast_ray.stages.distillation.loop import distill_in_slices
+from ast_ray.storage.checkpoint import read_checkpoint
+from ast_ray.storage.expert_buffer import Buffer
+from ast_ray.storage.lock import exclusive
+from ast_ray.telemetry.metrics import read_metrics
+from ast_ray.telemetry.progress import ProgressSink, Update
+
+_START, _AHEAD, _EPOCHS = "distill.max_start_epoch", "distill.expert_epochs", "expert.epochs"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration of a search: what is computed, and where it lies."""
+
+    name: str
+    config: Config
+    overrides: Mapping[str, Any] = field(hash=False)
+    experts: Mapping[str, Any] = field(hash=False)
+    identity: Mapping[str, Any] = field(hash=False)
+    search: SearchDirectory
+
+    @property
+    def directory(self) -> TrialDirectory:
+        """Its folder."""
+        return self.search.trial(self.name)
+
+    @property
+    def buffer(self) -> Buffer:
+        """The experts it matches, shared with every trial of the same expert settings."""
+        return Buffer(self.search.experts / fingerprint(self.experts), self.experts, self.config.expert.count)
+
+    @property
+    def job(self) -> DistillJob:
+        """Its distillation."""
+        board = str(self.search.trial_board(self.name))
+        folder = str(self.directory.path)
+        return DistillJob(
+            f"trial {self.name[:8]}", self.config, str(self.buffer.folder), self.experts, self.identity, folder, board
+        )
+
+
+@dataclass
+class ExpertCost:
+    """Seconds a trial spent training experts and waiting for others to; kept apart from its own work."""
+
+    trained: float = 0.0
+    waited: float = 0.0
+
+
+class Provide(Protocol):
+    """Makes sure that a trial's experts exist."""
+
+    def __call__(self, trial: Trial, sink: ProgressSink, cost: ExpertCost) -> None:
+        """Return when every expert is there; add to the cost while at it."""
+
+
+def settle(overrides: Mapping[str, Any], base: Config) -> dict[str, Any]:
+    """Leave out what cannot matter, so that equal work has one name.
+
+    A constant lambda has no start and no length. A drawn T+ beyond what the experts' epochs allow is the largest that
+    they allow, where there is one.
+    """
+    values = dict(overrides)
+    if values.get("expert.clip_schedule") == "constant":
+        values.pop("expert.clip_start", None)
+        values.pop("expert.clip_epochs", None)
+    drawn = values.get(_START)
+    if isinstance(drawn, int):
+        epochs, ahead = values.get(_EPOCHS, base.expert.epochs), values.get(_AHEAD, base.distill.expert_epochs)
+        if isinstance(epochs, int) and isinstance(ahead, int) and 1 <= epochs + 1 - ahead < drawn:
+            values[_START] = epochs + 1 - ahead
+    return values
+
+
+def trial_budget(base: Config) -> tuple[int, int, int]:
+    """Return (iterations of a whole trial, iterations before the first rung, iterations between reports)."""
+    budget = base.tune.budget or base.distill.iterations
+    grace = base.tune.grace or max(1, budget // 8)
+    return budget, grace, base.tune.report_every or grace
+
+
+def plan_trial(base: Config, overrides: Mapping[str, Any], data_id: str, search: SearchDirectory) -> Trial:
+    """The trial of ``base`` with settings replaced by name.
+
+    Raises:
+        ConfigError: an unknown setting or a value of the wrong type (problems between settings show in `run_trial`).
+    """
+    budget, _, every = trial_budget(base)
+    config = apply_overrides(base, settle(overrides, base))
+    distill = dataclasses.replace(config.distill, iterations=budget, validate_every=every)
+    config = trained(dataclasses.replace(config, distill=distill))
+    identity = method_identity(config, data_id)
+    return Trial(fingerprint(identity), config, dict(overrides), expert_identity(config, data_id), identity, search)
+
+
+def run_trial(trial: Trial, provide: Provide, sink: ProgressSink) -> Generator[Rung, None, None]:
+    """Work on a trial and yield a rung after each validation, everything before it on disk.
+
+    Rungs reached in an earlier attempt are yielded again at once. A trial that ended before does no work. What goes
+    wrong with the configuration itself ends the trial with a status and a reason, as its last rung, never as an error.
+    """
+    with exclusive(trial.directory.lock, wait=True, owner="another trial"):
+        record = TrialRecord.open(trial.directory, trial.name, trial.overrides, fingerprint(trial.experts))
+        if record.status in FINAL:
+            yield from record.replay()
+            return
+        problems = problems_of(trial.config)
+        if problems:
+            record.end(INVALID, str(ConfigError(problems)))
+            yield record.last()
+            return
+        record.rungs = _reached(trial)
+        yield from record.rungs
+        try:
+            yield from _work(trial, record, provide, sink)
+        except DivergenceError as error:
+            record.end(DIVERGED, str(error))
+        except AstRayError as error:
+            record.end(FAILED, str(error))
+        except Exception as error:  # a search goes on whatever one configuration does; the record keeps the trace
+            record.end(FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+        else:
+            return
+        yield record.last()
+
+
+def _work(trial: Trial, record: TrialRecord, provide: Provide, sink: ProgressSink) -> Iterator[Rung]:
+    done = {rung.iteration for rung in record.rungs}
+    cost, clock = ExpertCost(), _Clock()
+    before = (record.expert_seconds, record.waited_seconds)
+
+    def spend() -> None:
+        record.expert_seconds, record.waited_seconds = before[0] + cost.trained, before[1] + cost.waited
+        record.seconds += clock.lap()
+
+    record.save()
+    if not record.rungs and trial.buffer.missing() and (reason := refusal(trial.config)):
+        record.end(INVALID, f"probed before its experts were trained: {reason}")
+        yield record.last()
+        return
+    try:
+        provide(trial, sink, cost)
+    finally:
+        spend()
+    for iteration in distill_in_slices(trial.job, _Progress(sink), hparams=False):
+        spend()
+        if iteration in done:
+            continue
+        rung = _rungs(trial, iteration)[-1]
+        record.rungs.append(rung)
+        record.save()
+        if iteration < trial.config.distill.iterations:
+            yield rung
+            clock.lap()
+    record.end(FINISHED)
+    yield record.last()
+
+
+def _reached(trial: Trial) -> list[Rung]:
+    """Rungs up to the last checkpoint."""
+    found = read_checkpoint(trial.directory.work.checkpoint, fingerprint(trial.identity))
+    return [] if found is None else _rungs(trial, found.values["iteration"])
+
+
+def _rungs(trial: Trial, until: int) -> list[Rung]:
+    rungs: list[Rung] = []
+    loss = 1.0  # nothing covered yet; a row whose segments were not usable has none of its own
+    for row in read_metrics(trial.directory.work.metrics):
+        loss = loss if row["relative_loss"] is None else row["relative_loss"]
+        if "validation_accuracy" in row and row["iteration"] <= until:
+            accuracy = row["validation_accuracy"]
+            best = max([accuracy, *(rung.best_validation_accuracy for rung in rungs[-1:])])
+            rungs.append(Rung(row["iteration"], accuracy, best, loss, row["student_lr"]))
+    return rungs
+
+
+class _Clock:
+    """Seconds since the last look."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def lap(self) -> float:
+        """Return and start anew."""
+        last, self._last = self._last, time.monotonic()
+        return self._last - last
+
+
+class _Progress:
+    """Passes progress on and keeps a distillation's advice to itself: a search tries bad settings on purpose."""
+
+    def __init__(self, sink: ProgressSink) -> None:
+        self._sink = sink
+
+    def update(self, update: Update) -> None:
+        """Pass on."""
+        self._sink.update(update)
+
+    def say(self, message: str) -> None:
+        """Ignore."""

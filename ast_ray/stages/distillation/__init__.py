@@ -1,0 +1,1 @@
+"""Distillation jobs: the loop, its checkpoint, prefetching, publishing, and teams of processes."""

@@ -1,0 +1,131 @@
+"""Several processes that share one distillation: each matches some of the iteration's segments, all make the update.
+
+Every member keeps the whole state. What travels per iteration is one gradient per segment, gathered by all and added up
+in the segments' order (`core.methods.trajectory.average`): a team's bytes are those of one process, whatever its size.
+The processes are joined by torch.distributed; who starts them is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ast_ray.config.settings import DistillConfig
+from ast_ray.core.bilevel.hypergradient import Hypergradient
+from ast_ray.core.bilevel.matching_loss import matching_points
+from ast_ray.core.methods.segment_draws import Draw
+from ast_ray.core.methods.trajectory import DistillState, Problem, match_segment, one_after_another
+from ast_ray.errors import WorkerLostError
+
+PATIENCE = timedelta(days=1)
+"""How long a member waits for the others: they validate and write meanwhile. Lost ones are noticed by their host."""
+
+
+class Team(Protocol):
+    """Who takes part. Member 0 validates, writes and reports; the others follow its state."""
+
+    @property
+    def rank(self) -> int:
+        """This process's number, from 0."""
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+
+    def places(self, config: DistillConfig) -> range:
+        """The places of an iteration's segments that are matched here."""
+
+    def share(self, value: Any) -> Any:
+        """Member 0's value, plain data and tensors on the CPU, on every member."""
+
+    def match(self, problem: Problem, state: DistillState, draws: Sequence[Draw]) -> Sequence[Hypergradient]:
+        """A `core.methods.trajectory.Matcher`: the same results on every member."""
+
+
+class Alone:
+    """One process: nothing to share."""
+
+    rank, size = 0, 1
+
+    def places(self, config: DistillConfig) -> range:
+        """All of them."""
+        return range(config.segments)
+
+    def share(self, value: Any) -> Any:
+        """The value itself."""
+        return value
+
+    def match(self, problem: Problem, state: DistillState, draws: Sequence[Draw]) -> Sequence[Hypergradient]:
+        """All of them, here."""
+        return one_after_another(problem, state, draws)
+
+
+ALONE = Alone()
+
+
+class ProcessTeam:
+    """The members of torch.distributed's default process group, joined before; on GPUs of their own with NCCL."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._on_gpu = "nccl" in dist.get_backend()
+
+    def places(self, config: DistillConfig) -> range:
+        """Every ``size``-th."""
+        return range(self.rank, config.segments, self.size)
+
+    def share(self, value: Any) -> Any:
+        """See `Team.share`."""
+        box = [value if self.rank == 0 else None]
+        with _peers():
+            dist.broadcast_object_list(box)
+        return box[0]
+
+    def match(self, problem: Problem, state: DistillState, draws: Sequence[Draw]) -> Sequence[Hypergradient]:
+        """Match this member's draws and gather the others'; members with fewer draws fill up with zeros."""
+        mine = [pack(match_segment(problem, state, draws[place])) for place in self.places(problem.config)]
+        config, rounds = problem.config, -(-len(draws) // self.size)
+        points = len(matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy))
+        width = 2 + points + state.images.numel()
+        block = torch.zeros(rounds, width, dtype=state.images.dtype, device=state.images.device)
+        for row, packed in zip(block, mine, strict=False):
+            row.copy_(packed)
+        blocks = self._gather(block)
+        return [
+            unpack(blocks[place % self.size][place // self.size], points, state.images.shape)
+            for place in range(len(draws))
+        ]
+
+    def _gather(self, block: Tensor) -> list[Tensor]:
+        sent = block if self._on_gpu else block.cpu()
+        blocks = [torch.empty_like(sent) for _ in range(self.size)]
+        with _peers():
+            dist.all_gather(blocks, sent)
+        return [one.to(block.device) for one in blocks]
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Say in our own words that a collective failed because another member is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise WorkerLostError(f"a worker of the team is gone ({str(error).splitlines()[0]})") from error
+
+
+def pack(result: Hypergradient) -> Tensor:
+    """Loss, alpha's gradient, parts and images in one vector [2 + points + S*C*H*W]."""
+    scalars = torch.stack([result.loss, result.alpha, *result.parts])
+    return torch.cat([scalars.to(result.images), result.images.flatten()])
+
+
+def unpack(packed: Tensor, points: int, shape: torch.Size) -> Hypergradient:
+    """The inverse of `pack`."""
+    loss, alpha, *parts = packed[: 2 + points].unbind()
+    return Hypergradient(loss, tuple(parts), packed[2 + points :].reshape(shape), alpha)

@@ -1,0 +1,50 @@
+"""A team member that is not the first: takes its share of every iteration, writes nothing, needs no real images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ast_ray.config.engine import Choice
+from ast_ray.core.methods.trajectory import DistillState, Problem, iterate
+from ast_ray.core.networks import build
+from ast_ray.core.rng import stream
+from ast_ray.stages.device import resolve_device, torch_threads
+from ast_ray.stages.distillation.job import DistillJob
+from ast_ray.stages.distillation.prefetch import Prefetching
+from ast_ray.stages.distillation.team import Team
+from ast_ray.stages.engine import build_engine
+
+
+def start_of(problem: Problem, state: DistillState, classes: int, choice: Choice) -> dict[str, Any]:
+    """What the others have to know to join in: labels, number of classes, engine and the state, tensors on the CPU."""
+    shared = {"labels": problem.labels.cpu(), "state": state.on(torch.device("cpu")), "image_std": problem.image_std}
+    return {**shared, "classes": classes, "choice": choice}
+
+
+def follow(job: DistillJob, team: Team) -> None:
+    """Take part until the last iteration, from wherever member 0 begins.
+
+    Raises:
+        DivergenceError: as on every member; StoreError: experts missing or damaged; WorkerLostError: a member is gone.
+    """
+    config = job.config
+    with torch_threads(config.compute.threads, precision=config.distill.precision):
+        device = resolve_device(config.compute)
+        start = team.share(None)
+        state: DistillState = start["state"].on(device)
+        _, channels, height, width = state.images.shape
+        generator = stream(config.seed, "distill", "layout")
+        network = build(config.network, (channels, height, width), start["classes"], generator).to(device)
+        experts = Prefetching(job.buffer, config.distill, config.seed, team.places(config.distill))
+        choice: Choice = start["choice"]  # the first member's, so that all round alike
+        engine = build_engine(choice, network, config)
+        settings = replace(config.distill, gradient=choice.method)
+        labels, image_std = start["labels"].to(device), start["image_std"]
+        problem = Problem(network, labels, experts, settings, config.seed, engine, image_std)
+        while state.iteration < config.distill.iterations:
+            if state.iteration + 1 < config.distill.iterations:
+                experts.look_ahead(state.iteration + 1, state.last_start_epoch)
+            state, _ = iterate(problem, state, team.match)

@@ -1,0 +1,1 @@
+"""Evaluation jobs: fresh networks on distilled and real sets, their rows, summaries and verdicts."""

@@ -1,0 +1,1 @@
+"""Expert jobs: training alone or in groups, and the recording of trajectories."""

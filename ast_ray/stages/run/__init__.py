@@ -1,0 +1,1 @@
+"""A whole run: opened, checked, carried out, inspected."""

@@ -1,0 +1,309 @@
+"""The main job as a whole: experts, distillation, evaluation, table. What runs, never where (see `executor`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ast_ray.config.identity import expert_identity, fingerprint, method_identity
+from ast_ray.config.loading import to_yaml
+from ast_ray.config.presets import method_config
+from ast_ray.config.settings import Config
+from ast_ray.data.real import RealData
+from ast_ray.stages.distillation.job import DistillJob
+from ast_ray.stages.distillation.loop import distill, finished
+from ast_ray.stages.distillation.team import ALONE, Team
+from ast_ray.stages.evaluation.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
+from ast_ray.stages.evaluation.groups import EvaluationGroup, evaluate_group, grouped_networks, networks_at_once
+from ast_ray.stages.evaluation.rows import cells, networks_of, publish_rows, real_set_identity, row_token, with_scored
+from ast_ray.stages.evaluation.summary import summarize
+from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
+from ast_ray.stages.evaluation.verdicts import run_verdicts
+from ast_ray.stages.executor import Executor
+from ast_ray.stages.experts.groups import ExpertGroup, grouped, train_group
+from ast_ray.stages.experts.train import ExpertJob, train_one_expert
+from ast_ray.stages.memory import run_memory
+from ast_ray.stages.run.failures import Failures
+from ast_ray.storage import mirror
+from ast_ray.storage.containers.documents import write_document
+from ast_ray.storage.expert_buffer import Buffer, ExpertSummary
+from ast_ray.storage.records.results import whole_results
+from ast_ray.storage.run_directory import EvaluationDirectory, RunDirectory
+from ast_ray.telemetry.outcome import read_outcome
+from ast_ray.telemetry.progress import ProgressSink, Update
+from ast_ray.telemetry.tensorboard import log_evaluation, log_overview
+
+PUBLISH_INTERVAL = 5.0  # seconds between rewrites of rows.parquet while rows come in
+PUBLISH_SHARE = 20.0  # but at least so many times as long as a rewrite takes: each reads all rows there are
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run: its settings, the images, and its directory.
+
+    ``buffer_folder`` overrides where experts of every method lie (an existing buffer handed over by name).
+    """
+
+    config: Config
+    data: RealData
+    directory: RunDirectory
+    buffer_folder: Path | None = None
+
+    def method(self, name: str) -> Config:
+        """Settings of one method."""
+        return method_config(self.config, name)
+
+    def buffer(self, method: str) -> Buffer:
+        """The buffer a method matches; methods with the same expert settings share one."""
+        config = self.method(method)
+        identity = expert_identity(config, self.data.data_id)
+        store = mirror.place(config.compute.store) if config.compute.store else self.directory.experts
+        return Buffer(self.buffer_folder or store / fingerprint(identity), identity, config.expert.count)
+
+    def distill_job(self, method: str) -> DistillJob:
+        """The distillation of one method."""
+        config, buffer = self.method(method), self.buffer(method)
+        return DistillJob(
+            method,
+            config,
+            str(buffer.folder),
+            buffer.identity,
+            method_identity(config, self.data.data_id),
+            str(self.directory.method(method).path),
+            str(self.directory.tensorboard / "distill" / method),
+        )
+
+
+def expert_methods(config: Config) -> list[str]:
+    """Methods whose experts a run needs; chosen real images are looked at through AST's first one."""
+    if config.run.methods:
+        return list(config.run.methods)
+    return ["ast"] if any(name in NEEDS_EXPERT for name in config.run.baselines) else []
+
+
+def open_failures(plan: Plan, sink: ProgressSink, distilled: Collection[str] = ()) -> Failures:
+    """Take up what failed before in the run; ``distilled`` are the methods to be distilled now."""
+    failures = Failures({method: plan.distill_job(method) for method in expert_methods(plan.config)}, sink)
+    failures.take_up(distilled)
+    return failures
+
+
+def expert_jobs(plan: Plan, methods: Iterable[str], failures: Failures | None = None) -> list[ExpertJob]:
+    """One job per expert that is missing, of all methods together, but for those known to diverge."""
+    jobs: dict[Path, ExpertJob] = {}
+    for method in methods:
+        buffer = plan.buffer(method)
+        buffer.prepare()
+        hopeless = failures.failed_experts(method) if failures else ()
+        for expert_id in sorted(set(buffer.missing()).difference(hopeless)):
+            board = plan.directory.tensorboard / "experts" / f"{method}-{expert_id:05d}"
+            jobs.setdefault(
+                buffer.path(expert_id),
+                ExpertJob(
+                    plan.method(method),
+                    str(buffer.folder),
+                    buffer.identity,
+                    expert_id,
+                    str(board),
+                    f"{method} expert",
+                    run_memory(plan.method(method), plan.data).expert,
+                ),
+            )
+    return list(jobs.values())
+
+
+def work_on(job: ExpertJob | ExpertGroup | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
+    """Train an expert, or several at once, or distil; return the folder that has more experts now, or nothing."""
+    if isinstance(job, ExpertGroup):
+        train_group(job, sink)
+        return job.buffer_folder
+    if isinstance(job, ExpertJob):
+        train_one_expert(job, sink)
+        return job.buffer_folder
+    distill(job, sink, team)
+    return ""
+
+
+def train_and_distill(
+    plan: Plan,
+    trained: Iterable[str],
+    distilled: Iterable[str],
+    executor: Executor,
+    failures: Failures | None = None,
+) -> dict[str, list[ExpertSummary]]:
+    """Train what is missing and distil what has no outcome, each method as soon as its own experts are complete.
+
+    ``failures`` takes what fails; without it the first failure is raised once the others are through. Returns each
+    trained method's experts.
+    """
+    names = list(trained)
+    jobs: list[ExpertJob | ExpertGroup | DistillJob] = [*grouped(expert_jobs(plan, names, failures), plan.data)]
+    absent = Counter(job.buffer_folder for job in jobs)
+    hopeful = [method for method in distilled if failures is None or not failures.includes(method)]
+    waiting = [job for method in hopeful if not finished(job := plan.distill_job(method))]
+    if waiting:
+        log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
+
+    def possible() -> list[DistillJob]:
+        ready = [job for job in waiting if not absent[job.buffer_folder]]
+        waiting[:] = [job for job in waiting if absent[job.buffer_folder]]
+        return ready
+
+    def following(folder: str) -> list[DistillJob]:
+        absent[folder] -= 1
+        return possible()
+
+    for _ in executor.run(work_on, [*possible(), *jobs], following=following, failed=failures):
+        pass
+    return {method: plan.buffer(method).summaries() for method in names}
+
+
+def train_experts(
+    plan: Plan, methods: Iterable[str], executor: Executor, failures: Failures | None = None
+) -> dict[str, list[ExpertSummary]]:
+    """Train every expert that is missing, of all methods together; return each method's experts."""
+    return train_and_distill(plan, methods, (), executor, failures)
+
+
+def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> None:
+    """Run every distillation that has not published its outcome yet."""
+    train_and_distill(plan, (), methods, executor)
+
+
+def evaluation_jobs(plan: Plan) -> list[EvaluationJob]:
+    """One job per network of every baseline and method, in the order of the table."""
+    return [job for name, source, method in evaluated_sets(plan) for job in _jobs(plan, name, source, method)]
+
+
+def evaluated_sets(plan: Plan) -> list[tuple[str, str, str]]:
+    """Name, source and method of every set in the table; real sets go by the settings of the first method."""
+    config = plan.config
+    first = config.run.methods[0] if config.run.methods else "ast"
+    real = with_scored(config.run.baselines, config)
+    methods = [method for method in ("mtt", "ast") if method in config.run.methods]
+    return [
+        *((name, name, first) for name in real if name != "full"),
+        *((method, str(plan.directory.method(method).synthetic), method) for method in methods),
+        *((name, name, first) for name in real if name == "full"),
+    ]
+
+
+def set_identity(plan: Plan, name: str, source: str, method: str) -> dict[str, Any]:
+    """Return what decides a set of the table."""
+    config, data_id = plan.method(method), plan.data.data_id
+    if source in REAL_SETS:
+        return real_set_identity(source, config, plan.data)
+    return {"method": name, "identity": method_identity(config, data_id)}
+
+
+def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[EvaluationJob]:
+    config, buffer, data_id, jobs = plan.method(method), plan.buffer(method), plan.data.data_id, []
+    what = set_identity(plan, set_name, source, method)
+    images = len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes
+    for architecture, protocol in cells(config, source):
+        token = row_token(config, data_id, architecture, protocol, what)
+        memory = 0 if architecture else run_memory(config, plan.data).evaluation
+        together = networks_at_once(config, plan.data, source, protocol, architecture, images=images)
+        for index in range(networks_of(config, source)):
+            row = plan.directory.row(set_name, architecture or config.network.name, protocol, index)
+            job = EvaluationJob(set_name, source, config, index, str(row), token, str(buffer.folder), buffer.identity)
+            job = dataclasses.replace(job, architecture=architecture, protocol=protocol)
+            jobs.append(dataclasses.replace(job, gpu_memory=memory, together=together))
+    return jobs
+
+
+def evaluate_some(job: EvaluationJob | EvaluationGroup, sink: ProgressSink) -> list[dict[str, Any]]:
+    """Evaluate one network, or several at once, and return their rows."""
+    return evaluate_group(job, sink) if isinstance(job, EvaluationGroup) else [evaluate_network(job, sink)]
+
+
+def evaluated(
+    jobs: Sequence[EvaluationJob], executor: Executor, failures: Failures | None = None
+) -> Iterator[dict[str, Any]]:
+    """Evaluate networks that have no row yet, together where that was decided; yield their rows as they finish."""
+    for rows in executor.run(evaluate_some, grouped_networks(jobs), long_lived=False, failed=failures):
+        yield from rows
+
+
+def evaluate_sets(
+    jobs: Sequence[EvaluationJob], executor: Executor, sink: ProgressSink, failures: Failures | None = None
+) -> list[dict[str, Any]]:
+    """Evaluate what has no row yet and return the table of all rows.
+
+    ``failures`` takes what fails; without it the first failure is raised once the others are through.
+    """
+    folders = {Path(job.row).parent for job in jobs}
+    for folder in folders:
+        mirror.pull(folder)
+    todo = [job for job in jobs if finished_row(job) is None]
+    done, published, pause = len(jobs) - len(todo), time.monotonic(), PUBLISH_INTERVAL
+    try:
+        for row in evaluated(todo, executor, failures):
+            done += 1
+            note = f"{row['set']} on {row['network']} {row['accuracy']:.1%}"
+            sink.update(Update("evaluate", done, len(jobs), note))
+            if warning := collapse_warning(row):
+                sink.say(warning)
+            if (began := time.monotonic()) - published > pause:
+                _publish(folders)
+                published = time.monotonic()
+                pause = max(PUBLISH_INTERVAL, PUBLISH_SHARE * (published - began))
+        if done < len(jobs):
+            sink.update(Update("evaluate", len(jobs), len(jobs), f"{len(jobs) - done} failed"))
+    finally:
+        if todo or not all(EvaluationDirectory(folder).rows.exists() for folder in folders):
+            _publish(folders)
+    return summarize(found for job in jobs if (found := finished_row(job)) is not None)
+
+
+def _publish(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        mirror.pull(folder)
+        if folder.exists():
+            publish_rows(folder)
+
+
+def mean_expert(rows: Sequence[ExpertSummary]) -> dict[str, float]:
+    """Count, mean Avg_Var and mean validation accuracy of a buffer's experts."""
+    return {
+        "count": len(rows),
+        "avg_var": sum(row.avg_var for row in rows) / len(rows),
+        "validation_accuracy": sum(row.accuracy for row in rows) / len(rows),
+    }
+
+
+def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any]:
+    """Experts, distillation, evaluation; write and return the results, with what failed and why."""
+    config = plan.config
+    failures = open_failures(plan, sink, config.run.methods)
+    experts = train_and_distill(plan, expert_methods(config), config.run.methods, executor, failures)
+    jobs = evaluation_jobs(plan)
+    table = evaluate_sets(failures.evaluable(jobs), executor, sink, failures)
+    failures.conclude(table)
+    results = {
+        "experts": {method: mean_expert(rows) for method, rows in experts.items() if rows},
+        "rows": table,
+        "verdicts": run_verdicts(table, config, len(plan.data.test_labels)),
+        "failed": failures.rows([job.set_name for job in jobs]),
+    }
+    earlier = whole_results(plan.directory.results)
+    if earlier is None or list(earlier["rows"]) != table:
+        log_evaluation(plan.directory.tensorboard / "evaluation", table)
+    write_document(plan.directory.results, results)
+    return results
+
+
+def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:
+    """What each finished distillation published, with the path of its set."""
+    outcomes = {}
+    for method in methods:
+        directory = plan.directory.method(method)
+        outcome = read_outcome(directory)
+        if outcome is not None:
+            outcomes[method] = {**outcome, "path": mirror.shown(directory.synthetic)}
+    return outcomes

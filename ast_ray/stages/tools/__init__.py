@@ -1,0 +1,1 @@
+"""Stages behind single commands: inspect a source, compute features, export."""

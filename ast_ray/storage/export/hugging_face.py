@@ -1,0 +1,111 @@
+"""A Hugging Face image dataset: one Parquet file with image, label and exact values, and a dataset card.
+
+``image`` is an 8-bit PNG of the displayable pixels; ``model_space`` holds the exact float32 values, flattened CHW,
+which are what is read back. The schema's metadata carries features, class names and the description.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+
+from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.errors import StoreError
+from ast_ray.storage.atomic import atomic_path, write_text
+from ast_ray.storage.containers.documents import parsed
+from ast_ray.storage.containers.parquet_files import open_parquet, require_columns
+from ast_ray.storage.export.card import dataset_card
+from ast_ray.storage.export.common import PREPROCESSING, eight_bit, preprocessing_tensors, read_tensors, write_tensors
+from ast_ray.storage.parquet_footer import FOOTER_KEY, UNSEALED, seal_footer
+from ast_ray.storage.records.manifest import Side
+from ast_ray.storage.synthetic import pack, unpack
+from ast_ray.storage.typed import checked
+
+SHARD = Path("data") / "train-00000-of-00001.parquet"
+_FIELDS = (
+    pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+    pa.field("label", pa.int64()),
+    pa.field("model_space", pa.list_(pa.float32())),
+)
+
+
+class _Shape(TypedDict):
+    """The part of a description that says how to cut the values into images."""
+
+    image_shape: list[Side]
+
+
+def write_hugging_face(synthetic: SyntheticSet, folder: Path) -> None:
+    """Write the Parquet file, the card and, under ZCA, the whitening."""
+    tensors, description = pack(synthetic)
+    values = [_png(image) for image in eight_bit(synthetic)]
+    paths = [f"{number:05d}.png" for number in range(len(values))]
+    flat = tensors["images"].flatten(1).numpy()
+    table = pa.table(
+        [
+            pa.StructArray.from_arrays(
+                [pa.array(values, pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"]
+            ),
+            pa.array(tensors["labels"].numpy(), pa.int64()),
+            pa.array(list(flat), pa.list_(pa.float32())),
+        ],
+        schema=_schema(synthetic, description),
+    )
+    with atomic_path(folder / SHARD) as temporary:
+        with pq.ParquetWriter(temporary, table.schema, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({FOOTER_KEY: UNSEALED})
+        seal_footer(temporary)
+    write_tensors(folder / PREPROCESSING, preprocessing_tensors(tensors))
+    write_text(folder / "README.md", dataset_card(synthetic, description))
+
+
+def _png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _schema(synthetic: SyntheticSet, description: dict[str, Any]) -> pa.Schema:
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(synthetic.class_names), "_type": "ClassLabel"},
+        "model_space": {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"},
+    }
+    metadata = {
+        "huggingface": json.dumps({"info": {"features": features}}),
+        "ast_ray": json.dumps(description),
+    }
+    return pa.schema(_FIELDS, metadata=metadata)
+
+
+def read_hugging_face(path: Path) -> SyntheticSet:
+    """Read the Parquet file back; the whitening lies beside it or one folder up.
+
+    Raises:
+        StoreError: missing, damaged, or another dataset's.
+    """
+    with open_parquet(path, missing="no synthetic set here") as file:
+        found = (file.schema_arrow.metadata or {}).get(b"ast_ray")
+        if found is None or "model_space" not in file.schema_arrow.names:
+            raise StoreError(f"{path}: a Parquet file, but not a synthetic set of ast-ray")
+        require_columns(file, _FIELDS)
+        description = parsed(found)
+        sides = checked(description, _Shape)["image_shape"]
+        table = file.read()
+        flat = table.column("model_space").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        tensors = {
+            "images": torch.from_numpy(flat.copy()).view(table.num_rows, *sides),
+            "labels": torch.tensor(table.column("label").to_pylist(), dtype=torch.int64),
+        }
+    for folder in (path.parent, path.parent.parent):
+        tensors |= read_tensors(folder / PREPROCESSING)
+    return unpack(path, tensors, description)

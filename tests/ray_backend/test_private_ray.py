@@ -1,0 +1,128 @@
+"""What a Ray of this machine alone leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ast_ray.ray_backend.private_ray import remove_dead_sessions, session_folder
+from tests.tiny import subprocess_environment
+
+_DRIVER = """
+import time, ray
+from ast_ray.config import ComputeConfig
+from ast_ray.ray_backend.session import ray_session
+
+with ray_session(ComputeConfig(device="cpu")):
+    print(ray.get(ray.remote(lambda: 1).remote()), flush=True)
+    time.sleep(600)
+"""
+
+_ENDED = """
+import time
+from ast_ray import signals
+from ast_ray.config import ComputeConfig
+from ast_ray.ray_backend.session import ray_session
+
+signals.listen()
+try:
+    with ray_session(ComputeConfig(device="cpu")):
+        print("up", flush=True)
+        time.sleep(600)
+except KeyboardInterrupt:
+    print(signals.cause(signals.interruption()), flush=True)
+    signals.leave(signals.exit_code(signals.interruption()))
+"""
+
+
+@pytest.fixture
+def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Sockets have short names only."""
+    with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
+
+
+def test_sessions_of_the_dead_go_but_for_the_last(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for day, pid in ((1, ended.pid), (2, ended.pid), (3, os.getpid()), (4, ended.pid), (5, os.getpid())):
+        (tmp_path / f"session_2026-01-0{day}_00-00-00_000000_{pid}" / "logs").mkdir(parents=True)
+    (tmp_path / "session_of_somebody").mkdir()
+    (tmp_path / "session_latest").symlink_to(tmp_path / "session_of_somebody")
+    remove_dead_sessions(tmp_path)
+    assert {path.name[:18] for path in tmp_path.iterdir()} == {
+        "session_2026-01-03",
+        "session_2026-01-04",
+        "session_2026-01-05",
+        "session_of_somebod",
+        "session_latest",
+    }
+
+
+def test_the_folder_is_this_user_s_alone(short_folder: Path) -> None:
+    folder = session_folder()
+    assert folder is not None
+    assert folder.parent.parent == short_folder
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    assert session_folder() == folder
+    folder.parent.chmod(0o777)
+    assert session_folder() is None
+    folder.parent.rmdir()
+    folder.parent.symlink_to(short_folder)
+    assert session_folder() is None
+
+
+def processes(session: int) -> list[str]:
+    """Command lines of what still runs of a session of processes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append((path / "cmdline").read_text(errors="replace").replace("\0", " "))
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+@pytest.mark.ray
+def test_sigterm_ends_a_session_in_order(short_folder: Path) -> None:
+    """Left to Ray, it ends in the log of a crash, with an exit code of its own."""
+    environment = {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", _ENDED], env=environment, stdout=pipe, stderr=pipe, text=True
+    ) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "up\n", driver.communicate()
+        driver.send_signal(signal.SIGTERM)
+        output, messages = driver.communicate(timeout=120)
+    assert (driver.returncode, output, messages) == (143, "ended by SIGTERM\n", "")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_nothing_of_ray_outlives_a_killed_driver_by_ten_seconds(short_folder: Path) -> None:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs /proc")
+    command, environment = [sys.executable, "-c", _DRIVER], {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "1\n"
+        assert any("DashboardAgent" in line for line in processes(driver.pid))
+        driver.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while processes(driver.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes(driver.pid) == []

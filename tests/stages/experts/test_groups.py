@@ -1,0 +1,160 @@
+"""Groups of experts: which belong together, what is written, and what a killed or diverging group leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ast_ray.config import Config
+from ast_ray.core.experts.training import EpochRecord
+from ast_ray.errors import DivergenceError
+from ast_ray.stages.executor import SerialExecutor
+from ast_ray.stages.experts import groups as expert_groups
+from ast_ray.stages.experts.groups import experts_together, group, train_group
+from ast_ray.stages.run.pipeline import Plan, expert_jobs, train_experts
+from ast_ray.storage.trajectory import read_metrics, read_segment
+from ast_ray.telemetry.progress import Update
+from tests.tiny import Recorder, tiny_plan
+
+TOGETHER = {"expert__count": 3, "compute__experts_together": 3, "run__methods": ("ast",)}
+
+
+class Dies(Recorder):
+    """Stops when an expert's epoch is told."""
+
+    def update(self, update: Update) -> None:
+        super().update(update)
+        if update.done == 2:
+            raise SystemExit
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    plan = tiny_plan(tiny(**TOGETHER), tmp_path_factory.mktemp("together"))
+    train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+    return plan
+
+
+def _bytes(plan: Plan) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in plan.buffer("ast").folder.glob("expert-*.parquet")}
+
+
+def test_the_same_experts_as_one_at_a_time(tiny: Callable[..., Config], whole: Plan, tmp_path: Path) -> None:
+    alone = tiny_plan(tiny(**{**TOGETHER, "compute__experts_together": 1}), tmp_path)
+    sink = Recorder()
+    train_experts(alone, ["ast"], SerialExecutor(sink))
+    assert alone.buffer("ast").fingerprint == whole.buffer("ast").fingerprint
+    for number in range(3):
+        paths = [plan.buffer("ast").path(number) for plan in (alone, whole)]
+        for one, other in zip(*(read_segment(path, range(4)) for path in paths), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+        one, other = (read_metrics(path) for path in paths)
+        assert one["epoch"] == other["epoch"]
+        assert one["train_loss"][1:] == pytest.approx(other["train_loss"][1:], rel=1e-4)
+        assert one["move"][1:] == pytest.approx(other["move"][1:], rel=1e-3)
+
+
+def test_a_group_that_lost_a_file_writes_the_same_bytes_again(
+    tiny: Callable[..., Config], whole: Plan, tmp_path: Path
+) -> None:
+    plan = tiny_plan(tiny(**TOGETHER), tmp_path)
+    train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+    plan.buffer("ast").path(1).unlink()
+    sink = Recorder()
+    train_experts(plan, ["ast"], SerialExecutor(sink))
+    assert {update.key for update in sink.updates} == {"ast expert 1"}
+    assert _bytes(plan) == _bytes(whole)
+
+
+def test_a_killed_group_goes_on_and_writes_the_same_bytes(
+    tiny: Callable[..., Config], whole: Plan, tmp_path: Path
+) -> None:
+    plan = tiny_plan(tiny(compute__checkpoint_seconds=0, **TOGETHER), tmp_path)
+    (one,) = group(expert_jobs(plan, ["ast"]), 3)
+    with pytest.raises(SystemExit):
+        train_group(one, Dies())
+    assert _bytes(plan) == {}
+    sink = Recorder()
+    train_group(one, sink)
+    # The first expert had told its second epoch, the others not yet: the group begins again, and tells what is new.
+    assert sorted({update.done for update in sink.updates}) == [2, 3]
+    assert _bytes(plan) == _bytes(whole)
+
+
+def test_a_group_killed_between_epochs_trains_none_twice(
+    tiny: Callable[..., Config], whole: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny_plan(tiny(compute__checkpoint_seconds=0, **TOGETHER), tmp_path)
+    (one,) = group(expert_jobs(plan, ["ast"]), 3)
+    real, epochs = expert_groups.train_experts_together, list[int]()
+
+    def dying(*arguments: object, **options: object) -> object:
+        for outcomes in real(*arguments, **options):  # type: ignore[arg-type]
+            epochs.append(next(record.epoch for record in outcomes.values() if isinstance(record, EpochRecord)))
+            if epochs == [0, 1, 2]:
+                raise SystemExit
+            yield outcomes
+
+    monkeypatch.setattr(expert_groups, "train_experts_together", dying)
+    with pytest.raises(SystemExit):
+        train_group(one, Recorder())
+    train_group(one, Recorder())
+    assert epochs == [0, 1, 2, 2, 3]
+    assert _bytes(plan) == _bytes(whole)
+
+
+def test_one_that_diverges_is_named_and_the_others_are_published(
+    tiny: Callable[..., Config], whole: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny_plan(tiny(**TOGETHER), tmp_path)
+    real = expert_groups.expert_network
+
+    def broken(config: Config, data: object, number: int) -> torch.nn.Module:
+        network = real(config, data, number)  # type: ignore[arg-type]
+        if number == 1:
+            next(network.parameters()).data.fill_(float("nan"))
+        return network
+
+    monkeypatch.setattr(expert_groups, "expert_network", broken)
+    with pytest.raises(DivergenceError, match="expert 1 diverged in epoch 1"):
+        train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+    assert plan.buffer("ast").missing() == [1]
+    for number in (0, 2):
+        ours, theirs = (read_segment(p.buffer("ast").path(number), range(4)) for p in (plan, whole))
+        np.testing.assert_allclose(ours[-1], theirs[-1], rtol=1e-3, atol=1e-5)
+
+
+def test_groups_are_ranges_of_numbers_whatever_is_missing(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    plan = tiny_plan(tiny(expert__count=5, run__methods=("ast",)), tmp_path)
+    jobs = expert_jobs(plan, ["ast"])
+    assert [experts.members for experts in group(jobs, 2)] == [(0, 1), (2, 3), (4,)]
+    late = group([jobs[1], jobs[4]], 2)
+    assert [(experts.members, len(experts.jobs)) for experts in late] == [((0, 1), 1), ((4,), 1)]
+    assert [experts.key for experts in group(jobs, 4)] == ["ast expert 0 to 3", "ast expert 4"]
+
+
+def test_how_many_together(tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = tiny_plan(tiny(expert__count=5), tmp_path)
+    assert experts_together(plan.config, plan.data) == 1, "a CPU trains one at a time"
+    assert experts_together(tiny(expert__count=5, compute__experts_together=9), plan.data) == 5
+
+    class Properties:
+        total_memory = 2**40
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
+    assert experts_together(tiny(expert__count=50), plan.data) == 8
+    assert experts_together(tiny(expert__count=50, expert__expert_engine="compiled"), plan.data) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr("ast_ray.config.expert_engine._WORTH_COMPILING", {"cuda": 0.0})
+        assert experts_together(tiny(expert__count=50, expert__penalty_weight=1.0), plan.data) == 1, "compiled by auto"
+    assert experts_together(tiny(expert__count=50, compute__device="cpu"), plan.data) == 1
+    assert experts_together(tiny(expert__count=50, expert__batch_size=2**20, network__width=64), plan.data) == 1, (
+        "a step fills the GPU"
+    )
+    Properties.total_memory = 2**10
+    assert experts_together(plan.config, plan.data) == 1
