@@ -1,6 +1,6 @@
 """ast-ray: dataset distillation by alignment with smooth, high-quality expert trajectories, on Ray.
 
-``load(path)`` reads a distilled set. The method lives in `core`, the work in `stages`, Ray in `distributed`.
+``load(path)`` reads a distilled set. The method lives in `core`, the work in `stages`, Ray in `ray_backend`.
 
 Shapes, everywhere: P parameters, S = ipc*K synthetic images, K classes, B batch, C,H,W image, E epochs,
 N student steps, M expert epochs. Equations and sections are those of arXiv 2310.10541.

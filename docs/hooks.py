@@ -16,7 +16,7 @@ from ast_ray.storage.run_directory import EvaluationDirectory, MethodDirectory, 
 from ast_ray.telemetry.glossary import METRICS
 
 PACKAGE = Path(ast_ray.__file__).parent
-LAYERS = ("core", "config", "store", "data", "telemetry", "stages", "report", "distributed", "cli")
+LAYERS = ("core", "config", "storage", "data", "telemetry", "stages", "search", "report", "ray_backend", "cli")
 
 
 def on_files(files: Files, config: Any) -> Files:

@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Reports(config))
 
 
-_WITH_A_RAY_OF_ITS_OWN = ("tests/distributed", "tests/failure")
+_WITH_A_RAY_OF_ITS_OWN = ("tests/ray_backend", "tests/failure")
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
