@@ -17,8 +17,7 @@ from ast_ray.config.datasets import DATASETS
 from ast_ray.config.settings import DSA_ALL, Config, NetworkConfig
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
-from ast_ray.core.training import Recipe, train_network
-from ast_ray.core.training_batch import train_networks_together
+from ast_ray.core.training import Recipe, train_network, train_networks_together
 
 SHAPE, CLASSES = (3, 32, 32), 10
 

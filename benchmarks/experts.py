@@ -24,8 +24,7 @@ from ast_ray.config.cost import network_cost
 from ast_ray.config.datasets import DATASETS
 from ast_ray.config.settings import ComputeConfig, Config, ExpertConfig, NetworkConfig
 from ast_ray.core.augmentation import apply, draw, operations
-from ast_ray.core.experts.training import train_expert
-from ast_ray.core.experts.training_batch import train_experts_together
+from ast_ray.core.experts.training import train_expert, train_experts_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
 from ast_ray.stages.engine import build_expert_step

@@ -31,13 +31,11 @@ from torch import Tensor
 
 from ast_ray.config.architectures import architecture
 from ast_ray.config.settings import DSA_ALL, ComputeConfig, Config, ExpertConfig, NetworkConfig
-from ast_ray.core.experts.training import train_expert
-from ast_ray.core.experts.training_batch import train_experts_together
+from ast_ray.core.experts.training import train_expert, train_experts_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
-from ast_ray.core.training import Recipe, train_network
-from ast_ray.core.training_batch import train_networks_together
+from ast_ray.core.training import Recipe, train_network, train_networks_together
 from ast_ray.stages.engine import build_expert_step
 
 SHAPE, CLASSES, WIDTH = (3, 32, 32), 10, 64

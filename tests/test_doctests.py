@@ -17,7 +17,7 @@ MODULES = [
     for package in (ast_ray.config, ast_ray.core, ast_ray.report)
     for item in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 ]
-WITH_EXAMPLES = {"ast_ray.core.bilevel.matching_loss", "ast_ray.core.methods.inner_loss", "ast_ray.core.smoothness"}
+WITH_EXAMPLES = {"ast_ray.core.bilevel.matching_loss", "ast_ray.core.methods.ast", "ast_ray.core.smoothness"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ast_ray.cli.data import size_text
 from ast_ray.cli.presets import duration_text
-from ast_ray.config.expert_engine import choose_expert_engine
+from ast_ray.config.engine import choose_expert_engine
 from ast_ray.config.settings import NetworkConfig
 from ast_ray.config.titles import set_title
 from ast_ray.core.networks import automatic_depth

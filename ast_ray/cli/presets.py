@@ -17,7 +17,7 @@ from ast_ray.config import ComputeConfig, Config, to_dict, to_yaml
 from ast_ray.config.presets import PRESETS, cost, facts_of_preset, paper_accuracy, preset
 
 if TYPE_CHECKING:
-    from ast_ray.stages.hardware import Hardware
+    from ast_ray.stages.device import Hardware
 
 
 @click.group()
@@ -57,7 +57,7 @@ def list_presets(timed: bool, as_json: bool) -> None:
 
 def _measured() -> Hardware:
     """Loads torch, and times it."""
-    from ast_ray.stages.hardware import measure
+    from ast_ray.stages.device import measure
 
     return measure(ComputeConfig())
 

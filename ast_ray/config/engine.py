@@ -1,7 +1,8 @@
-"""Which engine matches, and how much memory that takes: decided from the settings and the machine alone.
+"""Choose the engines that match and that train experts, and say how much memory matching takes.
 
-Never from what is free at the moment, so that a resumed run decides as the first one did. ``docs/performance.md`` holds
-the measurements behind the constants.
+The choice depends on the settings and the machine's total resources alone, never on what is free at the moment, so
+every worker and every resumed run makes the same one. ``docs/performance.md`` holds the measurements behind the
+constants.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ast_ray.config.architectures import norm_of
+from ast_ray.config.identity import trained
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, ResourceError
 
@@ -206,3 +208,35 @@ def _parameters(config: Config, image_shape: tuple[int, int, int], classes: int)
     _, height, width = image_shape
     features = config.network.width * (height >> len(blocks)) * (width >> len(blocks))
     return count + (features + 1) * classes
+
+
+ExpertEngine = Literal["eager", "compiled"]
+
+_PLAIN, _PENALTY = 3, 6  # convolutions per layer and image, in forward passes
+# Compiling, half a minute to a minute, pays from this much arithmetic of one expert on: about five minutes of autograd
+# on two cores, twenty seconds on an H200, where the experts that follow find the compiled code.
+_WORTH_COMPILING_EXPERTS = {"cpu": 1e13, "cuda": 1e14}
+
+
+def choose_expert_engine(
+    config: Config, image_shape: tuple[int, int, int], images: int, machine: Machine
+) -> ExpertEngine:
+    """Resolve ``expert.expert_engine`` for ``images`` training images of shape (C, H, W).
+
+    Raises:
+        ConfigError: an engine or precision that this network or machine does not have.
+    """
+    expert = config.expert
+    check_precision("expert.expert_precision", expert.expert_precision, machine)
+    asked, reason = expert.expert_engine, not_compiled(config, machine)
+    if asked == "compiled" and reason:
+        raise ConfigError([Problem("expert.expert_engine", asked, reason)])
+    if asked != "auto":
+        return asked
+    if reason or config.compute.experts_together > 1:
+        return "eager"
+    if machine.device == "cuda" and not expert.penalty_weight:
+        return "eager"  # there the compiled step saves time only with the penalty
+    passes = _PLAIN + (_PENALTY if expert.penalty_weight else 0)
+    work = forward_work(config, image_shape) * images * trained(config).expert.epochs * passes
+    return "compiled" if work >= _WORTH_COMPILING_EXPERTS[machine.device] else "eager"

@@ -1,11 +1,13 @@
-"""Identities: which settings decide an artefact's content, and their hash.
+"""Identities: the settings that decide an artefact's content, and their hash.
 
-An identity holds what changes the bytes and nothing else: the number of experts, where work runs and how often
-it is logged are left out, so that more experts extend a buffer and another machine resumes a run.
+An identity holds what changes the bytes and nothing else: the number of experts, where work runs and how often it is
+logged are left out, so that more experts extend a buffer and another machine resumes a run. Experts are trained as far
+as matching can reach into their trajectory: epoch T+ - 1 + M (`trained`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,7 +15,6 @@ from typing import Any
 
 from ast_ray.config.loading import flatten, from_dict, to_dict
 from ast_ray.config.settings import Config
-from ast_ray.config.trajectory_range import trained
 
 FORMAT = 1
 _NOT_CONTENT = {
@@ -93,3 +94,30 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
         for name in names
         if ours.get(name) != theirs.get(name)
     ]
+
+
+def reachable_epoch(config: Config) -> int:
+    """The last expert epoch a distillation with these settings looks at while matching."""
+    return config.distill.max_start_epoch - 1 + config.distill.expert_epochs
+
+
+def trained(config: Config) -> Config:
+    """The settings with ``expert.epochs`` as it is trained, which is what identifies the experts.
+
+    With ``expert.reachable_only`` that is the reachable epoch; experts are then those of a run that asks for as many.
+    """
+    if not config.expert.reachable_only:
+        return config
+    epochs = min(config.expert.epochs, reachable_epoch(config))
+    return dataclasses.replace(config, expert=dataclasses.replace(config.expert, epochs=epochs, reachable_only=False))
+
+
+def unused_epochs(config: Config) -> str | None:
+    """What to say of epochs that are trained and never matched; None when there are none."""
+    reach, epochs = reachable_epoch(config), trained(config).expert.epochs
+    if epochs <= reach:
+        return None
+    return (
+        f"expert epochs {reach + 1}..{epochs} are never matched (T+ - 1 + M = {reach}); only representative images are "
+        "chosen with the last one; expert.reachable_only = true trains none of them"
+    )

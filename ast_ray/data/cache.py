@@ -2,6 +2,10 @@
 
 A file is named by what it holds: the source's content and everything that decides how its images are decoded. The
 content id in its header is the checksum of pixels, labels and class names.
+
+Images are written as they come, so that a dataset never has to fit in memory. Their number is known at the end only
+(unreadable ones may be left out): the header's room is kept free in front and filled in last. Layout: train_images,
+test_images, padding, train_labels, test_labels.
 """
 
 from __future__ import annotations
@@ -11,13 +15,18 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
 from ast_ray.config.settings import DataConfig
+from ast_ray.data.decode import Target
 from ast_ray.data.sources.base import DecodedDataset, Source
 
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -139,3 +148,65 @@ def clear_cache(config: DataConfig, names: tuple[str, ...] = ()) -> list[CachedF
 
 def _matches(item: CachedFile, names: tuple[str, ...]) -> bool:
     return bool({item.path.name, item.path.stem, item.source, item.content_id} & set(names))
+
+
+_ROOM = 16384
+
+
+class CacheWriter:
+    """An open file of decoded images: append the training split, then the test split, then `finish`."""
+
+    def __init__(self, path: Path, target: Target, facts: dict[str, Any]) -> None:
+        self._path, self._facts = path, facts
+        self._shape = (target.channels, target.height, target.width)
+        self._header = -(-(len(json.dumps(facts)) * 2 + _ROOM) // 8) * 8
+        self._labels: dict[str, list[int]] = {"train": [], "test": []}
+        self._file = path.open("wb")
+        self._file.write(b"\0" * (8 + self._header))
+
+    def append(self, split: str, pixels: np.ndarray, labels: Sequence[int]) -> None:
+        """Add images uint8 [m, C, H, W] with labels to ``train`` or ``test``."""
+        self._file.write(np.ascontiguousarray(pixels).data)
+        self._labels[split] += labels
+
+    def finish(self, notes: Sequence[str], warnings: Sequence[str]) -> str:
+        """Write labels and header, and return the content id."""
+        counts = {split: len(labels) for split, labels in self._labels.items()}
+        size = int(np.prod(self._shape))
+        padding = -(sum(counts.values()) * size) % 8
+        self._file.write(b"\0" * padding)
+        for split in ("train", "test"):
+            self._file.write(np.asarray(self._labels[split], "<i8").tobytes())
+        parts: list[tuple[str, str, list[int], int]] = [
+            (f"{split}_images", "U8", [counts[split], *self._shape], counts[split] * size)
+            for split in ("train", "test")
+        ]
+        parts += [("padding", "U8", [padding], padding)] if padding else []
+        parts += [(f"{split}_labels", "I64", [counts[split]], 8 * counts[split]) for split in ("train", "test")]
+        entries, at = {}, 0
+        for name, kind, shape, length in parts:
+            entries[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + length]}
+            at += length
+        facts = json.dumps({**self._facts, "notes": list(notes), "warnings": list(warnings)})
+        self._write_header({"__metadata__": {"facts": facts, "content_id": "0" * 16}, **entries})
+        found = read_unverified(self._path)
+        assert found is not None, "the file just written cannot be read"
+        identity = found[0].content_id()
+        self._write_header({"__metadata__": {"facts": facts, "content_id": identity}, **entries})
+        return identity
+
+    def _write_header(self, header: dict[str, Any]) -> None:
+        text = json.dumps(header).encode()
+        if len(text) > self._header:
+            raise ValueError(f"header of {len(text)} bytes does not fit in {self._header}")
+        self._file.seek(0)
+        self._file.write(self._header.to_bytes(8, "little") + text.ljust(self._header))
+        self._file.flush()
+
+    def __enter__(self) -> CacheWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()

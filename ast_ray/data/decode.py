@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from ast_ray.data.sources.base import out_of_range
 from ast_ray.data.sources.chunks import Chunk, Failure
-from ast_ray.storage.picture import UNREADABLE, open_picture
+from ast_ray.storage.containers.pictures import UNREADABLE, open_picture
 
 _GREY = ("1", "L", "LA", "La", "I", "F")
 

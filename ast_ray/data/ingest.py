@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ast_ray.config.settings import DataConfig
-from ast_ray.data.cache import cache_path, read_cached
-from ast_ray.data.cache_writer import CacheWriter
+from ast_ray.data.cache import CacheWriter, cache_path, read_cached
 from ast_ray.data.decode import DecodeJob, Probe, ProbeJob, Target, decode_chunk, derived_target, probe_chunk
 from ast_ray.data.parallel import Mapper, Progress, no_progress, threads
 from ast_ray.data.sources.base import DecodedDataset, Listing, Source, check_labels, check_names, checked

@@ -15,10 +15,9 @@ from ast_ray.data.cache import cache_folder, cache_path, read_cached
 from ast_ray.data.ingest import decoded, open_listing
 from ast_ray.data.parallel import Mapper, Progress, no_progress, threads
 from ast_ray.data.placement import choose_placement, place
-from ast_ray.data.preprocess import LITERATURE, Preprocessing, channel_statistics
+from ast_ray.data.preprocess import LITERATURE, Preprocessing, cached_zca, channel_statistics
 from ast_ray.data.sources import DecodedDataset, Source, open_source
 from ast_ray.data.splits import split_rows, trained_only
-from ast_ray.data.zca import cached_zca
 from ast_ray.errors import ConfigError, Problem
 
 LARGEST_ZCA = 3 * 64 * 64

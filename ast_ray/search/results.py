@@ -16,8 +16,7 @@ from ast_ray.errors import counted
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.final import Candidate, full_config
 from ast_ray.search.record import BROKEN, FINAL, FINISHED, STOPPED, TrialRecord, read_records
-from ast_ray.search.trial import settle, trial_budget
-from ast_ray.search.trial_experts import expert_costs
+from ast_ray.search.trial import expert_costs, settle, trial_budget
 from ast_ray.storage.atomic import atomic_path, write_text
 
 PRESET = "preset"

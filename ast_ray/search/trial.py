@@ -1,7 +1,8 @@
 """One trial of a search: settings -> experts -> distillation in slices -> validation accuracy. Resumable, without Ray.
 
 A trial's folder is named by the fingerprint of everything that decides its result, so the same configuration is never
-worked on twice, whoever asks for it and after whatever crash. Accuracies are those of the validation split.
+worked on twice, whoever asks for it and after whatever crash. Accuracies are those of the validation split. The trial
+trains the experts it lacks; which of several trials trains one is decided by its caller.
 """
 
 from __future__ import annotations
@@ -11,24 +12,80 @@ import time
 import traceback
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from ast_ray.config.checks import problems_of
-from ast_ray.config.identity import expert_identity, fingerprint, method_identity
+from ast_ray.config.identity import expert_identity, fingerprint, method_identity, trained
 from ast_ray.config.loading import apply_overrides
 from ast_ray.config.settings import Config
-from ast_ray.config.trajectory_range import trained
-from ast_ray.errors import AstRayError, ConfigError, DivergenceError
+from ast_ray.errors import AstRayError, ConfigError, DivergenceError, StoreError
 from ast_ray.search.directory import SearchDirectory, TrialDirectory
 from ast_ray.search.record import DIVERGED, FAILED, FINAL, FINISHED, INVALID, Rung, TrialRecord
 from ast_ray.search.trial_probe import refusal
 from ast_ray.stages.distillation.job import DistillJob
 from ast_ray.stages.distillation.loop import distill_in_slices
+from ast_ray.stages.experts.train import ExpertJob, train_one_expert
 from ast_ray.storage.checkpoint import read_checkpoint
+from ast_ray.storage.containers.documents import parsed, sealed_line, unsealed
+from ast_ray.storage.containers.opening import parsing, require_file
 from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.storage.lock import exclusive
+from ast_ray.storage.typed import Count, Number, checked
 from ast_ray.telemetry.metrics import read_metrics
 from ast_ray.telemetry.progress import ProgressSink, Update
+
+
+def train_for(trial: Trial, expert_id: int, sink: ProgressSink, cost: ExpertCost) -> None:
+    """Train one expert of a trial's buffer and log what it cost."""
+    began = time.monotonic()
+    name = fingerprint(trial.experts)
+    board = trial.search.tensorboard / "experts" / f"{name}-{expert_id:05d}"
+    job = ExpertJob(trial.config, str(trial.buffer.folder), trial.experts, expert_id, str(board), f"experts {name[:8]}")
+    train_one_expert(job, sink)
+    seconds = time.monotonic() - began
+    cost.trained += seconds
+    _log(trial.search, {"buffer": name, "expert": expert_id, "trial": trial.name, "seconds": round(seconds, 3)})
+
+
+def train_missing(trial: Trial, sink: ProgressSink, cost: ExpertCost) -> None:
+    """Train every missing expert in this process: the provider without Ray."""
+    buffer = trial.buffer
+    buffer.prepare()
+    for expert_id in buffer.missing():
+        train_for(trial, expert_id, sink, cost)
+
+
+def _log(search: SearchDirectory, row: dict[str, Any]) -> None:
+    """Append one line; short appends of several processes do not mix."""
+    search.path.mkdir(parents=True, exist_ok=True)
+    with search.expert_log.open("a", encoding="utf-8") as file:
+        file.write(sealed_line(row))
+
+
+class ExpertRow(TypedDict):
+    """An expert trained in a search: its buffer, its number, the trial that trained it, the seconds it took."""
+
+    buffer: str
+    expert: Count
+    trial: str
+    seconds: Number
+
+
+def expert_costs(search: SearchDirectory) -> list[ExpertRow]:
+    """Return one row per expert trained in this search; a half-written last line is left out.
+
+    Raises:
+        StoreError: a damaged line.
+    """
+    if not search.expert_log.exists():
+        return []
+    require_file(search.expert_log, StoreError)
+    rows = []
+    for number, line in enumerate(search.expert_log.read_bytes().split(b"\n")[:-1], 1):
+        with parsing(search.expert_log, StoreError, told=f"damaged in line {number}", hint="delete the line"):
+            rows.append(checked(unsealed(parsed(line)), ExpertRow))
+    return rows
+
 
 _START, _AHEAD, _EPOCHS = "distill.max_start_epoch", "distill.expert_epochs", "expert.epochs"
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ast_ray.config.settings import Config
 from ast_ray.core.experts.training import train_expert
-from ast_ray.core.initialization import initial_images
 from ast_ray.core.methods.coverage import probe
 from ast_ray.core.methods.trajectory import DistillState, Problem, draw_segment, match_segment
+from ast_ray.core.selection import initial_images
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.device import real_data, resolve_device, torch_threads

@@ -1,4 +1,4 @@
-"""What student and expert steps compute with: chosen by settings and machine (`config.engine`), and built."""
+"""Select and build the gradient engine of student and expert steps, and estimate the GPU memory of a job."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Literal
 
 import torch
 
-from ast_ray.config.engine import CHUNK, Choice, Machine, choose
-from ast_ray.config.expert_engine import choose_expert_engine
+from ast_ray.config.cost import JobMemory, job_memory
+from ast_ray.config.datasets import DatasetFacts
+from ast_ray.config.engine import CHUNK, Choice, Machine, choose, choose_expert_engine
 from ast_ray.config.settings import ComputeConfig, Config
 from ast_ray.core.engines.autograd import Engine
 from ast_ray.core.engines.convnet.engine import WrittenEngine
@@ -26,6 +27,14 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import ResourceError
 from ast_ray.stages.device import resolve_device
 from ast_ray.stages.engine_check import disagreement, expert_disagreement
+
+
+def run_memory(config: Config, data: RealData) -> JobMemory:
+    """Estimate the memory of one expert and of one evaluation."""
+    channels, side, _ = data.image_shape
+    train = len(data.train_labels) + len(data.validation_labels)
+    return job_memory(config, DatasetFacts("", data.classes, channels, side, train, len(data.test_labels)))
+
 
 _GPU_ENGINES: tuple[Literal["graphed", "compiled", "eager"], ...] = ("graphed", "compiled", "eager")
 _CGROUP = Path("/sys/fs/cgroup/memory.max")

@@ -21,7 +21,7 @@ from ast_ray.storage import mirror
 from ast_ray.storage.atomic import writing
 from ast_ray.telemetry.events import events, finish, quiet_writers
 from ast_ray.telemetry.glossary import BY_TAG, METRICS
-from ast_ray.telemetry.images import grid
+from ast_ray.telemetry.snapshots import grid
 
 # The first screen: did it get better, does the match improve, are the experts good and smooth.
 _MARGIN = ["validation/accuracy", "validation/accuracy_minus_std", "validation/accuracy_plus_std"]

@@ -9,8 +9,8 @@ import pytest
 from ast_ray.config import check, from_dict, to_dict
 from ast_ray.config.cost import network_cost
 from ast_ray.config.datasets import NAMED_SOURCES, SUBSETS
+from ast_ray.config.identity import trained
 from ast_ray.config.presets import DATASETS, PRESETS, cost, facts_of_preset, method_config, paper_accuracy, preset
-from ast_ray.config.trajectory_range import trained
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream

@@ -14,7 +14,7 @@ from ast_ray.core import precision
 from ast_ray.core.engines.autograd import AutogradEngine, StepData
 from ast_ray.core.engines.convnet.engine import WrittenEngine
 from ast_ray.core.engines.expert_step import AutogradExpertStep, ExpertBatch, WrittenExpertStep
-from ast_ray.core.experts.training_batch import train_experts_together
+from ast_ray.core.experts.training import train_experts_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.rng import stream

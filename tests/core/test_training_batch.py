@@ -11,8 +11,7 @@ from ast_ray.config.settings import NetworkConfig
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
-from ast_ray.core.training import Recipe, TrainingAccuracy, require_finite_loss, train_network
-from ast_ray.core.training_batch import train_networks_together
+from ast_ray.core.training import Recipe, TrainingAccuracy, require_finite_loss, train_network, train_networks_together
 from ast_ray.errors import DivergenceError
 
 RECIPE = Recipe(

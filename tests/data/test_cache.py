@@ -12,8 +12,7 @@ import torch
 
 from ast_ray.config.settings import DataConfig
 from ast_ray.data import cache
-from ast_ray.data.cache import cache_folder, cache_path, clear_cache, list_cache, read_cached
-from ast_ray.data.cache_writer import CacheWriter
+from ast_ray.data.cache import CacheWriter, cache_folder, cache_path, clear_cache, list_cache, read_cached
 from ast_ray.data.decode import Target
 from ast_ray.data.ingest import decoded
 from ast_ray.data.parallel import threads

@@ -11,9 +11,9 @@ from ast_ray.config import apply_overrides
 from ast_ray.config.settings import DataConfig
 from ast_ray.core.experts.training import train_expert
 from ast_ray.core.images import Images
-from ast_ray.core.initialization import initial_images
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
+from ast_ray.core.selection import initial_images
 from ast_ray.core.training import score
 from ast_ray.data import placement
 from ast_ray.data.placement import StreamedImages, choose_placement

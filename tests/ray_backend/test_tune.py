@@ -26,15 +26,13 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, DivergenceError
 from ast_ray.ray_backend.session import Capacity, ray_session
 from ast_ray.ray_backend.tune.callback import Watcher
-from ast_ray.ray_backend.tune.coordinator import SharedExperts, open_buffers
-from ast_ray.ray_backend.tune.environment import quiet_tune
-from ast_ray.ray_backend.tune.search import prepare, search
+from ast_ray.ray_backend.tune.expert_leases import SharedExperts, open_buffers
+from ast_ray.ray_backend.tune.search import prepare, quiet_tune, search
 from ast_ray.ray_backend.tune.spaces import Space
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.progress import TrialRow
 from ast_ray.search.record import read_records
-from ast_ray.search.trial import ExpertCost, Trial, plan_trial
-from ast_ray.search.trial_experts import expert_costs
+from ast_ray.search.trial import ExpertCost, Trial, expert_costs, plan_trial
 from ast_ray.stages.device import real_data
 from tests.tiny import Recorder, tiny_config
 

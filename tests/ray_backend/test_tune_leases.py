@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ast_ray.ray_backend.tune.leases import BROKEN, READY, TRAIN, WAIT, Answer, Leases
+from ast_ray.ray_backend.tune.expert_leases import BROKEN, READY, TRAIN, WAIT, Answer, Leases
 
 BUFFER = "b"
 

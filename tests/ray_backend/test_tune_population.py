@@ -12,8 +12,7 @@ from ray import tune
 from ast_ray.config.identity import fingerprint
 from ast_ray.ray_backend.tune.population import Clamp, adopt, member_name, members, mutations
 from ast_ray.search.directory import SearchDirectory
-from ast_ray.search.trial import Trial, plan_trial, run_trial
-from ast_ray.search.trial_experts import train_missing
+from ast_ray.search.trial import Trial, plan_trial, run_trial, train_missing
 from ast_ray.storage.checkpoint import read_checkpoint
 from ast_ray.storage.containers.documents import unsealed
 from tests.tiny import Recorder, tiny_config

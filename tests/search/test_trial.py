@@ -11,8 +11,16 @@ from ast_ray.errors import ConfigError
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.open import with_shared_experts
 from ast_ray.search.record import Rung, TrialRecord, read_records, stop_record
-from ast_ray.search.trial import ExpertCost, Trial, plan_trial, run_trial, settle, trial_budget
-from ast_ray.search.trial_experts import expert_costs, train_missing
+from ast_ray.search.trial import (
+    ExpertCost,
+    Trial,
+    expert_costs,
+    plan_trial,
+    run_trial,
+    settle,
+    train_missing,
+    trial_budget,
+)
 from tests.tiny import Recorder
 
 Make = Callable[..., Config]

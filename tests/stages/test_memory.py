@@ -9,7 +9,7 @@ from ast_ray.config import Config
 from ast_ray.config.cost import job_memory
 from ast_ray.config.datasets import DATASETS
 from ast_ray.config.presets import preset
-from ast_ray.stages.memory import run_memory
+from ast_ray.stages.engine import run_memory
 from ast_ray.stages.run.pipeline import Plan, evaluation_jobs, expert_jobs
 from tests.tiny import tiny_plan
 

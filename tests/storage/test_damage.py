@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 import ast_ray
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data import cache
-from ast_ray.data.cache_writer import CacheWriter
+from ast_ray.data.cache import CacheWriter
 from ast_ray.data.decode import Target
-from ast_ray.data.zca import cached_zca, fit_zca
+from ast_ray.data.preprocess import cached_zca, fit_zca
 from ast_ray.errors import StoreError
 from ast_ray.storage import checksum, trajectory
 from ast_ray.storage.checkpoint import Checkpoint, read_checkpoint, write_checkpoint

@@ -13,8 +13,15 @@ import pytest
 import torch
 
 from ast_ray.errors import ResourceError, StoreError
-from ast_ray.storage.mapped_trajectory import from_bf16, to_bf16
-from ast_ray.storage.trajectory import METRICS, TrajectoryWriter, read_metadata, read_metrics, read_segment
+from ast_ray.storage.trajectory import (
+    METRICS,
+    TrajectoryWriter,
+    from_bf16,
+    read_metadata,
+    read_metrics,
+    read_segment,
+    to_bf16,
+)
 
 P = 1000
 

@@ -13,7 +13,7 @@ import re
 
 from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.presets.cells import cells
-from ast_ray.config.presets.digits import digits
+from ast_ray.config.presets.demo import digits
 from ast_ray.config.presets.published import preset_name, published_presets
 from ast_ray.config.settings import Config, DistillConfig, EvaluateConfig, ExpertConfig, NetworkConfig
 

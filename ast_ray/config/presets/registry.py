@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ast_ray.config.datasets import DATASETS, DatasetFacts
+from ast_ray.config.identity import trained
 from ast_ray.config.methods import as_mtt
 from ast_ray.config.own_settings import with_own_settings
-from ast_ray.config.presets.cifar10 import cifar10_cpu
-from ast_ray.config.presets.digits import digits
+from ast_ray.config.presets.demo import cifar10_cpu, digits
 from ast_ray.config.presets.published import published_presets
 from ast_ray.config.settings import Config
-from ast_ray.config.trajectory_range import trained
 from ast_ray.errors import ConfigError, Problem, nearest
 
 PRESETS: dict[str, Callable[[], Config]] = {
@@ -36,7 +35,7 @@ def preset(name: str) -> Config:
 def method_config(config: Config, method: str) -> Config:
     """Return the settings of one method of a run: ``ast`` as given, ``mtt`` with every component off and its own set.
 
-    ``expert.epochs`` is what is trained (`config.trajectory_range`).
+    ``expert.epochs`` is what is trained (`config.identity`).
     """
     return trained(with_own_settings(as_mtt(config)) if method == "mtt" else config)
 

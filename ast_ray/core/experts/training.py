@@ -1,11 +1,16 @@
-"""Buffer phase: one expert's smooth, high-quality trajectory (Algorithm 1)."""
+"""Expert training (Algorithm 1): one network, or several at once on one device, with the same result for each.
+
+Experts that are trained at once keep their own streams, batches and augmentations; only the arithmetic is shared
+(`core.vmapped`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ast_ray.config.settings import ExpertConfig
@@ -15,8 +20,10 @@ from ast_ray.core.experts.optimizer import beginning, updated
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec, flatten
+from ast_ray.core.precision import autocast
 from ast_ray.core.rng import stream
-from ast_ray.core.smoothness import clipped_loss_coefficient
+from ast_ray.core.smoothness import clipped_loss_coefficient, gradient_penalties
+from ast_ray.core.vmapped import batches, call_stacked, rows_of, stack
 from ast_ray.errors import DivergenceError
 
 
@@ -109,3 +116,120 @@ def require_finite(train_loss: float, theta: Tensor, expert_id: int, epoch: int)
     reason = f"expert {expert_id} diverged in epoch {epoch} (mean loss {train_loss:g})"
     advice = "lower expert.lr, expert.momentum or expert.penalty_weight"
     raise DivergenceError(f"{reason}; {advice}", reason=reason, advice=advice)
+
+
+Outcome = EpochRecord | DivergenceError
+
+
+def train_experts_together(
+    networks: Sequence[Network],
+    images: Images,
+    labels: Tensor,
+    config: ExpertConfig,
+    *,
+    seed: int,
+    expert_ids: Sequence[int],
+    starts: Sequence[ExpertState] | None = None,
+) -> Iterator[dict[int, Outcome]]:
+    """Yield, for epochs 0..E, every expert's record by its number; trajectories as one at a time to float tolerance.
+
+    An expert that diverges gives its error in place of a record, once, and leaves; the others go on as they would
+    have. The iteration ends early when none is left.
+
+    Args:
+        networks: one per expert, initialised; read, never written.
+        images: [n, C, H, W] on the device; labels: int64 [n].
+        starts: states of these experts, all at one epoch; epochs after it are yielded.
+    """
+    network, spec, ids = networks[0], FlatSpec.of(networks[0]), list(expert_ids)
+    theta = stack(networks)
+    velocity, begin = beginning(theta, config), 0
+    if starts is None:
+        unknown = torch.full((len(ids),), float("nan"))
+        yield dict(zip(ids, _records(0, theta, velocity, unknown, unknown), strict=True))
+    else:
+        theta, velocity = torch.stack([s.theta for s in starts]), torch.stack([s.velocity for s in starts])
+        begin = starts[0].epoch
+    for epoch in range(begin, config.epochs):
+        generators = [stream(seed, "expert", number, "epoch", epoch) for number in ids]
+        theta, losses, penalties = _epoch(network, spec, theta, velocity, images, labels, config, epoch, generators)
+        records = _records(epoch + 1, theta, velocity, losses, penalties)
+        outcomes = {number: _judged(number, record) for number, record in zip(ids, records, strict=True)}
+        alive = [place for place, number in enumerate(ids) if isinstance(outcomes[number], EpochRecord)]
+        yield outcomes
+        if len(alive) < len(ids):
+            ids, theta, velocity = [ids[place] for place in alive], theta[alive], velocity[alive]
+        if not ids:
+            return
+
+
+def _epoch(
+    network: Network,
+    spec: FlatSpec,
+    theta: Tensor,
+    velocity: Tensor,
+    images: Images,
+    labels: Tensor,
+    config: ExpertConfig,
+    epoch: int,
+    generators: Sequence[torch.Generator],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Theta [E, P] after an epoch, mean losses [E] and penalties [E]; the velocity is updated in place."""
+    coefficient, lr = clipped_loss_coefficient(epoch, config), learning_rate(epoch, config)
+    losses, penalties = [], []
+    done = epoch * -(-len(images) // config.batch_size)
+    for step, rows in enumerate(batches(len(images), config.batch_size, generators), done + 1):
+        index = rows.to(images.device)
+        theta.requires_grad_()
+        x, y = rows_of(images, index), labels[index]
+        loss, penalty = _losses(network, spec, theta, x, y, config, coefficient, generators)
+        (gradient,) = torch.autograd.grad(loss.sum(), theta)
+        with torch.no_grad():
+            theta = updated(theta.detach(), gradient, velocity, config, lr=lr, step=step)
+        losses.append(loss.detach())
+        penalties.append(penalty.detach())
+    return theta, torch.stack(losses).mean(0).cpu(), torch.stack(penalties).mean(0).cpu()
+
+
+def _losses(
+    network: Network,
+    spec: FlatSpec,
+    theta: Tensor,
+    x: Tensor,
+    y: Tensor,
+    config: ExpertConfig,
+    coefficient: float,
+    generators: Sequence[torch.Generator],
+) -> tuple[Tensor, Tensor]:
+    """(L_SC, penalty), both [E], of batches [E, B, C, H, W]; each expert's augmentation is one draw of its own."""
+    names, size, shape = operations(config.augmentation), (x.shape[3], x.shape[4]), x.shape[:2]
+    augmented = torch.stack(
+        [apply(own, draw(names, len(own), size, generator)) for own, generator in zip(x, generators, strict=True)]
+    )
+    with autocast(config.expert_precision, x.device):
+        logits = call_stacked(network, spec, theta, augmented).to(theta.dtype)
+    entropy = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").unflatten(0, shape)
+    loss = coefficient * entropy.mean(1)
+    if config.penalty_weight == 0:
+        return loss, torch.zeros_like(loss)
+
+    def model(flat: Tensor) -> Tensor:
+        with autocast(config.expert_precision, flat.device):
+            logits = call_stacked(network, spec, theta, flat.unflatten(0, shape))
+        return logits.flatten(0, 1).to(theta.dtype)
+
+    penalty = gradient_penalties(model, x.flatten(0, 1), y.flatten(), config).unflatten(0, shape).flatten(1).mean(1)
+    return loss + config.penalty_weight * penalty, penalty
+
+
+def _records(epoch: int, theta: Tensor, velocity: Tensor, losses: Tensor, penalties: Tensor) -> list[EpochRecord]:
+    values = zip(theta.detach(), velocity, losses.tolist(), penalties.tolist(), strict=True)
+    return [EpochRecord(epoch, weights.clone(), v.clone(), loss, penalty) for weights, v, loss, penalty in values]
+
+
+def _judged(expert_id: int, record: EpochRecord) -> Outcome:
+    try:
+        require_finite(record.train_loss, record.theta, expert_id, record.epoch)
+    except DivergenceError as error:
+        return error
+    return record

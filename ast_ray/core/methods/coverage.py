@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ast_ray.core.bilevel.matching_loss import Target, matching_points, targets_of
 from ast_ray.core.bilevel.student import Student, StudentStep, plan_steps, run_student
-from ast_ray.core.methods.perturbation import perturb
+from ast_ray.core.methods.ast import perturb
 from ast_ray.core.methods.segment_draws import balance_of
 from ast_ray.core.methods.trajectory import Problem, total_weight
 from ast_ray.core.parameters import FlatSpec

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.methods.inner_loss import balance
+from ast_ray.core.methods.ast import balance
 from ast_ray.core.rng import stream
 
 

@@ -20,8 +20,8 @@ from ast_ray.core.bilevel.hypergradient import Hypergradient, hypergradient
 from ast_ray.core.bilevel.matching_loss import matching_points, targets_of
 from ast_ray.core.bilevel.student import Student, plan_steps
 from ast_ray.core.engines.autograd import Engine
+from ast_ray.core.methods.ast import perturb
 from ast_ray.core.methods.outer import OuterOptimizer, OuterState, SegmentGradient, initial_state, outer_optimizer
-from ast_ray.core.methods.perturbation import perturb
 from ast_ray.core.methods.segment_draws import Draw, balance_of, draw_where, segment_stream
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec

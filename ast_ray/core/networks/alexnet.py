@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ast_ray.core.networks.base import Network, norm_layer
-from ast_ray.core.networks.pooling import at_most, halve, late_poolings
+from ast_ray.core.networks.layers import at_most, halve, late_poolings
 
 # (filters, kernel, pooled)
 _LAYERS = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))

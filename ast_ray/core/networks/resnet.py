@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from ast_ray.core.networks.base import Network, norm_layer
-from ast_ray.core.networks.convolution import quick_on_tiny_maps
-from ast_ray.core.networks.pooling import PositionMean
+from ast_ray.core.networks.layers import PositionMean, quick_on_tiny_maps
 
 SMALLEST_SIDE = 2  # instance norm over a single position returns its bias: the network would be blind
 

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs
 
 from ast_ray.core.networks.base import Network, norm_layer
-from ast_ray.core.networks.convolution import Conv2d
-from ast_ray.core.networks.pooling import at_most, halve, late_poolings
+from ast_ray.core.networks.layers import Conv2d, at_most, halve, late_poolings
 
 _LAYERS = cfgs["A"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from ast_ray.ray_backend.progress import BoardSink, forward, open_board
 from ast_ray.ray_backend.session import Capacity
 from ast_ray.ray_backend.tune.algorithms import MODE, check_algorithms, expected_trials, scheduler, searcher
 from ast_ray.ray_backend.tune.callback import Watcher
-from ast_ray.ray_backend.tune.coordinator import open_buffers
+from ast_ray.ray_backend.tune.expert_leases import open_buffers
 from ast_ray.ray_backend.tune.population import member_name, population_trial
 from ast_ray.ray_backend.tune.sampling import Draws
 from ast_ray.ray_backend.tune.spaces import Space, check_space, ended_by_space
@@ -27,6 +28,18 @@ from ast_ray.search.progress import SearchSink
 from ast_ray.search.record import read_records
 from ast_ray.search.trial import plan_trial
 from ast_ray.signals import interruption
+
+
+def quiet_tune() -> None:
+    """Keep Tune's own output, log files and working directories out of the way."""
+    for name, value in (
+        ("RAY_AIR_NEW_OUTPUT", "0"),
+        ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
+        ("RAY_CHDIR_TO_TRIAL_DIR", "0"),
+        ("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0"),
+    ):
+        os.environ.setdefault(name, value)
+
 
 _EXPERIMENT = "search"
 

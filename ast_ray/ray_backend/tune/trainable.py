@@ -13,7 +13,7 @@ from ast_ray.config.identity import fingerprint
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError
 from ast_ray.ray_backend.progress import BoardSink
-from ast_ray.ray_backend.tune.coordinator import SharedExperts
+from ast_ray.ray_backend.tune.expert_leases import SharedExperts
 from ast_ray.ray_backend.tune.sampling import Draws
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.record import INVALID, Rung, TrialRecord

@@ -14,12 +14,12 @@ from torch import Tensor
 from ast_ray.config.identity import fingerprint
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config
-from ast_ray.core.initialization import initial_images
 from ast_ray.core.methods.coverage import Coverage, probe
 from ast_ray.core.methods.trajectory import DistillState, IterationReport, Problem, iterate
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import FlatSpec, load
 from ast_ray.core.rng import stream
+from ast_ray.core.selection import initial_images
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError, counted
@@ -36,11 +36,10 @@ from ast_ray.stages.evaluation.validation import validation_accuracies
 from ast_ray.storage.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.storage.synthetic import save_synthetic
-from ast_ray.telemetry.images import save_grid
 from ast_ray.telemetry.metrics import MetricsLog
 from ast_ray.telemetry.outcome import is_finished, publish_outcome, read_outcome
 from ast_ray.telemetry.progress import ProgressSink, Update
-from ast_ray.telemetry.snapshots import Snapshots, due
+from ast_ray.telemetry.snapshots import Snapshots, due, save_grid
 from ast_ray.telemetry.tensorboard import DistillationBoard
 
 WATCHED = 100

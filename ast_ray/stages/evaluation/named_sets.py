@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from ast_ray.config.identity import expert_identity, fingerprint
+from ast_ray.config.identity import expert_identity, fingerprint, trained
 from ast_ray.config.settings import Config
-from ast_ray.config.trajectory_range import trained
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import StoreError

@@ -9,12 +9,18 @@ from torch import Tensor
 
 from ast_ray.config.full_data import full_epochs
 from ast_ray.config.settings import Config, NetworkConfig
-from ast_ray.core.coresets import CORESETS, answered_correctly, coreset_rows, forgetting_events, forgotten_rows
 from ast_ray.core.images import Images
-from ast_ray.core.initialization import initial_rows
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import FlatSpec, load
 from ast_ray.core.rng import stream, stream_seed
+from ast_ray.core.selection import (
+    CORESETS,
+    answered_correctly,
+    coreset_rows,
+    forgetting_events,
+    forgotten_rows,
+    initial_rows,
+)
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.core.training import Recipe
 from ast_ray.data.real import RealData

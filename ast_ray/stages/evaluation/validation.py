@@ -13,8 +13,15 @@ from ast_ray.core.images import Images
 from ast_ray.core.networks import Network, build
 from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
-from ast_ray.core.training import Recipe, Score, TrainingAccuracy, require_finite_loss, score, train_network
-from ast_ray.core.training_batch import train_networks_together
+from ast_ray.core.training import (
+    Recipe,
+    Score,
+    TrainingAccuracy,
+    require_finite_loss,
+    score,
+    train_network,
+    train_networks_together,
+)
 from ast_ray.data.real import RealData
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ast_ray.config.engine import forward_work
-from ast_ray.config.expert_engine import choose_expert_engine
+from ast_ray.config.engine import choose_expert_engine, forward_work
 from ast_ray.config.settings import Config
-from ast_ray.core.experts.training_batch import Outcome, train_experts_together
+from ast_ray.core.experts.training import Outcome, train_experts_together
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.vmapped import activation_bytes

@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ast_ray.config.expert_engine import choose_expert_engine
+from ast_ray.config.engine import choose_expert_engine
 from ast_ray.config.full_data import full_epochs
 from ast_ray.config.settings import ComputeConfig
 from ast_ray.core.training import Recipe
-from ast_ray.stages.device import resolve_device, torch_threads
+from ast_ray.stages.device import cores, resolve_device, torch_threads
 from ast_ray.stages.distillation.loop import finished
 from ast_ray.stages.distillation.stopwatch import Stopwatch
-from ast_ray.stages.engine import machine, matching_choice
+from ast_ray.stages.engine import machine, matching_choice, run_memory
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row
-from ast_ray.stages.hardware import cores
-from ast_ray.stages.memory import run_memory
 from ast_ray.stages.run.pipeline import Plan, evaluation_jobs, expert_methods
 from ast_ray.stages.run.preflight import expert_bytes
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ast_ray.config.identity import unused_epochs
 from ast_ray.config.loading import to_dict, to_yaml
 from ast_ray.config.text_seal import sealed_text
-from ast_ray.config.trajectory_range import unused_epochs
 from ast_ray.errors import StoreError
 from ast_ray.stages.run.changes import content, earlier_settings, refuse_other_settings
 from ast_ray.stages.run.pipeline import Plan, expert_methods

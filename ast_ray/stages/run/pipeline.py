@@ -18,6 +18,7 @@ from ast_ray.data.real import RealData
 from ast_ray.stages.distillation.job import DistillJob
 from ast_ray.stages.distillation.loop import distill, finished
 from ast_ray.stages.distillation.team import ALONE, Team
+from ast_ray.stages.engine import run_memory
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
 from ast_ray.stages.evaluation.groups import EvaluationGroup, evaluate_group, grouped_networks, networks_at_once
 from ast_ray.stages.evaluation.rows import cells, networks_of, publish_rows, real_set_identity, row_token, with_scored
@@ -27,7 +28,6 @@ from ast_ray.stages.evaluation.verdicts import run_verdicts
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts.groups import ExpertGroup, grouped, train_group
 from ast_ray.stages.experts.train import ExpertJob, train_one_expert
-from ast_ray.stages.memory import run_memory
 from ast_ray.stages.run.failures import Failures
 from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import write_document

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from ast_ray.config.address import is_address
-from ast_ray.config.expert_engine import choose_expert_engine
+from ast_ray.config.engine import choose_expert_engine
+from ast_ray.config.identity import trained
 from ast_ray.config.settings import Config
-from ast_ray.config.trajectory_range import trained
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream

@@ -12,10 +12,10 @@ from torch import Tensor
 from ast_ray.config.identity import fingerprint, method_identity
 from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
-from ast_ray.core.initialization import features_of, initial_rows, representative_rows
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import FlatSpec, load
 from ast_ray.core.rng import stream, stream_seed
+from ast_ray.core.selection import features_of, initial_rows, representative_rows
 from ast_ray.data.real import RealData
 from ast_ray.errors import StoreError
 from ast_ray.stages.device import torch_threads

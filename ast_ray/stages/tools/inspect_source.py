@@ -23,7 +23,7 @@ from ast_ray.data.preprocess import channel_statistics
 from ast_ray.data.real import load_dataset
 from ast_ray.data.sources import DecodedDataset, Source, open_source
 from ast_ray.storage.atomic import atomic_path
-from ast_ray.telemetry.images import grid
+from ast_ray.telemetry.snapshots import grid
 
 _SAMPLES, _CLASSES_SHOWN = 10, 100
 MARK = b"tEXtSoftware\0ast-ray"

@@ -21,10 +21,9 @@ from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import StoreError
 from ast_ray.storage.atomic import atomic_path, write_text
 from ast_ray.storage.containers.documents import parsed
-from ast_ray.storage.containers.parquet_files import open_parquet, require_columns
+from ast_ray.storage.containers.parquet_files import FOOTER_KEY, UNSEALED, open_parquet, require_columns, seal_footer
 from ast_ray.storage.export.card import dataset_card
 from ast_ray.storage.export.common import PREPROCESSING, eight_bit, preprocessing_tensors, read_tensors, write_tensors
-from ast_ray.storage.parquet_footer import FOOTER_KEY, UNSEALED, seal_footer
 from ast_ray.storage.records.manifest import Side
 from ast_ray.storage.synthetic import pack, unpack
 from ast_ray.storage.typed import checked

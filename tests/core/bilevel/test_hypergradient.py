@@ -15,7 +15,7 @@ from ast_ray.core.augmentation import apply
 from ast_ray.core.bilevel.hypergradient import hypergradient
 from ast_ray.core.bilevel.matching_loss import Target, matching_points, targets_of
 from ast_ray.core.bilevel.student import Student, StudentStep, plan_steps
-from ast_ray.core.methods.inner_loss import balance
+from ast_ray.core.methods.ast import balance
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.rng import stream

@@ -9,8 +9,7 @@ import torch
 
 from ast_ray.config.settings import ExpertConfig
 from ast_ray.core.experts.optimizer import beginning, updated
-from ast_ray.core.experts.training import ExpertState, train_expert
-from ast_ray.core.experts.training_batch import train_experts_together
+from ast_ray.core.experts.training import ExpertState, train_expert, train_experts_together
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream
 

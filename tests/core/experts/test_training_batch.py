@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from ast_ray.config.settings import ExpertConfig, NetworkConfig
-from ast_ray.core.experts.training import EpochRecord, ExpertState, train_expert
-from ast_ray.core.experts.training_batch import train_experts_together
+from ast_ray.core.experts.training import EpochRecord, ExpertState, train_expert, train_experts_together
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ast_ray.core.methods.inner_loss import balance
+from ast_ray.core.methods.ast import balance
 
 LN_8, LN_10, LN_18 = 2.0794415416798357, 2.302585092994046, 2.8903717578961645
 

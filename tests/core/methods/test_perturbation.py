@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ast_ray.core.methods.perturbation import perturb
+from ast_ray.core.methods.ast import perturb
 from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.rng import stream
 

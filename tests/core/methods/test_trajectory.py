@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from ast_ray.config import Config
 from ast_ray.config.methods import as_mtt
-from ast_ray.core.methods.inner_loss import balance
+from ast_ray.core.methods.ast import balance
 from ast_ray.core.methods.trajectory import (
     DistillState,
     draw_segment,

@@ -10,7 +10,7 @@ from torch import nn
 from ast_ray.config import NetworkConfig
 from ast_ray.config.architectures import architecture
 from ast_ray.core.networks import Network, build
-from ast_ray.core.networks.pooling import late_poolings
+from ast_ray.core.networks.layers import late_poolings
 from ast_ray.core.networks.vit import patch_size
 from ast_ray.core.parameters import FlatSpec, call, flatten
 from ast_ray.core.rng import stream

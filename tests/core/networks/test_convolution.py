@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import skip_init
 
 from ast_ray.core.networks.base import initialize
-from ast_ray.core.networks.convolution import Conv2d, quick_on_tiny_maps
+from ast_ray.core.networks.layers import Conv2d, quick_on_tiny_maps
 from ast_ray.core.rng import stream
 from tests.core.networks.test_architectures import make
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 import ast_ray
 from ast_ray.core.rng import stream
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.data.zca import fit_zca
+from ast_ray.data.preprocess import fit_zca
 from ast_ray.errors import ConfigError, ResourceError, StoreError
 from ast_ray.storage.export import FORMATS, export_set
 from ast_ray.storage.synthetic import save_synthetic

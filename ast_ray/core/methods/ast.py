@@ -1,13 +1,30 @@
-"""Filter-normalised weight perturbation of the student's start (Sec. IV-D2, Eq. 23)."""
+"""What AST adds to matching: the balance of the inner loss (Eq. 20) and the perturbed start (Eq. 23)."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ast_ray.core.parameters import FlatSpec
+
+
+def balance(start_epoch: int, max_start_epoch: int, *, vartheta: float = 8.0, log_base: float = 0.0) -> float:
+    """Return nu for a start epoch t, with middle = T+/2.
+
+    nu = log(|t - middle| + vartheta) for t >= middle, and 1/log(|middle - t| + vartheta) below it: late starts, where
+    the expert moves little and gradients are small, get a larger inner loss. ``log_base`` 0 is e.
+
+    >>> round(balance(10, 20), 4) == round(math.log(8), 4)
+    True
+    """
+    middle = max_start_epoch / 2
+    value = math.log(abs(start_epoch - middle) + vartheta)
+    if log_base:
+        value /= math.log(log_base)
+    return value if start_epoch >= middle else 1 / value
 
 
 def perturb(

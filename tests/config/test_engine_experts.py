@@ -7,8 +7,7 @@ import dataclasses
 import pytest
 
 from ast_ray.config import Config, apply_overrides, check, expert_identity, method_identity
-from ast_ray.config.engine import Machine, choose
-from ast_ray.config.expert_engine import choose_expert_engine
+from ast_ray.config.engine import Machine, choose, choose_expert_engine
 from ast_ray.config.presets import preset
 from ast_ray.errors import ConfigError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ast_ray.core.coresets import (
+from ast_ray.core.selection import (
     answered_correctly,
     coreset_rows,
     forgetting_events,

@@ -13,7 +13,7 @@ from ast_ray.data.decode import DecodeJob, Target, decode_chunk, decode_image
 from ast_ray.data.sources.chunks import ImageFiles
 from ast_ray.errors import StoreError
 from ast_ray.report.frames import read_sheet
-from ast_ray.storage.picture import FORMATS, UNREADABLE, open_picture
+from ast_ray.storage.containers.pictures import FORMATS, UNREADABLE, open_picture
 
 TARGET = Target(8, 8, 3)
 OTHERS = ("EPS", "PCX", "TGA", "ICO", "SGI", "JPEG2000", "DDS", "QOI", "SPIDER")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ast_ray.core import initialization
-from ast_ray.core.initialization import features_of, initial_images, initial_rows, representative_rows, rows_by_class
+from ast_ray.core import selection
 from ast_ray.core.networks import Network
 from ast_ray.core.rng import stream
+from ast_ray.core.selection import features_of, initial_images, initial_rows, representative_rows, rows_by_class
 from ast_ray.errors import DataError
 
 # A cross around its centre, mirrored so that the centroid is the centre: 1 + 2 + 2 + 2 + 2 points, nearest first.
@@ -110,7 +110,7 @@ def test_the_rule_for_the_number_of_clusters(monkeypatch, ipc, asked, clusters):
         seen.append((count, clusters))
         return list(range(count))
 
-    monkeypatch.setattr(initialization, "representative_rows", record)
+    monkeypatch.setattr(selection, "representative_rows", record)
     images, labels = _images()
     initial_rows("representative", images, labels, 2, ipc, seed=0, network=Identity(), clusters=asked)
     assert seen == [(ipc, clusters)] * 2

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ast_ray.config import Config, DistillConfig, ExpertConfig, expert_identity, fingerprint
+from ast_ray.config.identity import reachable_epoch, trained, unused_epochs
 from ast_ray.config.presets import method_config
-from ast_ray.config.trajectory_range import reachable_epoch, trained, unused_epochs
 
 DISTILL = DistillConfig(max_start_epoch=20, expert_epochs=2)
 

@@ -13,10 +13,9 @@ from ast_ray.config.settings import DataConfig
 from ast_ray.core.rng import stream
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.core.zca import Whitening
-from ast_ray.data import zca
-from ast_ray.data.preprocess import Preprocessing
+from ast_ray.data import preprocess
+from ast_ray.data.preprocess import ZCA_EPS, Preprocessing, cached_zca, fit_zca
 from ast_ray.data.real import load_real_data
-from ast_ray.data.zca import ZCA_EPS, cached_zca, fit_zca
 from ast_ray.errors import ConfigError
 from ast_ray.storage.synthetic import load_synthetic, save_synthetic
 
@@ -78,7 +77,7 @@ def test_an_exported_set_carries_what_undoes_it_and_no_more(tmp_path: Path, imag
 
 def test_it_is_fitted_once(tmp_path: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch):
     first = cached_zca(images, "abc", tmp_path)
-    monkeypatch.setattr(zca, "fit_zca", lambda *_, **__: pytest.fail("fitted again"))
+    monkeypatch.setattr(preprocess, "fit_zca", lambda *_, **__: pytest.fail("fitted again"))
     second = cached_zca(images, "abc", tmp_path)
     assert torch.equal(first.vectors, second.vectors)
     assert torch.equal(first.scale, second.scale)
