@@ -21,7 +21,7 @@ demo: $(VENV)/.installed  ## distil scikit-learn's digits, start to finish
 	$(BIN)/ast-ray run --preset digits --out runs/digits
 
 # Tests of Ray mostly wait, so four processes keep two cores busy. Those that end every Ray of the machine come last.
-TESTS = $(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder -m "not alone" && \
+TESTS = $(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder -m "not alone" && \
 	$(BIN)/python -m pytest -m alone
 
 test: $(VENV)/.installed-dev  ## run the tests

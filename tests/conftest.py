@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,17 +69,30 @@ def pytest_configure(config: pytest.Config) -> None:
 _WITH_A_RAY_OF_ITS_OWN = ("tests/ray_backend", "tests/failure")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def _group(test: str) -> str:
+    """Return what a test shares a process with: a Ray, else its file."""
+    return next((folder for folder in _WITH_A_RAY_OF_ITS_OWN if test.startswith(folder)), test.partition("::")[0])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep on one process what shares a Ray, or a file; begin with Ray's, which take longest; end with those alone."""
+    """Begin with what has a Ray, which takes longest; end with tests that end every Ray of the machine."""
 
     def place(item: pytest.Item) -> tuple[bool, bool]:
         return item.get_closest_marker("alone") is not None, not item.nodeid.startswith(_WITH_A_RAY_OF_ITS_OWN)
 
-    for item in items:
-        shared = [folder for folder in _WITH_A_RAY_OF_ITS_OWN if item.nodeid.startswith(folder)]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.partition("::")[0]))
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a group in one process, groups in the order of the tests."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Grouped(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return Grouped(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
