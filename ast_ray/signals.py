@@ -35,7 +35,7 @@ class Ended(KeyboardInterrupt):
 
 
 def interruption() -> KeyboardInterrupt:
-    """What ended the work, for those who learn only afterwards, or as `KeyboardInterrupt`, that something did."""
+    """Return the signal that ended the work, for callers that learn only afterwards that one did."""
     number = _received[0][0] if _received else signal.SIGINT
     return KeyboardInterrupt() if number == signal.SIGINT else Ended(number)
 
@@ -46,7 +46,7 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 
 def cause(error: KeyboardInterrupt) -> str:
-    """How a person calls it."""
+    """Return a signal's name for people."""
     return f"ended by {error}" if isinstance(error, Ended) else "interrupted"
 
 

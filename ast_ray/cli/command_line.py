@@ -14,5 +14,5 @@ def command_line() -> list[str]:
 
 
 def resume_command() -> str:
-    """What to type to go on."""
+    """Return the command line that resumes this one."""
     return shlex.join(command_line())

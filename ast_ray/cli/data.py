@@ -151,7 +151,7 @@ def _numbers(values: Sequence[float]) -> str:
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
 @_root_option
 def list_cached(as_json: bool, root: str | None) -> None:
-    """What lies in the cache of decoded images."""
+    """List the cache of decoded images."""
     with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         from ast_ray.data.cache import cache_folder, list_cache
 

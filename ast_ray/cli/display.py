@@ -1,4 +1,4 @@
-"""What a person sees: progress bars with time left, messages, tables. Goes to stderr; results go to stdout."""
+"""Progress bars with time left, messages and tables, on stderr; results go to stdout."""
 
 from __future__ import annotations
 

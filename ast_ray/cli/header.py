@@ -73,7 +73,7 @@ def _methods(plan: Plan, stages: Sequence[Stage]) -> str:
 
 
 def _engines(plan: Plan, stages: Sequence[Stage]) -> str:
-    """What experts and students compute with, where that is decided on this machine."""
+    """Return the engines of experts and students, where this machine decides them."""
     config, data = plan.config, plan.data
     if not config.run.methods or config.compute.address:
         return ""

@@ -63,7 +63,7 @@ def _measured() -> Hardware:
 
 
 def _row(function: Callable[[], Config], hardware: Hardware | None) -> dict[str, Any]:
-    """What the list tells of one preset; memory and seconds, which need the hardware, are estimates."""
+    """Return a preset's row of the list; memory and seconds, which need the hardware, are estimates."""
     config = function()
     needed = cost(config, facts_of_preset(config))
     what = (inspect.getdoc(function) or "").splitlines()[0]

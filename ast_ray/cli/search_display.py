@@ -1,4 +1,4 @@
-"""What a person sees of a search: a live table on a terminal, lines elsewhere, and the tables at the end."""
+"""The display of a search: a live table on a terminal, lines elsewhere, and the tables at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every working command does once its settings hold: load the images, open Ray, show progress.
+"""The session of every working command: load the images, open Ray, show progress.
 
 Brings torch and the stages along, which take seconds to load: imported when the work begins.
 """

@@ -140,7 +140,7 @@ def _context(words: Sequence[str]) -> click.Context:
 
 
 def _value(words: Sequence[str], option: str) -> tuple[int, str] | None:
-    """Where the option's value stands, and the value; None where it is not given."""
+    """Return the position of the option's value and the value; None where it is not given."""
     for place, word in enumerate(words):
         if word == option and place + 1 < len(words):
             return place + 1, words[place + 1]
@@ -178,7 +178,7 @@ def with_address(words: Sequence[str]) -> list[str]:
 
 
 def notes(words: Sequence[str]) -> list[str]:
-    """What a person should know before the job runs: where its results will lie."""
+    """Return notes to show before the job runs: where its results will lie."""
     out = _value(words, "--out")
     if out is None and words[0] not in _WRITE_RUNS:
         return []

@@ -1,4 +1,4 @@
-"""Where artefacts may lie: a path of this machine, or an address in an object store (s3://, gs://). Syntax only.
+"""Syntax of places for artefacts: a path of this machine, or an address in an object store (s3://, gs://).
 
 Every text that a person gives as a place goes through here: `parse_address` where addresses are welcome, `local_path`
 where only this machine's files will do. Credentials have no place in an address: they come from the environment, where
@@ -45,7 +45,7 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is meant as an address and not as a folder."""
+    """Return whether a text is meant as an address and not as a folder."""
     return bool(_SCHEME.match(text) or _ONE_SLASH.match(text))
 
 

@@ -1,4 +1,4 @@
-"""What a configuration costs, counted from its settings: disk exactly, arithmetic and memory as estimates.
+"""The cost of a configuration, counted from its settings: disk exactly, arithmetic and memory as estimates.
 
 One image forward is F multiply-adds times two. A plain step costs 3F per image; the gradient penalty adds a forward, an
 input gradient and its backward, about 6F; one student step with its exact gradient (`core.bilevel.hypergradient`) about

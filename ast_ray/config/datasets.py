@@ -1,4 +1,4 @@
-"""What is known of the datasets without opening them: classes, size, counts. Presets and estimates start from it."""
+"""Facts about datasets that need no opening: classes, size, counts. Presets and estimates start from them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ CHUNK = 12 * 2**20
 
 @dataclass(frozen=True)
 class Machine:
-    """What the choice depends on: kind of device, its whole memory in bytes, whether code can be compiled for it."""
+    """The machine as the choice sees it: kind of device, its memory in bytes, whether code can be compiled for it."""
 
     device: Literal["cpu", "cuda"]
     memory: int
@@ -55,12 +55,12 @@ class Choice:
 
 
 def written_out(config: Config) -> bool:
-    """Whether the student's step is one the compiled engines have: ConvNet with instance norm."""
+    """Return whether the compiled engines cover the student's step: a ConvNet with instance norm."""
     return config.network.name == "convnet" and norm_of(config.network) == "instance"
 
 
 def not_compiled(config: Config, machine: Machine) -> str:
-    """Why this network's steps cannot be compiled on this machine; empty if they can."""
+    """Return why this network's steps cannot be compiled on this machine; empty if they can."""
     if not written_out(config):
         return "only ConvNet with instance norm has it; valid here: auto, eager"
     if not machine.compiler:

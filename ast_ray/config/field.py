@@ -1,4 +1,4 @@
-"""How a setting is declared: a dataclass field that carries its text, paper symbol and bounds."""
+"""The declaration of a setting: a dataclass field that carries its text, paper symbol and bounds."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _section(config: Config, name: str) -> dict[str, Any]:
 
 
 def expert_identity(config: Config, data_id: str) -> dict[str, Any]:
-    """What decides an expert's bytes besides its number; ``data_id`` names the source's content."""
+    """Return what decides an expert's bytes besides its number; ``data_id`` names the source's content."""
     config = trained(config)
     return {
         "format": FORMAT,
@@ -65,7 +65,7 @@ def expert_identity(config: Config, data_id: str) -> dict[str, Any]:
 
 
 def method_identity(config: Config, data_id: str) -> dict[str, Any]:
-    """What decides a synthetic set's bytes, its selection by validation included."""
+    """Return what decides a synthetic set's bytes, its selection by validation included."""
     values = to_dict(config)
     selection = {name: values["distill"][name] for name in ("validate_every", "validate_networks")}
     return {
@@ -113,7 +113,7 @@ def trained(config: Config) -> Config:
 
 
 def unused_epochs(config: Config) -> str | None:
-    """What to say of epochs that are trained and never matched; None when there are none."""
+    """Return a message about epochs that are trained and never matched; None when there are none."""
     reach, epochs = reachable_epoch(config), trained(config).expert.epochs
     if epochs <= reach:
         return None

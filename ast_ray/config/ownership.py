@@ -1,4 +1,4 @@
-"""Which settings a file from elsewhere may decide, and which are the user's alone (docs/security.md).
+"""The settings that a file from elsewhere may decide, and those that are the user's alone (docs/security.md).
 
 A set or a run directory says what was computed. Where and with what work runs here comes from the command line, from a
 preset or from a configuration file that the user names, and else from the defaults.

@@ -16,7 +16,7 @@ DSA_ALL = "color_crop_cutout_flip_scale_rotate"
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Where the real images come from, how they are decoded, split and normalised (docs/data.md)."""
+    """The real images: their source, and how they are decoded, split and normalised (docs/data.md)."""
 
     source: str = setting(
         "digits",
@@ -244,7 +244,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """Where the work runs. Nothing here changes what is computed, so nothing here is fingerprinted."""
+    """The place of the work. Nothing here changes what is computed, so nothing here is fingerprinted."""
 
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto = cuda where there is one")
     backend: Literal["ray", "serial"] = setting("ray", "ray, or one process without Ray")
@@ -288,7 +288,7 @@ class ComputeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What `ast-ray run` compares."""
+    """The methods and baselines that `ast-ray run` compares."""
 
     mtt_lr_lr: float = setting(
         0.0,

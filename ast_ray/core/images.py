@@ -18,7 +18,7 @@ class Images(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where batches lie."""
+        """The device of the batches."""
 
     @property
     def dtype(self) -> torch.dtype:

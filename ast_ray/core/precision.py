@@ -1,4 +1,4 @@
-"""What networks compute in while experts are trained and images distilled: float32 unless a setting says otherwise.
+"""The precision of experts and distillation: float32 unless a setting says otherwise.
 
 Reproducibility on a GPU is here too (`reproducible`).
 
@@ -64,7 +64,7 @@ def reproducible() -> Iterator[None]:
 
 
 def _tf32() -> tuple[bool, bool]:
-    """Whether convolutions and matrix products may use TF32."""
+    """Return whether convolutions and matrix products may use TF32."""
     if hasattr(torch.backends, "fp32_precision"):  # torch >= 2.9, where the older names warn
         conv, product = torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision  # type: ignore[attr-defined]
         return conv == "tf32", product == "tf32"

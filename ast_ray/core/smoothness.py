@@ -1,4 +1,4 @@
-"""What makes an expert smooth: clipped loss, gradient penalty (Eq. 19), and the measure Avg_Var (Sec. V-F1)."""
+"""Smoothness of experts: clipped loss, gradient penalty (Eq. 19), and the measure Avg_Var (Sec. V-F1)."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ _PUBLISHED_DECAY = {"mtt": 0.1, "ast": 0.5}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained in evaluation: SGD with momentum, the rate scaled once at ``lr_decay_pass``."""
+    """The training of a network in evaluation: SGD with momentum, the rate scaled once at ``lr_decay_pass``."""
 
     lr: float
     passes: int

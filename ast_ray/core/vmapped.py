@@ -23,7 +23,7 @@ def stack(networks: Sequence[Network]) -> Tensor:
 
 
 def stackable(network: Network) -> bool:
-    """Whether the network is a function of its parameters alone (batch norm's running statistics are not)."""
+    """Return whether the network is a function of its parameters alone (batch norm's running statistics are not)."""
     return next(network.buffers(), None) is None
 
 

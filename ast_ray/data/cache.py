@@ -52,12 +52,12 @@ class CachedFile:
 
 
 def cache_folder(config: DataConfig) -> Path:
-    """Where decoded images lie."""
+    """Return the folder of decoded images."""
     return Path(config.root).expanduser() / "decoded"
 
 
 def cache_path(source: Source, config: DataConfig) -> Path:
-    """Where the decoded tensors of a source under these settings lie."""
+    """Return the file of a source's decoded tensors under these settings."""
     choices = [FORMAT, source.key, source.image_size, config.image_size, config.resize, config.channels]
     choices += [config.skip_corrupt, config.test_fraction]
     digest = hashlib.sha256(json.dumps(choices).encode()).hexdigest()[:16]

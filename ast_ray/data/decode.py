@@ -22,7 +22,7 @@ _GREY = ("1", "L", "LA", "La", "I", "F")
 
 @dataclass(frozen=True)
 class Target:
-    """What every image becomes: H x W pixels, 1 or 3 channels."""
+    """The format that every image is brought to: H x W pixels, 1 or 3 channels."""
 
     height: int
     width: int
@@ -173,7 +173,7 @@ def _fit(image: Image.Image, target: Target) -> Image.Image:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the headers of images say: how many of each (width, height), and how many grey or transparent ones."""
+    """Counts from the headers of images: each (width, height), grey ones, transparent ones."""
 
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     grey: int = 0

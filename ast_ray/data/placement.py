@@ -1,4 +1,4 @@
-"""Where the real images are during training: float or uint8 on the device, or uint8 in the cache file on disk."""
+"""Placement of the real images in training: float or uint8 on the device, or uint8 in the cache file on disk."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def host_memory() -> int:
 
 
 def choose_placement(pixel_bytes: int, device: torch.device | str) -> Literal["float", "uint8", "stream"]:
-    """What fits: ``pixel_bytes`` is the size of all images as uint8, four times that as float.
+    """Choose the placement that fits: ``pixel_bytes`` is the size of all images as uint8, four times that as float.
 
     On the CPU every worker process holds its own floats, so that a process may use a core's half share of the memory;
     streamed images are shared through the system's file cache.

@@ -69,7 +69,7 @@ class RealData:
 
 
 def images_to_decode(config: DataConfig) -> int:
-    """How many images `load_dataset` would decode: 0 when they are in the cache.
+    """Count the images that `load_dataset` would decode: 0 when they are in the cache.
 
     Raises:
         DataError, ConfigError: the source cannot be listed.

@@ -1,4 +1,4 @@
-"""Which rows train, which validate. The same seed gives the same rows; every class keeps its share."""
+"""Rows for training and for validation. The same seed gives the same rows; every class keeps its share."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class _Round:
             slot.close()
 
     def _finished(self) -> list[ray.ObjectRef[Any]]:
-        """What has finished, waited for a moment; all of it at once, since each look costs as much as is in flight."""
+        """Wait a moment and return everything that has finished, since each look costs as much as is in flight."""
         running = list(self._running)
         done, rest = ray.wait(running, num_returns=1, timeout=_LOOK)
         if done and rest:

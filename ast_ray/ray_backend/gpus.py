@@ -1,4 +1,4 @@
-"""How much memory the cluster's GPUs have: what decides how many small jobs may share one."""
+"""The memory of the cluster's GPUs, which decides how many small jobs may share one."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: Ray's status, the exit code of its command, what Ray says about it."""
+    """The end of a job: Ray's status, the exit code of its command, and Ray's message."""
 
     status: str
     exit_code: int
@@ -165,7 +165,7 @@ class _Log:
 
 
 def outcome(client: Any, name: str, *, address: str) -> Outcome:
-    """How the job stands, or how it ended.
+    """Return the job's present status, or its end.
 
     Raises:
         ResourceError: no such job, or no answer.

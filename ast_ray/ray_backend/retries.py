@@ -1,4 +1,4 @@
-"""What a lost worker means: whose fault it was, how often that is forgiven, and what to tell the user."""
+"""Retry policy for lost workers: classify the failure, count attempts, build the error message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEMORY_HINT = (
 
 
 def with_node(error: Exception) -> bool:
-    """Whether the whole machine was lost, which is not the job's doing."""
+    """Return whether the whole machine was lost, which is not the job's doing."""
     if isinstance(error, NodeDiedError | LocalRayletDiedError):
         return True
     if isinstance(error, WorkerLostError):
@@ -35,7 +35,7 @@ def with_node(error: Exception) -> bool:
 
 
 def for_memory(error: Exception) -> bool:
-    """Whether Ray killed the worker because its machine was running out of memory."""
+    """Return whether Ray killed the worker because its machine was running out of memory."""
     return isinstance(error, OutOfMemoryError)
 
 

@@ -27,7 +27,7 @@ _CLUSTERS = "ENABLE_RAY_CLUSTER"
 
 @dataclass(frozen=True)
 class Capacity:
-    """What one task takes, how many run at once, and how they are placed.
+    """The resources of one task, the number that run at once, and their placement.
 
     Jobs that say how much GPU memory they take may share a GPU: of ``gpu_count`` GPUs with ``gpu_memory`` bytes each,
     by at most ``cpu_slots`` workers in all. 0 bytes: not known, every job takes ``gpus``.
@@ -50,7 +50,7 @@ class Capacity:
         return self.gpus if fitting < 2 else int(1e4 / min(fitting, _MOST_PER_GPU)) / 1e4
 
     def room(self, needs: Iterable[Needs]) -> int:
-        """How many jobs are held at once: as many as the smallest of them fit; larger ones wait for room in Ray."""
+        """Return how many jobs are held at once: as many as the smallest of them fit; larger ones wait in Ray."""
         if not self.gpu_memory:
             return self.slots
         smallest = min((self.gpus_for(one) for one in needs), default=self.gpus)
@@ -171,7 +171,7 @@ def keep_token_private() -> None:
 
 
 def offered(current: dict[str, float]) -> dict[str, float]:
-    """What tasks may count on: the cluster's resources, or what its autoscaler may bring, whichever is more.
+    """Return the resources of the cluster, or what its autoscaler may bring, whichever is more.
 
     A cluster that scales from zero has no processor and no GPU before the first task waits for one.
 

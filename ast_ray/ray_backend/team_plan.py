@@ -1,4 +1,4 @@
-"""How many members a team has, what each takes, which back end holds them, and what becomes of the room they had."""
+"""The plan of a team: its size, the resources of a member, the back end, and the return of what was reserved."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Trained:
 
 
 def _work(config: dict[str, Any]) -> Any:
-    """What each worker runs. A divergence, which all meet at once, is a result: Train would call it a failure."""
+    """Run the work in each worker. A divergence, which all meet at once, is a result: Train would call it a failure."""
     team = ProcessTeam()
     try:
         return config["function"](config["job"], config["sink"] if team.rank == 0 else Silent(), team)
@@ -100,5 +100,5 @@ def telling(error: WorkerGroupError) -> BaseException:
 
 
 def _from_ray(error: BaseException) -> bool:
-    """Whether Ray says that a process is gone, in place of an error of the work."""
+    """Return whether Ray reports a lost process, in place of an error of the work."""
     return type(error).__module__.split(".")[0] == "ray"

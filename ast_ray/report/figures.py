@@ -1,4 +1,4 @@
-"""Which charts a run gives: matching, alpha, validation, experts (Fig. 9), features (Fig. 10)."""
+"""The charts of a run: matching, alpha, validation, experts (Fig. 9), features (Fig. 10)."""
 
 from __future__ import annotations
 

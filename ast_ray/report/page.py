@@ -95,14 +95,14 @@ def _failed(run: RunRecord, method: MethodRecord) -> bool:
 
 
 def _remedy(run: RunRecord) -> str:
-    """How to go on with a run that is not finished."""
+    """Return how to resume a run that is not finished."""
     if any(failure.lasting for failure in run.failed):
         return "what failed needs other settings, and everything finished is kept"
     return "the run's own command goes on with it"
 
 
 def _failure(failure: Failure) -> dict[str, str]:
-    """What failed, for the summary and for the results table."""
+    """Return the failure for the summary and the results table."""
     title = set_title(failure.set_name)
     return {"title": title, "what": failure.what, "text": f"{title} {failure.what}", "advice": failure.advice}
 
@@ -167,7 +167,7 @@ def _command(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _environment(run: RunRecord) -> list[tuple[str, str]]:
-    """What the last command ran on, as names and values."""
+    """Return the environment of the last command, as names and values."""
     commands = run.manifest.get("commands", [])
     found: dict[str, Any] = dict(commands[-1].get("environment", {})) if commands else {}
     versions = found.pop("versions", {})

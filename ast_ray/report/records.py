@@ -49,7 +49,7 @@ class MethodRecord:
 
     @property
     def iterations(self) -> int:
-        """How far it came."""
+        """The number of iterations done."""
         return int(self.metrics[-1]["iteration"]) if self.metrics else 0
 
     @property
@@ -82,7 +82,7 @@ class RunRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether every method of the run is distilled and the final table exists."""
+        """True where every method of the run is distilled and the final table exists."""
         return bool(self.rows) and not self.failed and all(method.outcome for method in self.methods)
 
 

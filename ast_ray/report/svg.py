@@ -97,7 +97,7 @@ class Plot:
         return LEFT + along * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     def usable(self, x: float, y: float) -> bool:
-        """Whether a point can be drawn on these scales."""
+        """Return whether a point can be drawn on these scales."""
         return math.isfinite(x) and math.isfinite(y) and (x > 0 or not self.x.log) and (y > 0 or not self.y.log)
 
     def draw(self) -> str:

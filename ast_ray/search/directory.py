@@ -10,7 +10,7 @@ from ast_ray.storage.run_directory import MethodDirectory
 
 @dataclass(frozen=True)
 class TrialDirectory:
-    """What one configuration leaves, under ``SEARCH/trials/<fingerprint>``."""
+    """The files of one configuration, under ``SEARCH/trials/<fingerprint>``."""
 
     path: Path
 
@@ -93,7 +93,7 @@ class SearchDirectory:
 
     @property
     def results(self) -> Path:
-        """What the search found, and the final stage."""
+        """The results of the search and of its final stage."""
         return self.path / "results.json"
 
     @property

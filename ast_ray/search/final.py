@@ -91,7 +91,7 @@ class _FinalEvaluation(EvaluationJob):
 
     @property
     def key(self) -> str:
-        """Whose set, and which network."""
+        """The job's name: the set's, and the network's."""
         return f"evaluate {self.whose}, network {self.index}"
 
 
@@ -132,7 +132,7 @@ def _row(
     plans: Mapping[tuple[str, int], Plan],
     jobs: Mapping[tuple[str, int], Sequence[EvaluationJob]],
 ) -> dict[str, Any]:
-    """What the final stage found about one candidate; std is the sample standard deviation over all networks."""
+    """Return the final stage's row of one candidate; std is the sample standard deviation over all networks."""
     validation, accuracies, per_seed = [], [], []
     for seed in seeds:
         job = plans[candidate.name, seed].distill_job(_METHOD)

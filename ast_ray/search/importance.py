@@ -1,4 +1,4 @@
-"""How much each hyperparameter mattered: a random forest from settings to accuracy, and permutation importance on it.
+"""Importance of the hyperparameters: a random forest from settings to accuracy, and permutation importance on it.
 
 The forest sees numbers as they are (on a log scale where they span decades), choices as one-hot
 columns that are permuted together. With few trials the figures are a hint; the spread over repeats is given for that.
@@ -66,6 +66,6 @@ def encode(values: Sequence[object]) -> np.ndarray:
 
 
 def spans_decade(values: Sequence[object]) -> bool:
-    """Whether positive numbers cover a factor of ten or more."""
+    """Return whether positive numbers cover a factor of ten or more."""
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     return bool(numbers) and min(numbers) > 0 and math.log10(max(numbers) / min(numbers)) >= 1

@@ -106,7 +106,7 @@ class _Axis:
         return float(np.log10(value)) if self._log else float(value)
 
     def height(self, value: object) -> float:
-        """Where a value lies between 0 and 1; nan for none."""
+        """Return a value's position between 0 and 1; nan for none."""
         if value is None:
             return float("nan")
         if self._names:

@@ -1,4 +1,4 @@
-"""How a search reports on its trials, wherever it is shown."""
+"""The interface through which a search reports on its trials."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ast_ray.telemetry.progress import Update
 
 @dataclass(frozen=True)
 class TrialRow:
-    """How one trial stands: its number in this session, folder name, settings, and the last validation."""
+    """The state of one trial: its number in this session, folder name, settings, and the last validation."""
 
     number: int
     name: str

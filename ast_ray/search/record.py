@@ -1,4 +1,4 @@
-"""What is known about a trial: overrides, status, reason, rungs, cost. One JSON file, which table and resume trust."""
+"""The record of a trial: overrides, status, reason, rungs, cost. One JSON file, which table and resume trust."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search leaves: every trial in one Parquet file, the best configuration as YAML, a summary."""
+"""Results of a search: every trial in one Parquet file, the best configuration as YAML, a summary."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def best_records(records: Sequence[TrialRecord], objective: str, count: int) -> 
 
 
 def candidates(base: Config, records: Sequence[TrialRecord], count: int) -> list[Candidate]:
-    """What goes to the final stage: the settings the search started from, and the best that differ from them."""
+    """Return the candidates of the final stage: the settings the search started from, and the best that differ."""
     objective = base.tune.objective
     same = [record for record in records if _is_start(record, base)]
     estimate = same[0].objective(objective) if same and same[0].status in (FINISHED, STOPPED) else None

@@ -66,14 +66,14 @@ def matching_choice(config: Config, data: RealData) -> tuple[Choice, Machine]:
 
 
 def engines_told(config: Config, data: RealData) -> list[str]:
-    """What a run says at its start of the engines it will use here, with their memory."""
+    """Describe the engines that a run will use here, with their memory."""
     choice, here = matching_choice(config, data)
     experts = choose_expert_engine(config, data.image_shape, len(data.train_labels), here)
     return [f"experts: engine {experts}", choice.told(here)]
 
 
 def open_engine(config: Config, data: RealData, network: Network) -> tuple[Choice, Engine | None, str]:
-    """What a distillation matches with: the choice, its engine (None = eager), and what to say of it, mostly nothing.
+    """Return the resolved engine choice, the engine (None for autograd) and a message for the user (usually empty).
 
     ``auto`` on a GPU takes the first of the engines there that agrees with autograd (`engine_check`).
 

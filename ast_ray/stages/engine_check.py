@@ -1,4 +1,4 @@
-"""Whether an engine agrees with autograd on the device at hand, before a distillation or an expert relies on it.
+"""Check that an engine agrees with autograd on the device before a distillation or an expert relies on it.
 
 Of a distillation: two steps of a student, forwards one after the other and back in turn, twice with other inputs. A
 captured graph that reads a stale buffer, or a fused kernel that is wrong on this device, does not survive that.

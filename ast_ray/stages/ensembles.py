@@ -1,4 +1,4 @@
-"""Which networks one task trains at once, experts or evaluated ones: fixed ranges of their numbers.
+"""Group networks that one task trains together, experts or evaluated ones: fixed ranges of their numbers.
 
 What is trained beside a network may move its last bits, so a range is the same whatever is missing of it.
 """
@@ -34,7 +34,7 @@ def ranges(
 
 
 def that_fit(compute: ComputeConfig, network_bytes: int, device: torch.device) -> int:
-    """How many networks of ``network_bytes`` in a training step share a task's part of a GPU, at least one.
+    """Return how many networks of ``network_bytes`` in a training step share a task's part of a GPU, at least one.
 
     By the GPU's whole memory, never by what is left of it, so that a resumed run does as an undisturbed one.
     """

@@ -1,4 +1,4 @@
-"""Where jobs run is decided here, not in the stages: the interface, and the one-process executor."""
+"""Executors: the interface behind which jobs run somewhere, and the executor of one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Needs:
-    """What a job asks for.
+    """The resources that a job asks for.
 
     ``members`` processes that share it, and ``gpu_memory``, an estimate of the bytes it takes on a GPU: 0 = not known,
     or so much that it wants a GPU of its own.
@@ -37,11 +37,11 @@ class Demanding(Job, Protocol):
 
     @property
     def needs(self) -> Needs:
-        """What it asks for."""
+        """The resources that it asks for."""
 
 
 def needs_of(job: Job) -> Needs:
-    """What a job asks for: one worker, unless it says otherwise."""
+    """Return the resources that a job asks for: one worker, unless it says otherwise."""
     return job.needs if isinstance(job, Demanding) else Needs()
 
 

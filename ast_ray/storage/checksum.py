@@ -33,5 +33,5 @@ def sealed(tensors: Mapping[str, Tensor], text: Mapping[str, Any]) -> dict[str, 
 
 
 def intact(tensors: Mapping[str, Tensor], text: Mapping[str, Any]) -> bool:
-    """Whether tensors and text are those that were sealed; what carries no checksum counts as intact."""
+    """Return whether tensors and text are those that were sealed; what carries no checksum counts as intact."""
     return KEY not in text or text[KEY] == digest(tensors, text)

@@ -1,4 +1,4 @@
-"""Who works in a folder, as a lock or a lease says it, and the error of the next one who wants to."""
+"""The process that works in a folder, as a lock or a lease names it, and the error of the next one that wants to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Claimant:
 
     @classmethod
     def parse(cls, text: bytes) -> Claimant | None:
-        """What a lock says; None where it says nothing, as in the moment of its making."""
+        """Read a lock; None where it says nothing, as in the moment of its making."""
         try:
             found = json.loads(text)
             words = {name: str(found[name]) for name in ("command", "host", "space", "since")}
@@ -43,11 +43,11 @@ class Claimant:
             return None
 
     def encode(self) -> bytes:
-        """What `parse` reads."""
+        """Return the text that `parse` reads."""
         return json.dumps(asdict(self)).encode()
 
     def died_here(self) -> bool:
-        """Whether it was a process of this machine and is gone, for one who holds the lock it would hold."""
+        """Return whether it was a process of this machine and is gone, for one who holds the lock it would hold."""
         if (self.host, self.space) != (platform.node(), _process_space()):
             return False
         try:

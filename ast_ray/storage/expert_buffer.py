@@ -23,14 +23,14 @@ from ast_ray.storage.trajectory import read_metadata, read_metrics, read_segment
 
 @lru_cache(maxsize=2**16)
 def _owner(path: Path, _modified: int, _size: int) -> tuple[str | None, int | None]:
-    """Whose file it is; read once per process, since a search asks for every expert of a buffer twice a second."""
+    """Return the file's owner; read once per process, since a search asks for every expert twice a second."""
     metadata = read_metadata(path)
     return metadata.get("fingerprint"), metadata.get("expert_id")
 
 
 @dataclass(frozen=True)
 class ExpertSummary:
-    """What the table of experts shows."""
+    """An expert's row of the table."""
 
     expert_id: int
     epochs: int
@@ -61,7 +61,7 @@ class Buffer:
         return self.folder / "buffer.json"
 
     def progress(self, expert_id: int) -> ExpertProgress:
-        """What is kept of an expert that is not finished."""
+        """Return what is kept of an expert that is not finished."""
         folder = self.folder / f".expert-{expert_id:05d}"
         return ExpertProgress(folder, f"{self.fingerprint}/{expert_id}")
 
@@ -121,7 +121,7 @@ class Buffer:
         return [expert_id for expert_id in range(self.count) if self.path(expert_id).name in names]
 
     def has(self, expert_id: int) -> bool:
-        """Whether one expert's file is there; fetches it."""
+        """Return whether one expert's file is there; fetches it."""
         return mirror.fetch(self.path(expert_id))
 
     def _check(self, expert_id: int) -> None:

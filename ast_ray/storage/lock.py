@@ -36,13 +36,13 @@ def exclusive(path: Path, *, wait: bool, owner: str) -> Iterator[None]:
 
 
 class Holder(Enum):
-    """Who holds a lock; unknown where the file system has none."""
+    """The holder of a lock; unknown where the file system has none."""
 
     SOMEBODY, NOBODY, UNKNOWN = range(3)
 
 
 def held(path: Path) -> Holder:
-    """Whether a process holds ``path``, by trying for an instant; the file itself is left as it is."""
+    """Return whether a process holds ``path``, by trying for an instant; the file itself is left as it is."""
     with path.open("rb") as file:
         return _tried(file.fileno())
 

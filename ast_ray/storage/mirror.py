@@ -103,7 +103,7 @@ def address_of(path: Path) -> Address | None:
 
 
 def shown(path: Path) -> str:
-    """How a path is told to people: its address where it has one."""
+    """Return a path as messages show it: its address where it has one."""
     address = address_of(path)
     return str(path if address is None else address)
 

@@ -57,7 +57,7 @@ _WHERE = {
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a request is tried, and how long the pauses between are, in seconds: doubled each time."""
+    """The retries of a request: their number, and the pauses between them in seconds, doubled each time."""
 
     attempts: int = 8
     first: float = 0.2
@@ -246,7 +246,7 @@ def size(address: Address) -> int | None:
 
 
 def modified(address: Address) -> int | None:
-    """When an object was written, in nanoseconds of the store's clock; None where there is none."""
+    """Return when an object was written, in nanoseconds of the store's clock; None where there is none."""
     info = _ask(address, lambda system, place: system.get_file_info(place), doing="read")
     return info.mtime_ns if info.type == fs.FileType.File else None
 

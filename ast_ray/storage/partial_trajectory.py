@@ -1,4 +1,4 @@
-"""What a killed expert goes on from: its epochs so far, as small files in a hidden folder beside its trajectory.
+"""The partial trajectory a killed expert resumes from: its epochs as small files in a hidden folder beside it.
 
 A part, ``.expert-00003/epochs-00004-00007.safetensors``, holds theta [n, P] and the statistics [n, 4] (float64) of its
 n epochs, and the velocity [P] after the last of them. Every part is published whole, so the parts up to any one are

@@ -1,4 +1,4 @@
-"""What stands under a name that nobody typed is replaced only where it was written here."""
+"""A file under a name that nobody typed is replaced only where ast-ray wrote it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def moments(snapshots: Path) -> dict[int, Path]:
 
 @dataclass(frozen=True)
 class MethodDirectory:
-    """What one distillation leaves, under ``RUN/distill/<method>``."""
+    """The files of one distillation, under ``RUN/distill/<method>``."""
 
     path: Path
 
@@ -68,12 +68,12 @@ class MethodDirectory:
 
     @property
     def failure(self) -> Path:
-        """Why the method failed, and under which settings; gone once it is tried again."""
+        """The reason for a method's failure, and its settings; gone once it is tried again."""
         return self.path / "failure.json"
 
     @property
     def train(self) -> Path:
-        """What Ray Train keeps while it holds the workers of a distillation."""
+        """The folder of Ray Train while it holds the workers of a distillation."""
         return self.path / "train"
 
 

@@ -1,1 +1,1 @@
-"""What a run leaves for people: its directory, progress, metrics, TensorBoard, pictures, provenance. No Ray."""
+"""Telemetry for people: progress, metrics, TensorBoard, pictures, failures, provenance. No Ray."""

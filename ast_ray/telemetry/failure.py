@@ -58,14 +58,14 @@ class Failure:
 
     @property
     def ends_method(self) -> bool:
-        """Whether a method came to nothing, in place of a set of real images or of some of its networks."""
+        """True where a whole method failed, and not a set of real images or some of its networks."""
         return self.set_name in schema()["run.methods"].choices and (
             self.stage != "evaluation" or len(self.numbers) == self.count
         )
 
     @property
     def what(self) -> str:
-        """What failed, where and why, without whose it is: ``failed, iteration 2: alpha would become -0.003``."""
+        """The failure in words, without the method's name: ``failed, iteration 2: alpha would become -0.003``."""
         return f"failed, {self._where}: {self.reason}"
 
     @property

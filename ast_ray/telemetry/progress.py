@@ -1,4 +1,4 @@
-"""How work reports how far it is, wherever it runs."""
+"""The interface through which work reports its progress, wherever it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ran, where: versions, platform, device."""
+"""Provenance of a command: versions, platform, device."""
 
 from __future__ import annotations
 

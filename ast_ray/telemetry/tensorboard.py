@@ -1,4 +1,4 @@
-"""What goes to TensorBoard, under which tag; the meaning of each tag is in `glossary`."""
+"""Writers of TensorBoard's tags; the meaning of each tag is in `glossary`."""
 
 from __future__ import annotations
 

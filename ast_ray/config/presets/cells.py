@@ -184,7 +184,7 @@ def cell(method: Method, dataset: str, ipc: int) -> Cell:
 
 
 def own_values(method: Method, dataset: str, ipc: int) -> bool:
-    """Whether the method publishes values of its own for a cell, beside MTT's."""
+    """Return whether the method publishes values of its own for a cell, beside MTT's."""
     if method == "ftd":
         return (dataset, ipc) in EMA or dataset in SUBSETS
     return method == "mtt" or (dataset, ipc) in _AST

@@ -80,7 +80,7 @@ def _row_text(method: Method, dataset: str, ipc: int) -> str:
 
 
 def _disagreements(method: Method, dataset: str, ipc: int) -> str:
-    """What other sources use in the same cell."""
+    """Return what other sources use in the same cell."""
     row, parts = cell(method, dataset, ipc), []
     others: tuple[Method, ...] = ("ast", "mtt", "ftd")
     for other in others:

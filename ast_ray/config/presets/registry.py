@@ -41,5 +41,5 @@ def method_config(config: Config, method: str) -> Config:
 
 
 def facts_of_preset(config: Config) -> DatasetFacts:
-    """What is known of the dataset a preset is for."""
+    """Return the facts about the dataset of a preset."""
     return DATASETS[config.data.subset or config.data.source]

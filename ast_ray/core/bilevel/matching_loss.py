@@ -1,4 +1,4 @@
-"""Where and how the student is compared with the expert: matching points xi_i, weights beta_i, loss (Eq. 22)."""
+"""The matching loss: points xi_i at which student and expert are compared, their weights beta_i, and Eq. 22."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def matching_points(
 
 @dataclass(frozen=True)
 class Target:
-    """What the student is compared with after some step: theta [P], its weight, and 1/denominator."""
+    """The target of one matching point: theta [P], its weight, and 1/denominator."""
 
     theta: Tensor
     beta: float

@@ -42,7 +42,7 @@ class Student:
         return images if step.rows is None else images.index_select(0, step.rows)
 
     def data(self, batch: Tensor, step: StudentStep) -> StepData:
-        """What the network sees of it: A(s_b), y_b, the dropout mask and nu; differentiable in the batch."""
+        """Return the network's input: A(s_b), y_b, the dropout mask and nu; differentiable in the batch."""
         labels = self.labels if step.rows is None else self.labels.index_select(0, step.rows)
         return StepData(apply(batch, step.augmentation), labels, step.feature_mask, self.nu)
 
@@ -91,7 +91,7 @@ def _dropout_mask(rate: float, size: int, features: int, generator: torch.Genera
 
 @dataclass(frozen=True)
 class Run:
-    """Where the student went.
+    """The course of the student's training.
 
     theta_0..theta_N, each [P]; the velocities v_1..v_N (none without student momentum, where v = g); and per step
     g_n with what its engine kept (none unless asked for).

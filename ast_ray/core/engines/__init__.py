@@ -1,4 +1,4 @@
-"""How one student step's gradient, and that gradient's own derivative, are computed (Eq. 20-22).
+"""Engines: they compute the gradient of one student step, and that gradient's own derivative (Eq. 20-22).
 
 Two functions of fixed shape are all that `core.bilevel.hypergradient` needs of a network: the gradient g of the inner
 loss, and for a direction w on the weights the derivative of <g, w> with respect to weights and images. The engines

@@ -1,4 +1,4 @@
-"""What every engine offers, and the reference: autograd."""
+"""The interface of the engines, and the reference engine: autograd."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ast_ray.core.precision import Precision, autocast
 
 @dataclass(frozen=True)
 class StepData:
-    """What one student step sees: augmented images [B, C, H, W], labels [B], feature mask [B, F] or None, and nu.
+    """The data of one student step: augmented images [B, C, H, W], labels [B], feature mask [B, F] or None, and nu.
 
     Nu is a number, or a 0-dim tensor where a captured graph reads it.
     """

@@ -1,4 +1,4 @@
-"""What an expert's step computes with: the gradient of L_SC along theta (Eq. 19), by autograd or written out.
+"""Engines of an expert's step: the gradient of L_SC along theta (Eq. 19), by autograd or hand-derived.
 
 `AutogradExpertStep` serves every network; `WrittenExpertStep` is ConvNet's, the batch in chunks of one size that stay
 in cache, so that compiled code meets few shapes.
@@ -26,7 +26,7 @@ from ast_ray.core.smoothness import gradient_penalty
 
 @dataclass(frozen=True)
 class ExpertBatch:
-    """What one step sees: images and their augmented form [B, C, H, W], labels [B], and lambda of the epoch."""
+    """The data of one step: images and their augmented form [B, C, H, W], labels [B], and lambda of the epoch."""
 
     images: Tensor
     augmented: Tensor

@@ -15,7 +15,7 @@ _BETA_2, _EPS = 0.999, 1e-8  # Adam's usual ones; beta_1 is expert.momentum
 
 
 def beginning(theta: Tensor, config: ExpertConfig) -> Tensor:
-    """What the optimiser carries before the first step of weights theta [..., P]."""
+    """Return the optimiser's state before the first step of weights theta [..., P]."""
     if config.optimizer == "sgd":
         return torch.zeros_like(theta)
     return torch.zeros_like(theta).unsqueeze(-2).repeat_interleave(2, -2)

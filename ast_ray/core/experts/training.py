@@ -29,7 +29,7 @@ from ast_ray.errors import DivergenceError
 
 @dataclass(frozen=True)
 class ExpertState:
-    """Where an expert's training can go on: theta [P] at the end of ``epoch``, and what its optimiser carries.
+    """The state from which an expert's training resumes: theta [P] at the end of ``epoch``, and its optimiser's state.
 
     ``velocity`` is v [P], or Adam's two moments [2, P].
     """

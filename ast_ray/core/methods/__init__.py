@@ -1,1 +1,1 @@
-"""What a distillation method computes: segments, matching, balance, perturbation, and the outer update."""
+"""The distillation method: segments, matching, balance, perturbation, and the outer update."""

@@ -1,4 +1,4 @@
-"""What AST adds to matching: the balance of the inner loss (Eq. 20) and the perturbed start (Eq. 23)."""
+"""AST's additions to matching: the balance of the inner loss (Eq. 20) and the perturbed start (Eq. 23)."""
 
 from __future__ import annotations
 

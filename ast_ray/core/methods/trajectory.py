@@ -29,7 +29,7 @@ from ast_ray.errors import DivergenceError
 
 
 class Experts(Protocol):
-    """Where recorded trajectories come from."""
+    """A source of recorded trajectories."""
 
     def __len__(self) -> int:
         """Number of experts."""
@@ -127,7 +127,7 @@ class IterationReport:
 
     @property
     def finite(self) -> bool:
-        """Whether every number of the report is finite."""
+        """True where every number of the report is finite."""
         return all(math.isfinite(value) for value in (self.loss, self.image_gradient_norm, self.lr_gradient))
 
     def row(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class IterationReport:
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays the same through all iterations: the network's layout, labels [S], experts, settings, seed, engine.
+    """The constants of a distillation: the network's layout, labels [S], experts, settings, seed, engine.
 
     Without an engine the student's steps are autograd's. ``image_std`` is the real images' standard deviation, the
     unit of ``distill.step_img``.
@@ -326,7 +326,7 @@ def _report(
 
 
 def _divergence(report: IterationReport, cause: str, advice: str, draw: Draw | None = None) -> DivergenceError:
-    """What went wrong and where: in one segment, or in the mean of several."""
+    """Return the error that says what diverged: one segment, or the mean of several."""
     where, nu, count = f"iteration {report.iteration}", report.nu, len(report.segments)
     if count and draw is None:
         where += f", mean of {count} segments"

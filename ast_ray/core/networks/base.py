@@ -1,4 +1,4 @@
-"""What every network offers: features, a classifier on top, and an initialisation from a given stream."""
+"""The interface of the networks: features, a classifier on top, and an initialisation from a given stream."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class PositionMean(nn.Module):
 
 
 def late_poolings(size: Size, layers: int, *, last: int) -> list[bool]:
-    """Which of ``layers`` poolings by 2 an image gets to leave at least ``last`` positions a side, if it can.
+    """Choose the poolings by 2, among ``layers``, that leave at least ``last`` positions a side where that is possible.
 
     Small images skip the early ones: late layers then see as many positions as at the published size. Early poolings
     would leave instance norm 2x2 positions or a single one, over which hardly anything of the image survives.

@@ -45,7 +45,7 @@ class DecodedDataset:
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """What a source holds, before decoding: chunks per split in order, class names, and what is wrong already.
+    """The content of a source before decoding: chunks per split in order, class names, and problems found so far.
 
     An empty ``test`` means that the source has no test split and one is to be held out of ``train``; ``own_test`` is
     false once that is done.

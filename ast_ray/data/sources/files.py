@@ -1,4 +1,4 @@
-"""What every source of files needs: which files are images, and a key that changes when a file does."""
+"""Helpers of the sources of files: finding the images, and a key that changes when a file does."""
 
 from __future__ import annotations
 

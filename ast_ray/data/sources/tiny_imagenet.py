@@ -17,7 +17,7 @@ FOLDER, ANNOTATIONS, SIZE = "tiny-imagenet-200", "val/val_annotations.txt", 64
 
 
 def is_tiny_imagenet(folder: Path) -> bool:
-    """Whether a folder has the layout."""
+    """Return whether a folder has the layout."""
     return (folder / ANNOTATIONS).is_file() and (folder / "train").is_dir()
 
 

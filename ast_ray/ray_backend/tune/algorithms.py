@@ -81,7 +81,7 @@ def searcher(
 
 
 def expected_trials(config: Config, draws: Draws, samples: int) -> int:
-    """How many trials Tune will run."""
+    """Return the number of trials that Tune will run."""
     return draws.grid_size() if config.tune.searcher == "grid" else samples
 
 

@@ -15,7 +15,7 @@ GRID = "grid_search"
 
 
 def is_grid(domain: object) -> bool:
-    """Whether this is ``tune.grid_search([...])``."""
+    """Return whether this is ``tune.grid_search([...])``."""
     return isinstance(domain, dict) and set(domain) == {GRID}
 
 
@@ -109,7 +109,7 @@ def plain(value: object) -> object:
 
 
 def holds(domain: object, value: object) -> bool:
-    """Whether a value lies in a domain."""
+    """Return whether a value lies in a domain."""
     if is_grid(domain):
         assert isinstance(domain, dict)
         return value in domain[GRID]

@@ -42,7 +42,7 @@ _ALPHA = "distill.student_lr"
 
 
 class _Member(TypedDict):
-    """Whose state a checkpoint of Tune's holds: member, fingerprint of its identity, and its settings."""
+    """The owner of the state in a checkpoint of Tune's: member, fingerprint of its identity, and its settings."""
 
     member: str
     fingerprint: str

@@ -19,7 +19,7 @@ _MOST_DRAWS = 1000
 
 
 class Draws:
-    """What Tune samples, and how a sample becomes overrides.
+    """The space that Tune samples, and the conversion of samples to overrides.
 
     With ``tune.buffers`` set, that many combinations of the space's expert settings are drawn beforehand and trials
     choose among them by number, so that the number of buffers to train is bounded.

@@ -1,4 +1,4 @@
-"""What Tune runs: a few lines around `search.trial`. A killed trial goes on from its own folder, whatever Tune kept."""
+"""The trainable of Ray Tune, around `search.trial`. A killed trial resumes from its own folder, whatever Tune kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ast_ray.search.trial import plan_trial, run_trial
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What every trial of a search needs besides its sample."""
+    """The context that every trial of a search needs besides its sample."""
 
     base: Config
     data_id: str

@@ -38,7 +38,7 @@ class DistillJob:
 
     @property
     def directory(self) -> MethodDirectory:
-        """Where its artefacts go."""
+        """The folder of its artefacts."""
         return MethodDirectory(Path(self.output))
 
     @property

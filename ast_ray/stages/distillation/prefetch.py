@@ -68,5 +68,5 @@ class Prefetching:
         self._coming = (key, future)
 
     def _draw(self, iteration: int, last: int, place: int = 0) -> tuple[int, int]:
-        """What `core.methods.trajectory.iterate` will draw."""
+        """Return what `core.methods.trajectory.iterate` will draw."""
         return draw_where(self._config, self._seed, len(self), iteration, place, last)

@@ -28,7 +28,7 @@ PATIENCE = timedelta(days=1)
 
 
 class Team(Protocol):
-    """Who takes part. Member 0 validates, writes and reports; the others follow its state."""
+    """The processes that take part. Member 0 validates, writes and reports; the others follow its state."""
 
     @property
     def rank(self) -> int:

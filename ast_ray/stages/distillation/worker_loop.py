@@ -19,7 +19,7 @@ from ast_ray.stages.engine import build_engine
 
 
 def start_of(problem: Problem, state: DistillState, classes: int, choice: Choice) -> dict[str, Any]:
-    """What the others have to know to join in: labels, number of classes, engine and the state, tensors on the CPU."""
+    """Return what the others need to join: labels, number of classes, engine and the state, tensors on the CPU."""
     shared = {"labels": problem.labels.cpu(), "state": state.on(torch.device("cpu")), "image_std": problem.image_std}
     return {**shared, "classes": classes, "choice": choice}
 

@@ -97,7 +97,7 @@ class EvaluationJob:
         return f"evaluate {self.role or self.set_name}"
 
     def training(self, data: RealData) -> Training:
-        """What the network is trained on, and how."""
+        """Return the images and the training of the network."""
         return training_set(self.source, self.protocol, self.index, self.config, data, self.buffer, self.network)
 
 
@@ -202,7 +202,7 @@ def publish_row(
 
 
 def collapse_warning(row: Mapping[str, Any]) -> str | None:
-    """What to say when a network learned nothing: it answers the same for every image, with a loss of ln K.
+    """Return a warning when a network learned nothing: the same answer for every image, with a loss of ln K.
 
     The learned alpha suits the network it was learned on; one without norm layers, or a deeper one, may not survive it.
     """

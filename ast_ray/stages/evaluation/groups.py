@@ -41,7 +41,7 @@ class EvaluationGroup:
 
     @property
     def needs(self) -> Needs:
-        """What every member needs, all at once."""
+        """The resources of all members together."""
         return Needs(gpu_memory=len(self.members) * self.jobs[0].gpu_memory)
 
     @property
@@ -54,7 +54,7 @@ class EvaluationGroup:
 def networks_at_once(
     config: Config, data: RealData, source: str, protocol: str, architecture: str, *, images: int
 ) -> int:
-    """How many networks on a set of so many images a task trains at once: as set, else by the device and its memory.
+    """Return how many networks a task trains at once on so many images: as set, else by the device and its memory.
 
     ``architecture`` is a network's name, empty for the settings' own.
     """

@@ -103,7 +103,7 @@ def row_names(chains: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def content_of(synthetic: SyntheticSet) -> dict[str, Any]:
-    """What of a set decides an evaluation, whatever container it came in."""
+    """Return the part of a set's content that determines evaluation results, independent of file format."""
     digest = hashlib.sha256(synthetic.images.contiguous().numpy().tobytes())
     digest.update(synthetic.labels.contiguous().numpy().tobytes())
     about = [synthetic.student_lr, synthetic.class_names, synthetic.augmentation, synthetic.siamese]
@@ -118,7 +118,7 @@ def role_of(synthetic: SyntheticSet) -> str:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to evaluate: settings, sets by name, real subsets, where rows go, and whose experts to look through."""
+    """The request of an evaluation: settings, sets by name, real subsets, the folder of rows."""
 
     config: Config
     paths: Mapping[str, Path]

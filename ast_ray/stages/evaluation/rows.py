@@ -1,4 +1,4 @@
-"""Which rows an evaluation has, what identifies each, and all of them in one Parquet file.
+"""The rows of an evaluation: their names, their identities, and all of them in one Parquet file.
 
 Each row is first published as a small JSON file of its own (the journal, which makes a killed evaluation resume), then
 gathered into ``rows.parquet``.
@@ -106,7 +106,7 @@ def cells(config: Config, source: str) -> list[tuple[str, str]]:
 
 
 def networks_of(config: Config, source: str) -> int:
-    """How many networks each of these groups has."""
+    """Return the number of networks of each of these groups."""
     return (config.evaluate.full_networks if source == "full" else 0) or config.evaluate.networks
 
 

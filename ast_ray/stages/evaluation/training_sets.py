@@ -1,4 +1,4 @@
-"""What a network is evaluated on: a synthetic set, a subset of the real images, or all of them."""
+"""Training sets of evaluated networks: a synthetic set, a subset of the real images, or all of them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def batch_size(source: str, protocol: str, config: Config) -> int:
 
 
 def lr_source(source: str, config: Config, network: NetworkConfig) -> str:
-    """Where a job's learning rate comes from: ``learned`` with the set, ``given`` by hand, or ``real_lr``."""
+    """Return the origin of a job's learning rate: ``learned`` with the set, ``given`` by hand, or ``real_lr``."""
     if source == "full":
         return "real_lr"
     if config.evaluate.lr or (source not in REAL_SETS and _transfer_lr(config, network)):
@@ -113,7 +113,7 @@ def _real_rows(source: str, index: int, config: Config, data: RealData, buffer: 
 
 
 def _answers(config: Config, data: RealData, buffer: Buffer) -> Iterator[Tensor]:
-    """What expert 0 answered correctly after each of its epochs."""
+    """Return expert 0's correct predictions after each of its epochs."""
     for epoch in range(1, config.expert.epochs + 1):
         yield answered_correctly(_expert(config, data, buffer, epoch), data.train_images, data.train_labels)
 

@@ -132,7 +132,7 @@ def validation_accuracies(
 
 
 def networks_together(config: Config, device: torch.device) -> int:
-    """How many networks of a validation are trained at once: as set, else up to 8 on a GPU and one on a CPU.
+    """Return how many networks of a validation are trained at once: as set, else up to 8 on a GPU and one on a CPU.
 
     A function of settings and device alone, so that a resumed run does as an undisturbed one.
     """

@@ -50,12 +50,12 @@ class ExpertGroup:
 
     @property
     def needs(self) -> Needs:
-        """What every member needs, all at once."""
+        """The resources of all members together."""
         return Needs(gpu_memory=len(self.members) * self.jobs[0].gpu_memory)
 
     @property
     def buffer_folder(self) -> str:
-        """Where the experts are published."""
+        """The folder of the published experts."""
         return self.jobs[0].buffer_folder
 
     @property
@@ -72,7 +72,7 @@ def group(jobs: Sequence[ExpertJob], together: int) -> list[ExpertGroup]:
 
 
 def experts_together(config: Config, data: RealData) -> int:
-    """How many experts a task trains at once: as set, else by the device and its whole memory, never by what is left.
+    """Return how many experts a task trains at once: as set, else by the device and its total memory.
 
     One on a CPU, where small runs gained nothing from more, by the compiled step, and where one step fills a GPU
     (benchmarks/experts.py).

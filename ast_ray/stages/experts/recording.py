@@ -68,7 +68,7 @@ class Recording:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to keep what is waiting."""
+        """Return whether it is time to keep what is waiting."""
         return time.monotonic() - self._saved >= self._seconds
 
     def add(

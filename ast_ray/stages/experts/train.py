@@ -123,7 +123,7 @@ def expert_network(config: Config, data: RealData, expert_id: int) -> Network:
 def statistics_of(
     record: EpochRecord, move: float, network: Network, spec: FlatSpec, data: RealData
 ) -> dict[str, float]:
-    """What is recorded of an epoch beside theta; loads it into the network."""
+    """Return the statistics recorded of an epoch beside theta; loads theta into the network."""
     load(network, spec, record.theta)
     held_out = score(network, data.validation_images, data.validation_labels)
     return {

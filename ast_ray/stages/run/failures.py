@@ -1,4 +1,4 @@
-"""What fails in a run: told when it happens, kept for later commands, listed with the results. The rest goes on.
+"""Failures of a run: told when they happen, kept for later commands, listed with the results. The rest goes on.
 
 A divergence is the settings' doing and would happen again, so the same settings are not tried twice: the record says
 why and what to change. Lost workers and damaged files are tried again by the same command. What concerns the whole run

@@ -63,7 +63,7 @@ def _buffer(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
 
 
 def _method(directory: RunDirectory, method: str, iterations: int) -> tuple[str, bool]:
-    """What there is of one distillation, in words, and whether it is finished."""
+    """Describe the state of one distillation, and return whether it is finished."""
     place = directory.method(method)
     outcome = read_outcome(place)
     if outcome is not None:

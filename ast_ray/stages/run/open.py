@@ -57,7 +57,7 @@ def check_run(plan: Plan) -> None:
 
 
 def unused(plan: Plan) -> list[str]:
-    """What to say of epochs that missing experts are trained for and matching never reaches, each thing once."""
+    """Return messages about epochs that missing experts are trained for and matching never reaches, each once."""
     said: dict[str, None] = {}
     for method in plan.config.run.methods:
         line = unused_epochs(plan.method(method))

@@ -299,7 +299,7 @@ def run_all(plan: Plan, executor: Executor, sink: ProgressSink) -> dict[str, Any
 
 
 def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:
-    """What each finished distillation published, with the path of its set."""
+    """Return the outcome of each finished distillation, with the path of its set."""
     outcomes = {}
     for method in methods:
         directory = plan.directory.method(method)

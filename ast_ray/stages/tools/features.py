@@ -1,4 +1,4 @@
-"""What the report shows and only torch can compute: features of real, starting and distilled images (Fig. 10)."""
+"""Features of real, starting and distilled images for the report (Fig. 10), which only torch can compute."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def has_features(directory: RunDirectory, config: Config, method: str, data_id: 
 
 
 def _wanted(directory: RunDirectory, config: Config, method: str, data_id: str) -> dict[str, Any]:
-    """What identifies the features of a method's images."""
+    """Return the identity of the features of a method's images."""
     identity = method_identity(method_config(config, method), data_id)
     distilled = directory.method(method).synthetic.exists()
     return {"token": fingerprint({"format": FORMAT, "identity": identity}), "distilled": distilled}

@@ -31,7 +31,7 @@ MARK = b"tEXtSoftware\0ast-ray"
 
 
 def known_dataset(data: DataConfig) -> DatasetFacts | None:
-    """What is known of a dataset by its name, without opening it; None for a path."""
+    """Return the facts about a dataset by its name, without opening it; None for a path."""
     return DATASETS.get(data.subset or data.source)
 
 
@@ -74,7 +74,7 @@ def explained_config(data: DataConfig, ipc: int, *, named: str = "") -> tuple[Co
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What `ast-ray data inspect` tells; ``means`` and ``deviations`` per channel on the scale [0, 1]."""
+    """The findings of `ast-ray data inspect`; ``means`` and ``deviations`` per channel on the scale [0, 1]."""
 
     source: str
     content_id: str

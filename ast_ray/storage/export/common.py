@@ -1,4 +1,4 @@
-"""What every container has: its description file, the whitening beside the images, names of files, 8-bit pixels."""
+"""Parts that all containers share: the description file, the whitening, names of files, 8-bit pixels."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Forward:
 
 @dataclass(frozen=True)
 class Block:
-    """What a block keeps from the gradient for its derivative."""
+    """The tensors that a block saves in the gradient for its derivative."""
 
     forward: Forward
     da: Tensor
@@ -47,14 +47,14 @@ class Tangent:
 
 
 def forward(passes: Passes, a: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Forward, Tensor]:
-    """What the block computes of its input, and its output [B, H/2, W/2, C]."""
+    """Return the block's intermediate tensors, and its output [B, H/2, W/2, C]."""
     z = conv(a, kernel)
     pooled, mean, rstd = passes.forward(z, gamma, beta)
     return Forward(a, z, mean, rstd, rstd * gamma, beta), pooled
 
 
 def backward(passes: Passes, of: Forward, da: Tensor) -> tuple[Block, Tensor]:
-    """What the block keeps of its output's gradient da, and dz = gamma * J(dy)."""
+    """Return what the block saves of its output's gradient da, and dz = gamma * J(dy)."""
     d_beta, centred = passes.sums(of.z, of.mean, of.slope, of.beta, da)
     block = Block(of, da, d_beta, of.rstd * centred)
     return block, dz(passes, block)

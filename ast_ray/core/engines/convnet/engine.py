@@ -18,7 +18,7 @@ from ast_ray.core.parameters import FlatSpec
 
 
 def supports(network: Network) -> bool:
-    """Whether the written-out step covers this network: a ConvNet with instance norm."""
+    """Return whether the hand-derived step covers this network: a ConvNet with instance norm."""
     if not isinstance(network, ConvNet):
         return False
     norms = list(network.blocks)[1::4]

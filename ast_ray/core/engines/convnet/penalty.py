@@ -50,7 +50,7 @@ def penalty_gradient(
 
 
 def _slope(passes: Passes, weights: Weights, x: Tensor, d_logits: Tensor) -> tuple[list[Block], list[Tensor], Tensor]:
-    """What every block keeps, its dz, and s [B, H, W, C]."""
+    """Return what every block saves, its dz, and s [B, H, W, C]."""
     computed, a = forward(passes, weights, x)
     da, blocks, gradients = unflat(d_logits @ weights.linear, None, a), list[Block](), list[Tensor]()
     for of, kernel in zip(reversed(computed), reversed(weights.kernels), strict=True):

@@ -34,7 +34,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Kept:
-    """What the derivative needs of one gradient: the weights, each block's tensors, and the head's."""
+    """The tensors of one gradient that its derivative needs: the weights, each block's, and the head's."""
 
     weights: Weights
     blocks: Sequence[Block]
