@@ -274,9 +274,6 @@ class ComputeConfig:
     distill_workers: int = setting(
         0, "workers that share a distillation's segments; 0 = one per segment, where there is room", low=0, high=1024
     )
-    distill_backend: Literal["actors", "train"] = setting(
-        "actors", "what holds these workers: plain Ray actors, up in seconds, or Ray Train's TorchTrainer"
-    )
     max_attempts: int = setting(3, "attempts per task when its worker is lost", low=1)
     checkpoint_seconds: float = setting(
         5.0, "seconds between two savings of an unfinished expert's epochs; 0 = after every epoch", low=0

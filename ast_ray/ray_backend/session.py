@@ -40,7 +40,6 @@ class Capacity:
     gpu_count: float = 0
     cpu_slots: int = 0
     placement: Literal["pack", "spread"] = "pack"
-    teams: Literal["actors", "train"] = "actors"
 
     def gpus_for(self, needs: Needs) -> float:
         """GPUs of one job: an even share when it says how much memory it takes and several fit, else a whole task's."""
@@ -215,5 +214,4 @@ def capacity(compute: ComputeConfig, resources: dict[str, float], *, gpu_memory:
         gpu_count=resources.get("GPU", 0) if gpu_memory else 0,
         cpu_slots=cpu_slots if gpu_memory else 0,
         placement=compute.placement,
-        teams=compute.distill_backend,
     )

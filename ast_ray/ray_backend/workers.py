@@ -9,7 +9,7 @@ from uuid import uuid4
 import ray
 
 from ast_ray.ray_backend.session import Capacity
-from ast_ray.ray_backend.team_plan import free, shared_work
+from ast_ray.ray_backend.team import free, shared_work
 from ast_ray.stages.executor import needs_of
 
 

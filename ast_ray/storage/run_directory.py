@@ -71,11 +71,6 @@ class MethodDirectory:
         """The reason for a method's failure, and its settings; gone once it is tried again."""
         return self.path / "failure.json"
 
-    @property
-    def train(self) -> Path:
-        """The folder of Ray Train while it holds the workers of a distillation."""
-        return self.path / "train"
-
 
 @dataclass(frozen=True)
 class EvaluationDirectory:

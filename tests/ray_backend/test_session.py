@@ -15,7 +15,7 @@ from ast_ray.errors import ConfigError, ResourceError
 from ast_ray.ray_backend import session
 from ast_ray.ray_backend.private_ray import session_folder
 from ast_ray.ray_backend.session import Capacity, capacity, ray_session
-from ast_ray.ray_backend.team_plan import TeamPlan, team_size
+from ast_ray.ray_backend.team import TeamPlan, team_size
 from ast_ray.ray_backend.workers import strategy
 from ast_ray.stages.executor import Needs
 
@@ -152,8 +152,8 @@ def test_sharing_needs_the_size_of_the_gpus_and_the_settings_leave() -> None:
 
 
 def test_the_settings_reach_the_workers() -> None:
-    found = capacity(ComputeConfig(placement="spread", distill_backend="train"), {"CPU": 2.0})
-    assert (found.placement, found.teams, strategy(found)) == ("spread", "train", "SPREAD")
+    found = capacity(ComputeConfig(placement="spread"), {"CPU": 2.0})
+    assert (found.placement, strategy(found)) == ("spread", "SPREAD")
 
 
 @pytest.mark.parametrize(

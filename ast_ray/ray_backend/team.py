@@ -3,24 +3,34 @@
 The team never outlives its job, and never holds part of what it asked for while it waits for the rest. When a member is
 lost the whole attempt ends with `WorkerLostError`; whoever runs the jobs starts another one, which goes on from the
 checkpoint with as many members as the cluster then has room for.
+
+Ray Train could hold the members too, and did: but its meeting point listens on the network address of the machine, and
+when the leader of a team dies in a Ray without dashboard, the places that Train reserved are never given back.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import ray
 from ray.exceptions import RayTaskError
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ast_ray.errors import AstRayError, DivergenceError, WorkerLostError
 from ast_ray.ray_backend.member import LOOPBACK, RemoteMember
 from ast_ray.ray_backend.retries import LOST, reason, with_node
-from ast_ray.ray_backend.team_plan import TeamPlan, team_size
+from ast_ray.ray_backend.session import Capacity
 from ast_ray.telemetry.progress import ProgressSink, Silent
 
 LOOK_AGAIN = 5.0  # seconds until a team that found no room asks how many members would fit now
@@ -29,7 +39,53 @@ _LAST_WORDS = 60.0  # seconds for the first member to write its checkpoint after
 
 
 @dataclass(frozen=True)
-class Together:
+class TeamPlan:
+    """Members wanted, what each takes, whether they lie close together or apart, and whose the room is (see `free`)."""
+
+    members: int
+    cpus: float
+    gpus: float
+    strategy: Literal["PACK", "SPREAD"] = "PACK"
+    owner: str = "team"
+
+
+def team_size(plan: TeamPlan, resources: dict[str, float]) -> int:
+    """Members that fit into the cluster, at least one; no more than finish in as many rounds as the fewest would."""
+    fitting = int(resources.get("CPU", 0) / plan.cpus)
+    if plan.gpus:
+        fitting = min(fitting, int(resources.get("GPU", 0) / plan.gpus))
+    fitting = max(1, min(plan.members, fitting))
+    rounds = -(-plan.members // fitting)
+    return -(-plan.members // rounds)
+
+
+def free(owner: str) -> None:
+    """Give back the placement groups of a process that is gone.
+
+    Ray gives a placement group back when the job of its maker ends, not when its maker does. Until then the group holds
+    its places; and where a machine of it was lost too, Ray tries without pause to place it again and hardly places any
+    other (https://github.com/ray-project/ray/pull/65007).
+    """
+    for entry in placement_group_table().values():
+        if entry["name"].startswith(f"{owner}-") and entry["state"] != "REMOVED":
+            with contextlib.suppress(ValueError):  # it is gone since
+                remove_placement_group(get_placement_group(entry["name"]))
+
+
+def shared_work(
+    function: Callable[..., Any], members: int, capacity: Capacity, owner: str
+) -> Callable[[Any, Any], Any]:
+    """Return a function of (job, sink) that runs ``function`` of (job, sink, team) on a team.
+
+    ``owner`` names the process that will call it, for `free`.
+    """
+    strategy: Literal["PACK", "SPREAD"] = "SPREAD" if capacity.placement == "spread" else "PACK"
+    plan = TeamPlan(members, capacity.cpus, capacity.gpus, strategy, owner)
+    return ActorGang(function, plan)
+
+
+@dataclass(frozen=True)
+class ActorGang:
     """A job's function, run by a team; called where an actor without resources of its own waits for the members."""
 
     function: Callable[..., Any]
