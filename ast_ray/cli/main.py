@@ -7,19 +7,12 @@ from typing import Any
 import click
 
 from ast_ray import __version__
-from ast_ray.cli.data import data
+from ast_ray.cli.commands import COMMANDS
 from ast_ray.cli.errors import OURS_NOT, fail
-from ast_ray.cli.evaluate import evaluate
-from ast_ray.cli.export import export, import_images
-from ast_ray.cli.info import info
 from ast_ray.cli.options import without_empty_text
-from ast_ray.cli.presets import presets
-from ast_ray.cli.report import report
-from ast_ray.cli.run import distill, experts, run
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.submit import submit
 from ast_ray.cli.tensorboard import tensorboard
-from ast_ray.cli.tune import tune
 from ast_ray.config.address import scrubbed
 from ast_ray.signals import cause, exit_code
 
@@ -54,19 +47,5 @@ def main() -> None:
     """
 
 
-for command in (
-    run,
-    experts,
-    distill,
-    evaluate,
-    tune,
-    submit,
-    report,
-    tensorboard,
-    export,
-    import_images,
-    presets,
-    data,
-    info,
-):
-    main.add_command(without_empty_text(command))
+for command in (*COMMANDS.values(), without_empty_text(submit), without_empty_text(tensorboard)):
+    main.add_command(command)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from ast_ray.cli.commands import COMMANDS
 from ast_ray.cli.errors import reported
 from ast_ray.cli.options import given_settings, unknown_options, unusable
 from ast_ray.cli.terminal import Terminal
@@ -19,7 +20,6 @@ from ast_ray.errors import ConfigError, Problem, nearest
 from ast_ray.ray_backend import jobs
 from ast_ray.signals import exit_code
 
-_HERE_ONLY = ("submit", "tensorboard")
 _FILES = ("--config", "--space")
 _WRITE_RUNS = ("run", "experts", "distill", "tune")
 _ADDRESS, _BACKEND = "setting__compute__address", "setting__compute__backend"
@@ -124,13 +124,10 @@ def _secrets(words: Sequence[str]) -> list[Problem]:
 
 def _context(words: Sequence[str]) -> click.Context:
     """The context of the innermost command, its options parsed."""
-    from ast_ray.cli.main import main
-
-    valid = [name for name in main.commands if name not in _HERE_ONLY]
-    if words[0] not in valid:
-        raise ConfigError([Problem("command", words[0], f"not a command for a cluster{nearest(words[0], valid)}")])
-    command, rest = main.commands[words[0]], list(words[1:])
-    context = command.make_context(words[0], rest, parent=click.Context(main, info_name="ast-ray"))
+    if words[0] not in COMMANDS:
+        raise ConfigError([Problem("command", words[0], f"not a command for a cluster{nearest(words[0], COMMANDS)}")])
+    command, rest = COMMANDS[words[0]], list(words[1:])
+    context = command.make_context(words[0], rest, parent=click.Context(click.Group("ast-ray"), info_name="ast-ray"))
     while isinstance(command, click.Group):
         name, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
         assert inner is not None

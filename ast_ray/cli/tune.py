@@ -41,7 +41,7 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
     messages, where = Terminal(stderr=True), [Path(resume or out or "DIR")]
     with reported(messages, as_json=as_json, resume=lambda: shlex.join(["ast-ray", "tune", "--resume", str(where[0])])):
         from ast_ray.ray_backend.session import prepare_import
-        from ast_ray.ray_backend.tune.search import quiet_tune
+        from ast_ray.ray_backend.tune.environment import quiet_tune
 
         quiet_tune()
         prepare_import(given_settings(options).get("compute.address", ""))

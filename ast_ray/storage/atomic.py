@@ -1,7 +1,4 @@
-"""Write files whole or not at all: a temporary file beside the target, a rename, an upload where there is one.
-
-Published files and folders have the permissions that the user's umask leaves, and are always open to their writer.
-"""
+"""Write files whole or not at all: a temporary file beside the target, a rename, an upload where there is one."""
 
 from __future__ import annotations
 
@@ -20,18 +17,7 @@ from ast_ray.config.files import reason
 from ast_ray.errors import ResourceError
 from ast_ray.storage import mirror
 from ast_ray.storage.lock import hold_also, hold_new
-
-
-def _allowed(most: int) -> int:
-    """Return what the umask leaves of ``most``."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return most & ~mask | most & 0o700
-
-
-FILE, FOLDER = _allowed(0o666), _allowed(0o777)
-"""Modes of published files and folders, read once: a umask is asked by setting it, which every thread would see."""
-
+from ast_ray.storage.permissions import FILE
 
 PREFIX = ".partial-"
 

@@ -24,9 +24,9 @@ from urllib.parse import quote, unquote
 
 from ast_ray.config.address import Address, is_address, local_path, parse_address
 from ast_ray.errors import ConfigError, ResourceError, StoreError
-from ast_ray.storage import atomic
 from ast_ray.storage import object_store as remote
 from ast_ray.storage.lock import exclusive, hold
+from ast_ray.storage.permissions import FILE
 
 WORK, VIEW = "storage", "views"
 SUMS, PENDING, LEASE = ".sums", ".pending", ".lease"
@@ -200,7 +200,7 @@ def _download(path: Path, address: Address, announced: list[str] | None) -> str 
             size = int(arrived.split()[1])
             whole = arrived in announced if announced else size == remote.size(address)
             if whole:
-                temporary.chmod(atomic.FILE)
+                temporary.chmod(FILE)
                 os.replace(temporary, path)
                 return arrived
         except OSError as error:

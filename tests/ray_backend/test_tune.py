@@ -26,8 +26,9 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, DivergenceError
 from ast_ray.ray_backend.session import Capacity, ray_session
 from ast_ray.ray_backend.tune.callback import Watcher
+from ast_ray.ray_backend.tune.environment import quiet_tune
 from ast_ray.ray_backend.tune.expert_leases import SharedExperts, open_buffers
-from ast_ray.ray_backend.tune.search import prepare, quiet_tune, search
+from ast_ray.ray_backend.tune.search import prepare, search
 from ast_ray.ray_backend.tune.spaces import Space
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.progress import TrialRow

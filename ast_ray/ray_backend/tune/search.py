@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -28,18 +27,6 @@ from ast_ray.search.progress import SearchSink
 from ast_ray.search.record import read_records
 from ast_ray.search.trial import plan_trial
 from ast_ray.signals import interruption
-
-
-def quiet_tune() -> None:
-    """Keep Tune's own output, log files and working directories out of the way."""
-    for name, value in (
-        ("RAY_AIR_NEW_OUTPUT", "0"),
-        ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
-        ("RAY_CHDIR_TO_TRIAL_DIR", "0"),
-        ("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0"),
-    ):
-        os.environ.setdefault(name, value)
-
 
 _EXPERIMENT = "search"
 

@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ast_ray.errors import ResourceError, StoreError
-from ast_ray.storage import atomic, mirror
+from ast_ray.storage import mirror
 from ast_ray.storage.atomic import PREFIX
 from ast_ray.storage.export.common import DESCRIPTION, description_checksum, read_description, write_description
+from ast_ray.storage.permissions import FOLDER
 
 _SHOWN = 5
 
@@ -38,7 +39,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         raise ResourceError(f"cannot write in {target.parent}: {error.strerror}") from error
     try:
         yield inside
-        inside.chmod(atomic.FOLDER)
+        inside.chmod(FOLDER)
         own_files(target)  # once more, since writing takes a while
         _swap(inside, target)
         for name in before:
