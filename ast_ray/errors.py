@@ -22,7 +22,9 @@ class AstRayError(Exception):
 
     def __init__(self, text: str = "", *, reason: str = "", advice: str = "", iteration: int | None = None) -> None:
         super().__init__(text)
-        self.reason, self.advice, self.iteration = reason or text, advice, iteration
+        self.reason = reason or text
+        self.advice = advice
+        self.iteration = iteration
 
     def retold(self, text: str) -> Self:
         """Return the same error with another text, by someone who knows more of where it happened."""

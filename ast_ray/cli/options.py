@@ -138,7 +138,9 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
 def explained_config(preset_name: str | None, config_file: str | None, options: dict[str, Any]) -> tuple[Config, str]:
     """Return what `build_config` does, with the reason why these settings were started from, in words."""
     given, problems = given_settings(options), unknown_options(options.pop("unknown", ()))
-    base, config, why = Config(), None, ""
+    base = Config()
+    config = None
+    why = ""
     try:
         base, why = _start(preset_name, config_file, options.pop("dataset_name", None), given)
         if config_file:

@@ -17,14 +17,18 @@ from ast_ray.search.progress import TrialRow
 from ast_ray.search.record import BROKEN, FINAL, RUNNING
 from ast_ray.telemetry.progress import Update
 
-_SHOWN, _INTERVAL, _FRESH = 14, 15.0, 8.0
+_SHOWN = 14
+_INTERVAL = 15.0
+_FRESH = 8.0
 
 
 class SearchDisplay:
     """A search sink: a table that is redrawn, or a line per trial that ends and a heartbeat."""
 
     def __init__(self, console: Console, *, total: int, quiet: bool = False) -> None:
-        self._console, self._total, self._quiet = console, total, quiet
+        self._console = console
+        self._total = total
+        self._quiet = quiet
         self._rows: dict[int, TrialRow] = {}
         self._work: dict[str, tuple[Update, float]] = {}
         self._began, self._printed = time.monotonic(), time.monotonic()

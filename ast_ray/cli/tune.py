@@ -61,7 +61,9 @@ def tune(resume: str | None, list_spaces: bool, out: str | None, as_json: bool, 
 
 def _setup(resume: str | None, out: str | None, options: dict[str, Any]) -> tuple[Config, Any, SearchDirectory]:
     """Settings, space and folder of a new or a resumed search."""
-    name, file, given = options.pop("preset_name"), options.pop("config_file"), given_settings(options)
+    name = options.pop("preset_name")
+    file = options.pop("config_file")
+    given = given_settings(options)
     words = {"unknown": options.pop("unknown", ())}
     if resume and (problems := unknown_options(words["unknown"])):
         raise ConfigError(problems)

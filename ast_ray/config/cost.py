@@ -14,7 +14,9 @@ from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.full_data import full_epochs
 from ast_ray.config.settings import Config
 
-_PLAIN, _PENALTY, _STUDENT = 3, 6, 12
+_PLAIN = 3
+_PENALTY = 6
+_STUDENT = 12
 _FLOAT = 4
 _SCORED = 500  # images per batch when a network is scored
 
@@ -82,9 +84,13 @@ def side_of(config: Config, facts: DatasetFacts) -> int:
 
 def network_cost(config: Config, facts: DatasetFacts) -> NetworkCost:
     """Count a ConvNet-D: see `core.networks.convnet`."""
-    side, width, channels = side_of(config, facts), config.network.width, facts.channels
+    side = side_of(config, facts)
+    width = config.network.width
+    channels = facts.channels
     depth = config.network.depth or max(1, (side // 4).bit_length() - 1)
-    parameters, forward, activations = 0, 0.0, channels * side * side
+    parameters = 0
+    forward = 0.0
+    activations = channels * side * side
     for block in range(depth):
         inputs = channels if block == 0 else width
         parameters += width * (9 * inputs + 3)
@@ -103,7 +109,9 @@ def cost(config: Config, facts: DatasetFacts) -> Cost:
     Every method of ``run.methods`` trains its own experts; plain ones skip the penalty.
     """
     network, methods = network_cost(config, facts), config.run.methods
-    expert, distill, evaluate = config.expert, config.distill, config.evaluate
+    expert = config.expert
+    distill = config.distill
+    evaluate = config.evaluate
     held = config.data.validation_size or facts.train // 10
     train = config.data.train_size or facts.train - held
     total = distill.ipc * facts.classes

@@ -147,7 +147,9 @@ def matching_memory(
         return 0
     channels, height, width = image_shape
     outputs = [filters * positions for filters, positions in _blocks(config, image_shape)]
-    image, whole, batch = channels * height * width, sum(outputs), _batch(config, classes)
+    image = channels * height * width
+    whole = sum(outputs)
+    batch = _batch(config, classes)
     steps, total = config.distill.syn_steps, config.distill.ipc * classes
     if engine == "eager":
         live = _UNROLLED * steps if method == "full_graph" else 0.0
@@ -201,7 +203,9 @@ def _batch(config: Config, classes: int) -> int:
 
 
 def _parameters(config: Config, image_shape: tuple[int, int, int], classes: int) -> int:
-    blocks, inputs, count = _blocks(config, image_shape), image_shape[0], 0
+    blocks = _blocks(config, image_shape)
+    inputs = image_shape[0]
+    count = 0
     for filters, _ in blocks:
         count += filters * (9 * inputs + 3)
         inputs = filters

@@ -19,7 +19,9 @@ import yaml
 from ast_ray.config.files import MISSING, file_problem, reason
 from ast_ray.config.text_seal import unsealed_text
 
-LARGEST, DEEPEST, MOST_VALUES = 2**18, 20, 10_000
+LARGEST = 2**18
+DEEPEST = 20
+MOST_VALUES = 10_000
 _LONGEST = 300  # characters of PyYAML's message
 
 _INT, _FLOAT, _TIMESTAMP = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp"))

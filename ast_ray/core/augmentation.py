@@ -14,7 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0
+CROP = 0.125
+CUTOUT = 0.5
+SCALE = 1.2
+ROTATE = 15.0
 
 
 @dataclass(frozen=True)

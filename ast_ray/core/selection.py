@@ -181,7 +181,9 @@ def forgetting_events(answers: Iterable[Tensor]) -> Tensor:
     counts: Tensor | None = None
     for now in answers:
         if counts is None:
-            counts, before, ever = torch.zeros(len(now), dtype=torch.float64), torch.zeros_like(now), now.clone()
+            counts = torch.zeros(len(now), dtype=torch.float64)
+            before = torch.zeros_like(now)
+            ever = now.clone()
         counts += (before & ~now).cpu()
         ever |= now
         before = now

@@ -118,7 +118,10 @@ def list_cache(config: DataConfig) -> list[CachedFile]:
 def _describe(path: Path) -> CachedFile:
     stat = path.stat()
     kind = "whitening" if path.stem.endswith("-zca") else "images"
-    source, identity, images, shape = "", "", 0, ()
+    source = ""
+    identity = ""
+    images = 0
+    shape = ()
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

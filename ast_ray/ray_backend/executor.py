@@ -27,7 +27,9 @@ class RayExecutor:
     """Spreads jobs over the slots of a Ray cluster; use inside `ray_session`."""
 
     def __init__(self, capacity: Capacity, sink: ProgressSink, *, max_attempts: int = 3) -> None:
-        self._capacity, self._sink, self._max_attempts = capacity, sink, max_attempts
+        self._capacity = capacity
+        self._sink = sink
+        self._max_attempts = max_attempts
 
     def run(
         self,
@@ -68,7 +70,9 @@ class _Round:
         following: Following[Any, Any] = nothing,
         failed: Failed[Any] | None = None,
     ) -> None:
-        self._function, self._following, self._failed = function, following, failed
+        self._function = function
+        self._following = following
+        self._failed = failed
         self._board, self._sink = board, sink
         self._board_sink, self._looked = BoardSink(board), time.monotonic()
         self._waiting, self._total = deque(jobs), len(jobs)

@@ -63,7 +63,9 @@ def distillation_figures(run: RunRecord, key: str) -> list[Figure]:
     if not methods:
         return []
     x = Axis("outer iteration")
-    loss, alpha, accuracy = [], [], []
+    loss = []
+    alpha = []
+    accuracy = []
     for place, method in enumerate(methods):
         number, rows = colour(method.name, place), method.metrics
         raw = [(row["iteration"], row["relative_loss"]) for row in rows if row["relative_loss"] is not None]
@@ -119,7 +121,9 @@ def expert_figures(run: RunRecord, key: str) -> list[Figure]:
     methods = [method for method in run.methods if method.experts]
     if not methods:
         return []
-    accuracy, moves, path = [], [], []
+    accuracy = []
+    moves = []
+    path = []
     for place, method in enumerate(methods):
         number, name = colour(method.name, place), f"{method.title}'s experts"
         accuracy.append(_over_experts(name, number, [curve["validation_accuracy"] for curve in method.experts], 0))

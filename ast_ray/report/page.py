@@ -20,7 +20,9 @@ from ast_ray.telemetry.failure import Failure
 
 LIMIT = 5 * 2**20
 MARK = b'<meta name="generator" content="ast-ray">'
-_FOR_IMAGES, _FOR_CHARTS, _AT_LEAST = 4_600_000, 250_000, 400_000
+_FOR_IMAGES = 4_600_000
+_FOR_CHARTS = 250_000
+_AT_LEAST = 400_000
 
 
 def render(runs: Sequence[RunRecord], *, notes: Mapping[str, Sequence[str]] | None = None) -> str:

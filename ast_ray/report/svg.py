@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 400, 270
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
+LEFT = 52
+RIGHT = 14
+TOP = 14
+BOTTOM = 44
 MARKS = ("circle", "square", "diamond", "triangle", "cross")
 
 
@@ -84,7 +87,9 @@ class Plot:
     """Two axes and what is drawn between them."""
 
     def __init__(self, series: Sequence[Series], x: Axis, y: Axis) -> None:
-        self.series, self.x, self.y = series, x, y
+        self.series = series
+        self.x = x
+        self.y = y
         across = [point[0] for one in series for point in one.points]
         up = [point[1] for one in series for point in one.points]
         up += [edge for one in series for part in one.band for edge in part[1:]]

@@ -133,7 +133,9 @@ def _row(
     jobs: Mapping[tuple[str, int], Sequence[EvaluationJob]],
 ) -> dict[str, Any]:
     """Return the final stage's row of one candidate; std is the sample standard deviation over all networks."""
-    validation, accuracies, per_seed = [], [], []
+    validation = []
+    accuracies = []
+    per_seed = []
     for seed in seeds:
         job = plans[candidate.name, seed].distill_job(_METHOD)
         outcome = whole_outcome(job.directory.outcome) if finished(job) else None

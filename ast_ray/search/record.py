@@ -12,8 +12,12 @@ from ast_ray.search.directory import TrialDirectory
 from ast_ray.storage.containers.documents import read_document, write_document
 from ast_ray.storage.typed import Count, Number, Share
 
-RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
-DIVERGED, FAILED, INVALID = "diverged", "failed", "invalid"
+RUNNING = "running"
+FINISHED = "finished"
+STOPPED = "stopped"
+DIVERGED = "diverged"
+FAILED = "failed"
+INVALID = "invalid"
 FINAL = (FINISHED, STOPPED, DIVERGED, FAILED, INVALID)
 BROKEN = (DIVERGED, FAILED, INVALID)
 
@@ -104,7 +108,10 @@ class TrialRecord:
 
     def end(self, status: str, reason: str = "", trace: str = "") -> None:
         """Close the record."""
-        self.status, self.reason, self.trace, self.ended = status, reason, trace, _now()
+        self.status = status
+        self.reason = reason
+        self.trace = trace
+        self.ended = _now()
         self.save()
 
     def last(self) -> Rung:

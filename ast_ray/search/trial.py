@@ -87,7 +87,9 @@ def expert_costs(search: SearchDirectory) -> list[ExpertRow]:
     return rows
 
 
-_START, _AHEAD, _EPOCHS = "distill.max_start_epoch", "distill.expert_epochs", "expert.epochs"
+_START = "distill.max_start_epoch"
+_AHEAD = "distill.expert_epochs"
+_EPOCHS = "expert.epochs"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.precision import Precision
 from ast_ray.core.rng import stream
 
-_STEPS, _ROUNDS, _IMAGES = 2, 2, 64
+_STEPS = 2
+_ROUNDS = 2
+_IMAGES = 64
 # Relative distance that passes. In float32 a ReLU at nought may fall to either side: with untrained weights and noise
 # for images, one that does moves a gradient by up to some thousandths.
 _TOLERANCE = {"float32": 0.03, "tf32": 0.1, "bf16": 0.3}

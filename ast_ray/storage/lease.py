@@ -18,11 +18,12 @@ from pathlib import Path
 from ast_ray.config.address import Address
 from ast_ray.errors import ResourceError, counted
 from ast_ray.signals import interrupt
-from ast_ray.storage import mirror
-from ast_ray.storage import object_store as remote
+from ast_ray.storage import mirror, object_store
 from ast_ray.storage.claimant import Claimant, refusal
 
-TERM, RENEWAL, SETTLE = 60.0, 10.0, 1.0  # seconds
+TERM = 60.0  # seconds
+RENEWAL = 10.0
+SETTLE = 1.0
 
 
 @dataclass
@@ -41,12 +42,12 @@ class _Renewal:
     def _renew(self) -> None:
         while not self._stopped.wait(RENEWAL):
             with suppress(ResourceError):  # no answer now; the next renewal may have one
-                content = remote.read(self.address)
+                content = object_store.read(self.address)
                 if content not in (None, self.holder.encode()):
                     self.lost = True
                     interrupt()
                     return
-                remote.write(self.address, self.holder.encode())
+                object_store.write(self.address, self.holder.encode())
 
     def stop(self) -> None:
         """End the thread."""
@@ -75,20 +76,20 @@ def leased(folder: Path, address: Address, kind: str, holder: Claimant) -> Itera
         renewal.stop()
         with suppress(ResourceError):
             if not renewal.lost:
-                remote.delete(place)
+                object_store.delete(place)
 
 
 def _take(folder: Path, place: Address, kind: str, holder: Claimant) -> None:
-    content = remote.read(place)
+    content = object_store.read(place)
     if content is not None:
         other = Claimant.parse(content)
         left = 0.0 if other is not None and other.died_here() else TERM - _age(place)
         if left > 0:
             hint = f"; if it was killed, its lease ends in {counted(round(left), 'second')}"
             raise refusal(folder, kind, other, hint)
-    remote.write(place, holder.encode())
+    object_store.write(place, holder.encode())
     time.sleep(SETTLE)
-    found = remote.read(place)
+    found = object_store.read(place)
     if found != holder.encode():
         raise refusal(folder, kind, Claimant.parse(found or b""))
 
@@ -96,7 +97,7 @@ def _take(folder: Path, place: Address, kind: str, holder: Claimant) -> None:
 def _age(place: Address) -> float:
     """Seconds since an object was written, by the store's clock: the age it has beside one written now."""
     clock = Address(place.scheme, place.bucket, f"{place.key}-{os.getpid()}", place.options)
-    remote.write(clock, b"x")
-    now, then = remote.modified(clock), remote.modified(place)
-    remote.delete(clock)
+    object_store.write(clock, b"x")
+    now, then = object_store.modified(clock), object_store.modified(place)
+    object_store.delete(clock)
     return TERM if now is None or then is None else (now - then) / 1e9

@@ -5,9 +5,8 @@ The path of a mirrored file spells its address, so a job that carries the path f
 once per node, and checked.
 
 An object store has no rename. Before an object is written, its checksum is announced beside it, in ``.sums/<name>``,
-with the checksum of what stood there before; what is read must be one of them. So a writer that dies at any point
-leaves the old object or the new one, and half of one is never taken. Objects without an announcement were put there
-by someone else and are taken as they are.
+with the checksum of what stood there before; what is read must be one of them. A writer that dies at any point
+leaves the old object or the new one, never half of one. Objects without an announcement are taken as they are.
 """
 
 from __future__ import annotations
@@ -24,15 +23,19 @@ from urllib.parse import quote, unquote
 
 from ast_ray.config.address import Address, is_address, local_path, parse_address
 from ast_ray.errors import ConfigError, ResourceError, StoreError
-from ast_ray.storage import object_store as remote
+from ast_ray.storage import object_store
 from ast_ray.storage.lock import exclusive, hold
 from ast_ray.storage.permissions import FILE
 
 WORK, VIEW = "storage", "views"
-SUMS, PENDING, LEASE = ".sums", ".pending", ".lease"
-_KEPT, _THREADS, _SETTLED_NS = 8, 8, 2_000_000_000
+SUMS = ".sums"
+PENDING = ".pending"
+LEASE = ".lease"
+_KEPT = 8
+_THREADS = 8
+_SETTLED_NS = 2_000_000_000
 _MARK = "%3A%2F%2F"
-_checked: dict[Path, remote.Found | None] = {}
+_checked: dict[Path, object_store.Found | None] = {}
 
 
 def place(text: str | Path, setting: str = "address") -> Path:
@@ -109,10 +112,10 @@ def shown(path: Path) -> str:
 
 
 def check(path: Path, setting: str, *, writing: bool) -> None:
-    """Refuse an address that cannot be used, before any work (see `remote.check`); folders are fine here."""
+    """Refuse an address that cannot be used, before any work (see `object_store.check`); folders are fine here."""
     address = address_of(path)
     if address is not None:
-        remote.check(address, setting, writing=writing)
+        object_store.check(address, setting, writing=writing)
 
 
 def publish(path: Path) -> None:
@@ -124,18 +127,20 @@ def publish(path: Path) -> None:
     address = address_of(path)
     if address is None:
         return
-    new, known, pending = _sum_of(path), _record(path), _beside(path, PENDING)
+    new = _sum_of(path)
+    known = _record(path)
+    pending = _beside(path, PENDING)
     _write(pending, json.dumps([new, *filter(None, [known])]))
     announced = _announced(address)
-    if announced == [new] and known == new and remote.size(address) is not None:
+    if announced == [new] and known == new and object_store.size(address) is not None:
         pending.unlink()
         return
     accepted = [new, *(old for old in announced or [] if old != new)][:_KEPT]
     _write(pending, json.dumps(accepted))
-    remote.write(_sums_address(address), json.dumps(accepted).encode())
-    remote.upload(path, address)
+    object_store.write(_sums_address(address), json.dumps(accepted).encode())
+    object_store.upload(path, address)
     if len(accepted) > 1:
-        remote.write(_sums_address(address), json.dumps([new]).encode())
+        object_store.write(_sums_address(address), json.dumps([new]).encode())
     _write(_beside(path), new)
     pending.unlink(missing_ok=True)
 
@@ -176,7 +181,7 @@ def _bring(path: Path, address: Address) -> bool:
     known = _record(path) if path.exists() else None
     if known is not None and announced and known == announced[0]:
         return True
-    if announced is None and known is not None and remote.size(address) == path.stat().st_size:
+    if announced is None and known is not None and object_store.size(address) == path.stat().st_size:
         return True
     arrived = _download(path, address, announced)
     if arrived is None:
@@ -194,11 +199,11 @@ def _download(path: Path, address: Address, announced: list[str] | None) -> str 
         hold(handle)
         temporary = Path(name)
         try:
-            arrived = remote.download(address, temporary)
+            arrived = object_store.download(address, temporary)
             if arrived is None:
                 return None
             size = int(arrived.split()[1])
-            whole = arrived in announced if announced else size == remote.size(address)
+            whole = arrived in announced if announced else size == object_store.size(address)
             if whole:
                 temporary.chmod(FILE)
                 os.replace(temporary, path)
@@ -234,14 +239,14 @@ def listed(folder: Path, pattern: str) -> list[Path]:
         return sorted(folder.glob(pattern))
     _finish_all(folder)
     depth = len(PurePosixPath(pattern).parts)
-    names = [PurePosixPath(name) for name in remote.listing(address)]
+    names = [PurePosixPath(name) for name in object_store.listing(address)]
     return sorted(folder / name for name in names if len(name.parts) == depth and name.match(pattern))
 
 
 def size(path: Path) -> int:
     """Bytes of a file, fetched or not."""
     address = None if path.exists() else address_of(path)
-    return path.stat().st_size if address is None else remote.size(address) or 0
+    return path.stat().st_size if address is None else object_store.size(address) or 0
 
 
 def pull(folder: Path, *, without: Iterable[str] = ()) -> None:
@@ -255,9 +260,9 @@ def pull(folder: Path, *, without: Iterable[str] = ()) -> None:
         return
     _finish_all(folder)
     left_out = set(without)
-    found = remote.listing(address)
+    found = object_store.listing(address)
     if not found:
-        remote.check(address, "address", writing=False)
+        object_store.check(address, "address", writing=False)
     wanted = {
         folder / name: info
         for name, info in found.items()
@@ -283,8 +288,8 @@ def remove(path: Path) -> None:
     address = address_of(path)
     if address is None:
         return
-    remote.delete(address)
-    remote.delete(_sums_address(address))
+    object_store.delete(address)
+    object_store.delete(_sums_address(address))
     for beside in (_beside(path), _beside(path, PENDING)):
         beside.unlink(missing_ok=True)
 
@@ -312,7 +317,7 @@ def _sums_address(address: Address) -> Address:
 
 def _announced(address: Address) -> list[str] | None:
     """Checksums one of which the object must have; None where nothing is announced."""
-    content = remote.read(_sums_address(address))
+    content = object_store.read(_sums_address(address))
     if content is None:
         return None
     try:

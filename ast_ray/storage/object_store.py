@@ -155,7 +155,9 @@ def _ask(address: Address, action: Callable[[Any, str], R], *, doing: str) -> R:
     Raises:
         ResourceError: refused, or no answer after every attempt; FileNotFoundError: nothing there.
     """
-    pause, failure, place = PATIENCE.first, "", f"{address.bucket}/{address.key}".rstrip("/")
+    pause = PATIENCE.first
+    failure = ""
+    place = f"{address.bucket}/{address.key}".rstrip("/")
     for attempt in range(PATIENCE.attempts):
         if attempt:
             time.sleep(pause * (0.5 + random.SystemRandom().random()))

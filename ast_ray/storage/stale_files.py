@@ -9,7 +9,10 @@ from pathlib import Path
 from ast_ray.storage.atomic import PREFIX
 from ast_ray.storage.lock import Holder, remove_unheld
 
-_YOUNG, _MINUTE, _HOUR, _DAY = 2.0, 60.0, 3600.0, 86400.0  # seconds
+_YOUNG = 2.0  # seconds
+_MINUTE = 60.0
+_HOUR = 3600.0
+_DAY = 86400.0
 _UNLOCKED = re.compile(r"\.partial-\d+-")  # of a mirror's checksums, written in an instant
 _SAFETENSORS = re.compile(r"\.tmp\w{6}")  # its own temporary file, beside ours and without a lock
 

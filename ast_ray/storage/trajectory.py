@@ -23,8 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ast_ray.errors import StoreError
-from ast_ray.storage import mirror
-from ast_ray.storage import object_store as remote
+from ast_ray.storage import mirror, object_store
 from ast_ray.storage.atomic import atomic_path
 from ast_ray.storage.containers.documents import parsed
 from ast_ray.storage.containers.opening import parsing
@@ -113,7 +112,7 @@ def _open(path: Path) -> AbstractContextManager[pq.ParquetFile]:
     source = None
     if address is not None:
         try:
-            source = remote.open_ranges(address)
+            source = object_store.open_ranges(address)
         except FileNotFoundError:
             raise StoreError(f"{mirror.shown(path)}: no such expert") from None
     return open_parquet(path, hint=_HINT, missing="no such expert", source=source)
@@ -201,7 +200,9 @@ class Mapped:
 
     def __init__(self, path: Path, metadata: Any) -> None:
         """Take the places from the footer: one uncompressed page per chunk, its values last."""
-        self._path, self._bytes, self._metadata = path, np.memmap(path, np.uint8, mode="r"), metadata
+        self._path = path
+        self._bytes = np.memmap(path, np.uint8, mode="r")
+        self._metadata = metadata
         self.last = metadata.num_row_groups - 1
         names = metadata.schema.names
         self._columns = {name: names.index(name) for name in ("theta", "delta") if name in names}

@@ -69,7 +69,10 @@ def _nearest_cell(facts: DatasetFacts, ipc: int) -> Config:
     base = published_presets()[preset_name("ast", dataset, nearest)]()
     if facts.cells and nearest == ipc:
         return base
-    data, network, expert, distill = base.data, base.network, base.expert, base.distill
+    data = base.data
+    network = base.network
+    expert = base.expert
+    distill = base.distill
     if not facts.cells:
         data, network = facts.data, NetworkConfig(depth=depth_for(facts.image_size))
         expert = dataclasses.replace(expert, augmentation=facts.augmentation)

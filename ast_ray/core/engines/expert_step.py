@@ -77,9 +77,13 @@ class WrittenExpertStep:
     @torch.no_grad()
     def __call__(self, theta: Tensor, batch: ExpertBatch) -> tuple[Tensor, Tensor, Tensor]:
         """See `ExpertStep`."""
-        engine, mu, count = self.engine, self.config.penalty_weight, len(batch.labels)
+        engine = self.engine
+        mu = self.config.penalty_weight
+        count = len(batch.labels)
         weights = weights_of(engine.spec, theta, engine.precision)
-        found, entropy, penalty = torch.zeros_like(theta), theta.new_zeros(()), theta.new_zeros(())
+        found = torch.zeros_like(theta)
+        entropy = theta.new_zeros(())
+        penalty = theta.new_zeros(())
         for chunk in self._chunks(batch):
             marked = one_hot(chunk.labels, weights)
             scale = batch.coefficient / count * chunk.counts[:, None]
@@ -120,7 +124,9 @@ class _Penalty:
     """Phi of one chunk, as `smoothness.gradient_penalty` has it, and its derivative; adds up its value."""
 
     def __init__(self, config: ExpertConfig, counts: Tensor, count: int) -> None:
-        self._config, self._counts, self._count = config, counts, count
+        self._config = config
+        self._counts = counts
+        self._count = count
         self.total = counts.new_zeros(())
 
     def direction(self, s: Tensor) -> Tensor:

@@ -83,7 +83,9 @@ def train_expert(
     if start is None:
         yield EpochRecord(0, theta.clone(), velocity.clone(), float("nan"), float("nan"))
     else:
-        theta, velocity, begin = start.theta.clone(), start.velocity.clone(), start.epoch
+        theta = start.theta.clone()
+        velocity = start.velocity.clone()
+        begin = start.epoch
     for epoch in range(begin, config.epochs):
         lr, coefficient = learning_rate(epoch, config), clipped_loss_coefficient(epoch, config)
         losses, penalties = [], []
@@ -141,7 +143,9 @@ def train_experts_together(
         images: [n, C, H, W] on the device; labels: int64 [n].
         starts: states of these experts, all at one epoch; epochs after it are yielded.
     """
-    network, spec, ids = networks[0], FlatSpec.of(networks[0]), list(expert_ids)
+    network = networks[0]
+    spec = FlatSpec.of(networks[0])
+    ids = list(expert_ids)
     theta = stack(networks)
     velocity, begin = beginning(theta, config), 0
     if starts is None:
@@ -158,7 +162,9 @@ def train_experts_together(
         alive = [place for place, number in enumerate(ids) if isinstance(outcomes[number], EpochRecord)]
         yield outcomes
         if len(alive) < len(ids):
-            ids, theta, velocity = [ids[place] for place in alive], theta[alive], velocity[alive]
+            ids = [ids[place] for place in alive]
+            theta = theta[alive]
+            velocity = velocity[alive]
         if not ids:
             return
 
@@ -202,7 +208,9 @@ def _losses(
     generators: Sequence[torch.Generator],
 ) -> tuple[Tensor, Tensor]:
     """(L_SC, penalty), both [E], of batches [E, B, C, H, W]; each expert's augmentation is one draw of its own."""
-    names, size, shape = operations(config.augmentation), (x.shape[3], x.shape[4]), x.shape[:2]
+    names = operations(config.augmentation)
+    size = (x.shape[3], x.shape[4])
+    shape = x.shape[:2]
     augmented = torch.stack(
         [apply(own, draw(names, len(own), size, generator)) for own, generator in zip(x, generators, strict=True)]
     )

@@ -212,9 +212,14 @@ def one_after_another(problem: Problem, state: DistillState, draws: Sequence[Dra
 def average(results: Sequence[Hypergradient]) -> Hypergradient:
     """The mean over segments, added up in their order, so that the bytes do not depend on who computed which."""
     count, first = len(results), results[0]
-    loss, images, alpha, parts = first.loss, first.images, first.alpha, list(first.parts)
+    loss = first.loss
+    images = first.images
+    alpha = first.alpha
+    parts = list(first.parts)
     for result in results[1:]:
-        loss, images, alpha = loss + result.loss, images + result.images, alpha + result.alpha
+        loss = loss + result.loss
+        images = images + result.images
+        alpha = alpha + result.alpha
         parts = [one + other for one, other in zip(parts, result.parts, strict=True)]
     return Hypergradient(loss / count, tuple(part / count for part in parts), images / count, alpha / count)
 
@@ -327,7 +332,9 @@ def _report(
 
 def _divergence(report: IterationReport, cause: str, advice: str, draw: Draw | None = None) -> DivergenceError:
     """Return the error that says what diverged: one segment, or the mean of several."""
-    where, nu, count = f"iteration {report.iteration}", report.nu, len(report.segments)
+    where = f"iteration {report.iteration}"
+    nu = report.nu
+    count = len(report.segments)
     if count and draw is None:
         where += f", mean of {count} segments"
     elif count and draw is not None:

@@ -13,7 +13,9 @@ from ast_ray.data.sources.chunks import Failure, file_chunks
 from ast_ray.data.sources.files import content_key, image_names, subfolders
 from ast_ray.errors import DataError
 
-FOLDER, ANNOTATIONS, SIZE = "tiny-imagenet-200", "val/val_annotations.txt", 64
+FOLDER = "tiny-imagenet-200"
+ANNOTATIONS = "val/val_annotations.txt"
+SIZE = 64
 
 
 def is_tiny_imagenet(folder: Path) -> bool:

@@ -28,7 +28,10 @@ class Watcher(tune.Callback):
     def __init__(
         self, directory: SearchDirectory, sink: SearchSink, board: Any, keeper: Any, identify: Identify
     ) -> None:
-        self._directory, self._sink, self._board, self._keeper = directory, sink, board, keeper
+        self._directory = directory
+        self._sink = sink
+        self._board = board
+        self._keeper = keeper
         self._identify = identify
         self._numbers: dict[str, int] = {}
         self._looked = 0.0

@@ -22,7 +22,10 @@ from ast_ray.search.trial import ExpertCost, Trial, train_for
 from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.telemetry.progress import ProgressSink
 
-READY, TRAIN, WAIT, BROKEN = "ready", "train", "wait", "broken"
+READY = "ready"
+TRAIN = "train"
+WAIT = "wait"
+BROKEN = "broken"
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,10 @@ class Leases:
 
 
 NAME = "buffers"
-PATIENCE, _BEAT, _LOOK, _HOLD = 20.0, 2.0, 0.5, 20.0
+PATIENCE = 20.0
+_BEAT = 2.0
+_LOOK = 0.5
+_HOLD = 20.0
 
 
 class Buffers:

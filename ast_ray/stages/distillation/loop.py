@@ -59,7 +59,10 @@ class Distillation:
     """One running distillation: the problem, its state, and where both are written."""
 
     def __init__(self, job: DistillJob, sink: ProgressSink, team: Team = ALONE) -> None:
-        self.job, self.config, self.sink, self.team = job, job.config, sink, team
+        self.job = job
+        self.config = job.config
+        self.sink = sink
+        self.team = team
         self.data: RealData = real_data(self.config.data, resolve_device(self.config.compute))
         generator = stream(self.config.seed, "distill", "layout")
         shape = self.data.image_shape

@@ -22,7 +22,10 @@ class Prefetching:
     """
 
     def __init__(self, experts: Experts, config: DistillConfig, seed: int, places: Sequence[int] = (0,)) -> None:
-        self._experts, self._config, self._seed, self._places = experts, config, seed, places
+        self._experts = experts
+        self._config = config
+        self._seed = seed
+        self._places = places
         self._ahead: list[Key] = []
         self._coming: tuple[Key, Future[list[Tensor]]] | None = None
         self.hits = 0

@@ -54,7 +54,9 @@ class Stopwatch:
     """
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int], classes: int) -> None:
-        self._config, self._classes, self._shape = config, classes, image_shape
+        self._config = config
+        self._classes = classes
+        self._shape = image_shape
         self._network = build(config.network, image_shape, classes, stream(0, "stopwatch", "network"))
         self.training_step = cache(self._training_step)
         self.expert_step = cache(self._expert_step)

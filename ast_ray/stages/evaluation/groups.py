@@ -103,7 +103,9 @@ def evaluate_group(group: EvaluationGroup, _sink: ProgressSink) -> list[dict[str
 def _published(missing: Sequence[EvaluationJob], members: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Rows of the missing networks by number, each with an equal share of the group's time."""
     began, first = time.perf_counter(), missing[0]
-    config, failures, scores = first.config, [], {}
+    config = first.config
+    failures = []
+    scores = {}
     with torch_threads(config.compute.threads):
         data = real_data(config.data, resolve_device(config.compute))
         training = first.training(data)

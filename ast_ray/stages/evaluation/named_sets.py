@@ -168,7 +168,9 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
 def _jobs(
     wanted: Wanted, data: RealData, name: str, source: str, what: Mapping[str, Any], *, images: int, role: str = ""
 ) -> list[EvaluationJob]:
-    config, buffer, jobs = wanted.config, wanted.buffer(data), []
+    config = wanted.config
+    buffer = wanted.buffer(data)
+    jobs = []
     for architecture, protocol in cells(config, source):
         token = row_token(config, data.data_id, architecture, protocol, what)
         label = architecture or config.network.name

@@ -96,7 +96,10 @@ def _full_recipe(config: Config, images: int) -> Recipe:
 
 def _real_rows(source: str, index: int, config: Config, data: RealData, buffer: Buffer) -> Tensor:
     """Random rows differ from network to network, chosen ones do not."""
-    images, labels, classes, ipc = data.train_images, data.train_labels, data.classes, config.distill.ipc
+    images = data.train_images
+    labels = data.train_labels
+    classes = data.classes
+    ipc = config.distill.ipc
     if source == "random":
         return initial_rows(
             "random-real", images, labels, classes, ipc, seed=stream_seed(config.seed, "baseline", index)

@@ -161,7 +161,9 @@ class _Judge:
         """Compare a method with one set of real images; ``role`` says which set that is, beside its title."""
         name = f"{role} ({set_title(against)})" if role else set_title(against)
         gap = welch(self.rows[method]["accuracies"], self.rows[against]["accuracies"])
-        sizes, outcome, title = self.sizes(method, against), self.outcome(gap), set_title(method)
+        sizes = self.sizes(method, against)
+        outcome = self.outcome(gap)
+        title = set_title(method)
         if outcome == "better":
             text = f"{title} beats {name} by {_by(gap, sizes)}"
         elif outcome == "worse":

@@ -20,7 +20,10 @@ class Recording:
     """Takes epochs in order; made by `Recording.open`."""
 
     def __init__(self, writer: TrajectoryWriter, buffer: Buffer, progress: ExpertProgress, seconds: float) -> None:
-        self._writer, self._buffer, self._progress, self._seconds = writer, buffer, progress, seconds
+        self._writer = writer
+        self._buffer = buffer
+        self._progress = progress
+        self._seconds = seconds
         self._waiting: list[tuple[int, Tensor, Mapping[str, float]]] = []
         self._saved = time.monotonic()
         self._last: Tensor | None = None

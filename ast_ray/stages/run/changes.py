@@ -161,9 +161,13 @@ def _distilled(plan: Plan, earlier: Plan, method: str) -> tuple[str, list[str]]:
     if method not in plan.config.run.methods or read_failure(place) is not None:
         return method, []
     if mirror.fetch(place.outcome):
-        made, path, state = _entry(place.outcome).get("fingerprint"), place.synthetic, "finished"
+        made = _entry(place.outcome).get("fingerprint")
+        path = place.synthetic
+        state = "finished"
     elif _begun(place):
-        made, path, state = None, place.initial, "begun"
+        made = None
+        path = place.initial
+        state = "begun"
     else:
         return method, []
     identity = None

@@ -25,7 +25,9 @@ from ast_ray.stages.run.preflight import expert_bytes
 Stage = Literal["experts", "distillation", "evaluation"]
 STAGES: tuple[Stage, ...] = ("experts", "distillation", "evaluation")
 # Speed of compiled steps against autograd's, and what compiling takes (docs/performance.md).
-_COMPILED_EXPERT, _COMPILED_STUDENT, _COMPILING = 3.0, 2.2, 60.0
+_COMPILED_EXPERT = 3.0
+_COMPILED_STUDENT = 2.2
+_COMPILING = 60.0
 
 
 @dataclass(frozen=True)

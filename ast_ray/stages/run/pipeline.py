@@ -202,7 +202,10 @@ def set_identity(plan: Plan, name: str, source: str, method: str) -> dict[str, A
 
 
 def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[EvaluationJob]:
-    config, buffer, data_id, jobs = plan.method(method), plan.buffer(method), plan.data.data_id, []
+    config = plan.method(method)
+    buffer = plan.buffer(method)
+    data_id = plan.data.data_id
+    jobs = []
     what = set_identity(plan, set_name, source, method)
     images = len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes
     for architecture, protocol in cells(config, source):
@@ -241,7 +244,9 @@ def evaluate_sets(
     for folder in folders:
         mirror.pull(folder)
     todo = [job for job in jobs if finished_row(job) is None]
-    done, published, pause = len(jobs) - len(todo), time.monotonic(), PUBLISH_INTERVAL
+    done = len(jobs) - len(todo)
+    published = time.monotonic()
+    pause = PUBLISH_INTERVAL
     try:
         for row in evaluated(todo, executor, failures):
             done += 1

@@ -81,8 +81,14 @@ def tangent(
 
 def dzt(passes: Passes, block: Block, moved: Tangent, gamma_t: Tensor, dat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return dz., and the per-image means behind the tangents of gamma's and beta's gradients."""
-    of, zt, zt_mean, zt_x = block.forward, moved.zt, moved.zt_mean, moved.zt_x
-    z, mean, rstd, slope = of.z, of.mean, of.rstd, of.slope
+    of = block.forward
+    zt = moved.zt
+    zt_mean = moved.zt_mean
+    zt_x = moved.zt_x
+    z = of.z
+    mean = of.mean
+    rstd = of.rstd
+    slope = of.slope
     d_beta_t, dyt_sum = passes.sums(z, mean, slope, of.beta, dat)
     crossed = passes.product(z, mean, slope, of.beta, block.da, zt)
     dy_xt = rstd * (crossed - zt_mean * block.d_beta - zt_x * block.d_gamma)

@@ -54,7 +54,9 @@ class WrittenEngine:
     @torch.no_grad()
     def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:
         """See `step.Engine`; keeps z, the pooled activations and their gradients."""
-        weights, kept, total = weights_of(self.spec, theta.detach(), self.precision), [], torch.zeros_like(theta)
+        weights = weights_of(self.spec, theta.detach(), self.precision)
+        kept = []
+        total = torch.zeros_like(theta)
         nu = data.nu if isinstance(data.nu, Tensor) else torch.tensor(data.nu, dtype=theta.dtype, device=theta.device)
         scale = nu / len(data.labels)
         for images, labels, mask in self._chunks(data):
@@ -68,7 +70,9 @@ class WrittenEngine:
     @torch.no_grad()
     def derivative(self, kept: Any, toward: Tensor) -> tuple[Tensor, Tensor]:
         """See `step.Engine`."""
-        direction, total, through = weights_of(self.spec, toward, self.precision), torch.zeros_like(toward), []
+        direction = weights_of(self.spec, toward, self.precision)
+        total = torch.zeros_like(toward)
+        through = []
         for chunk in kept:
             parts, images = derivative(self.passes, chunk, direction)
             total += flattened(self.spec, parts)

@@ -38,7 +38,10 @@ def penalty_gradient(
     parts = Parts.of(weights, d_logits.T @ flat(at, d_logits.dtype), torch.zeros_like(weights.offset))
     dat = torch.zeros_like(at)
     for index in range(len(blocks) - 1, -1, -1):
-        block, moved, dz, kernel = blocks[index], tangents.pop(), gradients.pop(), weights.kernels[index]
+        block = blocks[index]
+        moved = tangents.pop()
+        dz = gradients.pop()
+        kernel = weights.kernels[index]
         dzt, d_gamma_t, d_beta_t = blocks_of.dzt(passes, block, moved, torch.zeros_like(weights.gammas[index]), dat)
         a, z = block.forward.a, block.forward.z
         assert moved.at is not None
@@ -52,7 +55,9 @@ def penalty_gradient(
 def _slope(passes: Passes, weights: Weights, x: Tensor, d_logits: Tensor) -> tuple[list[Block], list[Tensor], Tensor]:
     """Return what every block saves, its dz, and s [B, H, W, C]."""
     computed, a = forward(passes, weights, x)
-    da, blocks, gradients = unflat(d_logits @ weights.linear, None, a), list[Block](), list[Tensor]()
+    da = unflat(d_logits @ weights.linear, None, a)
+    blocks = list[Block]()
+    gradients = list[Tensor]()
     for of, kernel in zip(reversed(computed), reversed(weights.kernels), strict=True):
         block, dz = blocks_of.backward(passes, of, da)
         blocks.insert(0, block)

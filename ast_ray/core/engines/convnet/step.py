@@ -117,7 +117,9 @@ def derivative(passes: Passes, kept: Kept, toward: Weights) -> tuple[Parts, Tens
     parts = Parts.of(weights, linear, d_logits_t.sum(0))
     dat = unflat(d_logits_t @ weights.linear + kept.d_logits @ toward.linear, mask, at)
     for index in range(len(kept.blocks) - 1, -1, -1):
-        block, moved, kernel = kept.blocks[index], tangents.pop(), weights.kernels[index]
+        block = kept.blocks[index]
+        moved = tangents.pop()
+        kernel = weights.kernels[index]
         dzt, d_gamma_t, d_beta_t = blocks_of.dzt(passes, block, moved, toward.gammas[index], dat)
         dz = blocks_of.dz(passes, block)
         a, z = block.forward.a, block.forward.z
