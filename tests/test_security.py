@@ -71,7 +71,7 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
 
 
 def test_pictures_and_yaml_have_one_opener_each() -> None:
-    for name, place in (("Image.open", "picture.py"), ("safe_load", ""), ("SafeLoader", "yaml_reader.py")):
+    for name, place in (("Image.open", "pictures.py"), ("safe_load", ""), ("SafeLoader", "yaml_reader.py")):
         assert [path.name for path in SOURCES if name in path.read_text("utf-8")] == ([place] if place else [])
 
 

@@ -96,7 +96,7 @@ def test_the_jobs_command_is_one() -> None:
     assert words[:3] == ["python", "-m", "ast_ray"]
     check_settings(parsed(words[3:]))
     assert words[words.index("--address") + 1] == "auto"
-    assert words[words.index("--out") + 1].startswith("/mnt/storage/")
+    assert words[words.index("--out") + 1].startswith("/mnt/store/")
 
 
 INSTRUCTIONS = ("FROM", "ENV", "WORKDIR", "COPY", "RUN", "USER", "ARG", "LABEL", "CMD", "ENTRYPOINT")

@@ -27,9 +27,9 @@ def questions(tree: ast.Module) -> Iterator[str]:
 def crowded(tree: ast.Module) -> Iterator[int]:
     """Yield lines that assign to more than two targets side by side."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
-            if any(isinstance(target, ast.Tuple) and len(target.elts) > 2 for target in node.targets):
-                yield node.lineno
+        assigned = node.targets if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple) else []
+        if any(isinstance(target, ast.Tuple) and len(target.elts) > 2 for target in assigned):
+            yield node.lineno
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -42,6 +42,6 @@ def test_a_module_keeps_the_rules(path: Path) -> None:
 
 
 def test_the_rules_find_what_breaks_them() -> None:
-    tree = ast.parse('"""What it is."""\\na, b, c = 1, 2, 3\\nd, e = 4, 5\\n')
+    tree = ast.parse('"""What it is."""\na, b, c = 1, 2, 3\nd, e = 4, 5\n')
     assert list(questions(tree)) == ["What it is."]
     assert list(crowded(tree)) == [2]

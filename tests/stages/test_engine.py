@@ -94,7 +94,7 @@ def test_an_expert_by_auto_on_a_gpu_takes_the_compiled_step_that_agrees(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, compiled_code: None
 ) -> None:
     monkeypatch.setattr(engines, "machine", lambda _: GPU)
-    monkeypatch.setattr("ast_ray.config.engine._WORTH_COMPILING", {"cuda": 0.0})
+    monkeypatch.setattr("ast_ray.config.engine._WORTH_COMPILING_EXPERTS", {"cuda": 0.0})
     config = tiny()
     network, images = _network(config), (1, 8, 8)
     assert isinstance(engines.build_expert_step(network, config, images, 10, 200), WrittenExpertStep)

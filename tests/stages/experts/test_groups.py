@@ -150,7 +150,7 @@ def test_how_many_together(tiny: Callable[..., Config], tmp_path: Path, monkeypa
     assert experts_together(tiny(expert__count=50), plan.data) == 8
     assert experts_together(tiny(expert__count=50, expert__expert_engine="compiled"), plan.data) == 1
     with monkeypatch.context() as patched:
-        patched.setattr("ast_ray.config.engine._WORTH_COMPILING", {"cuda": 0.0})
+        patched.setattr("ast_ray.config.engine._WORTH_COMPILING_EXPERTS", {"cuda": 0.0})
         assert experts_together(tiny(expert__count=50, expert__penalty_weight=1.0), plan.data) == 1, "compiled by auto"
     assert experts_together(tiny(expert__count=50, compute__device="cpu"), plan.data) == 1
     assert experts_together(tiny(expert__count=50, expert__batch_size=2**20, network__width=64), plan.data) == 1, (
