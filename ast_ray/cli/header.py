@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from ast_ray.cli.data import size_text
 from ast_ray.cli.presets import duration_text
 from ast_ray.config.engine import choose_expert_engine
+from ast_ray.config.networks import automatic_depth
 from ast_ray.config.settings import NetworkConfig
 from ast_ray.config.titles import set_title
-from ast_ray.core.networks import automatic_depth
 from ast_ray.errors import counted
 from ast_ray.report.tables import network_title
 from ast_ray.stages.engine import matching_choice

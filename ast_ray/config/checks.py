@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ast_ray.config.address import is_address, local_problem, parse_address, secret_problem
-from ast_ray.config.architectures import NORMS, architecture
+from ast_ray.config.architectures import architecture
 from ast_ray.config.identity import OUTER_SETTINGS
+from ast_ray.config.networks import NETWORKS
 from ast_ray.config.own_settings import own_names, with_own_settings
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
@@ -95,8 +96,8 @@ def _networks(config: Config) -> list[Problem]:
     if network.norm == "batch":
         reason = "a trajectory holds weights, not running statistics; batch norm is for evaluate.architectures only"
         problems.append(Problem("network.norm", network.norm, reason))
-    elif network.name in NORMS and network.norm not in ("default", *NORMS[network.name]):
-        reason = f"{network.name} has no such variant; valid: default, {', '.join(NORMS[network.name])}"
+    elif network.name in NETWORKS and network.norm not in ("default", *NETWORKS[network.name].norms):
+        reason = f"{network.name} has no such variant; valid: default, {', '.join(NETWORKS[network.name].norms)}"
         problems.append(Problem("network.norm", network.norm, reason))
     for text in config.evaluate.architectures:
         try:

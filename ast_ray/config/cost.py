@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.full_data import full_epochs
+from ast_ray.config.networks import automatic_depth
 from ast_ray.config.settings import Config
 
 _PLAIN = 3
@@ -87,7 +88,7 @@ def network_cost(config: Config, facts: DatasetFacts) -> NetworkCost:
     side = side_of(config, facts)
     width = config.network.width
     channels = facts.channels
-    depth = config.network.depth or max(1, (side // 4).bit_length() - 1)
+    depth = config.network.depth or automatic_depth(side)
     parameters = 0
     forward = 0.0
     activations = channels * side * side

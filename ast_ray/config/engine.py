@@ -13,6 +13,7 @@ from typing import Literal
 
 from ast_ray.config.architectures import norm_of
 from ast_ray.config.identity import trained
+from ast_ray.config.networks import automatic_depth
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, ResourceError
 
@@ -193,7 +194,7 @@ def _too_much(config: Config, image_shape: tuple[int, int, int], classes: int, m
 def _blocks(config: Config, image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     """(filters, positions) of every convolution's output."""
     _, height, width = image_shape
-    depth = config.network.depth or max(1, (min(height, width) // 4).bit_length() - 1)
+    depth = config.network.depth or automatic_depth(min(height, width))
     return [(config.network.width, (height >> block) * (width >> block)) for block in range(depth)]
 
 

@@ -20,11 +20,13 @@ def setting(
     high: float | None = None,
     below: float | None = None,
     pattern: str = "",
+    choices: tuple[str, ...] = (),
 ) -> Any:
     """Declare a setting; ``low``/``high`` are inclusive bounds, ``above``/``below`` exclusive ones.
 
     A number without an upper bound has that of `LARGEST`. ``pattern`` is a regular expression that a text has to match
-    as a whole.
+    as a whole. ``choices`` are the values of a text that a table knows; those of a ``Literal`` are its own.
     """
     bounds = {"low": low, "above": above, "high": high, "below": below}
-    return field(default=default, metadata={"doc": doc, "symbol": symbol, "bounds": bounds, "pattern": pattern})
+    metadata = {"doc": doc, "symbol": symbol, "bounds": bounds, "pattern": pattern, "choices": choices}
+    return field(default=default, metadata=metadata)

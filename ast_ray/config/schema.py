@@ -121,7 +121,7 @@ def _as_number(value: object, kind: type) -> float | int:
 def _leaf(path: str, hint: Any, default: object, metadata: Mapping[str, Any]) -> Setting:
     is_list = get_origin(hint) is tuple
     inner = get_args(hint)[0] if is_list else hint
-    choices = get_args(inner) if get_origin(inner) is Literal else ()
+    choices = get_args(inner) if get_origin(inner) is Literal else metadata["choices"]
     kind = str if choices else inner
     bounds = metadata["bounds"]
     if kind in LARGEST and bounds["high"] is None and bounds["below"] is None:

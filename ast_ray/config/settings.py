@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ast_ray.config.field import LARGEST_SEED, setting
+from ast_ray.config.networks import NETWORKS
 
 PLAIN_NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})?"  # it becomes the name of a folder
 DSA_ALL = "color_crop_cutout_flip_scale_rotate"
@@ -65,8 +66,8 @@ class DataConfig:
 class NetworkConfig:
     """The network that experts and students share (Sec. V-A)."""
 
-    name: Literal["convnet", "alexnet", "vgg11", "resnet18", "mlp", "vit"] = setting(
-        "convnet", "convnet: D blocks of conv, instance norm, ReLU, average pooling; the others in small-image variants"
+    name: str = setting(
+        "convnet", "architecture; convnet is D blocks of conv, norm, ReLU, average pooling", choices=tuple(NETWORKS)
     )
     width: int = setting(128, "filters per block (convnet), hidden units (mlp), token size (vit)", low=1, high=4096)
     depth: int = setting(

@@ -10,17 +10,10 @@ from typing import Any
 
 from ast_ray.config import to_dict
 from ast_ray.config.loading import flatten
+from ast_ray.config.networks import NETWORKS
 from ast_ray.config.titles import set_title
 from ast_ray.report.records import MethodRecord, RunRecord
 
-NETWORKS = {
-    "convnet": "ConvNet",
-    "resnet18": "ResNet-18",
-    "vgg11": "VGG-11",
-    "alexnet": "AlexNet",
-    "mlp": "MLP",
-    "vit": "ViT",
-}
 PROTOCOLS = {"peak": "peak: best pass on the test set"}
 SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ars", "ARS", 1))
 BRIEF = 3  # settings named in the table's own lines; more go to a table of theirs alone
@@ -48,7 +41,7 @@ def percent(mean: float | None, std: float | None = None) -> str:
 def network_title(name: str) -> str:
     """A network's name as papers print it."""
     base, dash, variant = name.partition("-")
-    return NETWORKS.get(base, base) + dash + variant
+    return (NETWORKS[base].title if base in NETWORKS else base) + dash + variant
 
 
 def results(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ from ast_ray.config import Config, apply_overrides, check, fingerprint, from_dic
 from ast_ray.config.checks import unused_settings
 from ast_ray.config.identity import trained
 from ast_ray.config.methods import as_mtt
+from ast_ray.config.networks import automatic_depth
 from ast_ray.config.presets import PRESETS, method_config, preset
-from ast_ray.core.networks.registry import automatic_depth
 from ast_ray.errors import ConfigError
 
 

@@ -2,6 +2,6 @@
 
 from ast_ray.core.networks.base import Network, initialize
 from ast_ray.core.networks.convnet import ConvNet
-from ast_ray.core.networks.registry import automatic_depth, build
+from ast_ray.core.networks.registry import build
 
-__all__ = ["ConvNet", "Network", "automatic_depth", "build", "initialize"]
+__all__ = ["ConvNet", "Network", "build", "initialize"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ast_ray.config.settings import NetworkConfig
 from ast_ray.core.networks.base import Network, norm_layer
 from ast_ray.core.networks.layers import at_most, halve, late_poolings
 
@@ -36,3 +37,8 @@ class AlexNet(Network):
     def features(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] -> [B, 192 * positions], at most 4x4 of them."""
         return self.blocks(x).flatten(1)  # type: ignore[no-any-return]
+
+
+def build(config: NetworkConfig, image_shape: tuple[int, int, int], classes: int, norm: str) -> Network:
+    """Return the network of these settings."""
+    return AlexNet(image_shape, classes, norm=norm)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ast_ray.config.networks import automatic_depth
+from ast_ray.config.settings import NetworkConfig
 from ast_ray.core.networks.base import Network, norm_layer
+from ast_ray.errors import Problem, counted
 
 
 class ConvNet(Network):
@@ -38,3 +41,21 @@ class ConvNet(Network):
     def features(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] -> [B, width * H/2^D * W/2^D]."""
         return self.blocks(x).flatten(1)  # type: ignore[no-any-return]
+
+
+def build(config: NetworkConfig, image_shape: tuple[int, int, int], classes: int, norm: str) -> Network:
+    """Return the network of these settings."""
+    depth = config.depth or automatic_depth(min(image_shape[1:]))
+    return ConvNet(image_shape, classes, width=config.width, depth=depth, norm=norm)
+
+
+def refuse(config: NetworkConfig, image_shape: tuple[int, int, int]) -> Problem | None:
+    """Return the problem of a depth whose poolings leave nothing of the image."""
+    height, width = image_shape[1:]
+    side = min(height, width)
+    depth = config.depth or automatic_depth(side)
+    if side >> depth >= 1:
+        return None
+    largest = side.bit_length() - 1
+    reason = f"{counted(depth, 'pooling')} would leave nothing of {height}x{width} px; largest valid: {largest}"
+    return Problem("network.depth", config.depth, reason)

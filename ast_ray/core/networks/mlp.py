@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor, nn
 
+from ast_ray.config.settings import NetworkConfig
 from ast_ray.core.networks.base import Network
 
 
@@ -27,3 +28,8 @@ class MLP(Network):
     def features(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] -> [B, width]."""
         return self.blocks(x.flatten(1))  # type: ignore[no-any-return]
+
+
+def build(config: NetworkConfig, image_shape: tuple[int, int, int], classes: int, norm: str) -> Network:
+    """Return the network of these settings."""
+    return MLP(image_shape, classes, width=config.width, hidden_layers=config.depth or 2)

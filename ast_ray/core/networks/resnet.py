@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from ast_ray.config.settings import NetworkConfig
 from ast_ray.core.networks.base import Network, norm_layer
 from ast_ray.core.networks.layers import PositionMean, quick_on_tiny_maps
 
@@ -38,3 +39,8 @@ class ResNet18(Network):
     def features(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] -> [B, 512]."""
         return self.body(x)  # type: ignore[no-any-return]
+
+
+def build(config: NetworkConfig, image_shape: tuple[int, int, int], classes: int, norm: str) -> Network:
+    """Return the network of these settings."""
+    return ResNet18(image_shape, classes, norm=norm)

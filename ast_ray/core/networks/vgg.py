@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs
 
+from ast_ray.config.settings import NetworkConfig
 from ast_ray.core.networks.base import Network, norm_layer
 from ast_ray.core.networks.layers import Conv2d, at_most, halve, late_poolings
 
@@ -37,3 +38,8 @@ class VGG11(Network):
     def features(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] -> [B, 512]."""
         return self.blocks(x).flatten(1)  # type: ignore[no-any-return]
+
+
+def build(config: NetworkConfig, image_shape: tuple[int, int, int], classes: int, norm: str) -> Network:
+    """Return the network of these settings."""
+    return VGG11(image_shape, classes, norm=norm)

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchvision.models.vision_transformer import Encoder
 
+from ast_ray.config.settings import NetworkConfig
 from ast_ray.core.networks.base import Network
+from ast_ray.errors import Problem
 
 HEADS = 4
 
@@ -46,3 +48,20 @@ class VisionTransformer(Network):
         """Class token zero; position embedding normal with deviation 0.02."""
         nn.init.zeros_(self.class_token)
         nn.init.normal_(self.encoder.pos_embedding, std=0.02, generator=generator)
+
+
+def build(config: NetworkConfig, image_shape: tuple[int, int, int], classes: int, norm: str) -> Network:
+    """Return the network of these settings."""
+    return VisionTransformer(image_shape, classes, width=config.width, layers=config.depth or 4)
+
+
+def refuse(config: NetworkConfig, image_shape: tuple[int, int, int]) -> Problem | None:
+    """Return what the transformer cannot be: a width that its heads do not share, a size without a patch size."""
+    height, width = image_shape[1:]
+    if config.width % HEADS:
+        reason = f"the token size is shared by {HEADS} heads: a multiple of them"
+        return Problem("network.width", config.width, reason)
+    if patch_size(height, width) == 1:
+        reason = f"no patch size divides {height}x{width} px into equal parts"
+        return Problem("network.name", config.name, reason)
+    return None

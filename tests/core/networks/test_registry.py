@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ast_ray.config.networks import automatic_depth
 from ast_ray.config.settings import NetworkConfig
-from ast_ray.core.networks import ConvNet, automatic_depth, build
+from ast_ray.core.networks import ConvNet, build
 from ast_ray.core.rng import stream
 from ast_ray.errors import ConfigError
 
