@@ -108,7 +108,7 @@ class TaskError(AstRayError):
     """Some tasks of a stage failed for good; what finished is kept."""
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
+def suggestion(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest valid name, or the list of valid names."""
     names = list(valid)
     close = get_close_matches(name, names, n=1, cutoff=0.5)

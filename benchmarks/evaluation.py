@@ -17,7 +17,7 @@ from ast_ray.config.datasets import DATASETS
 from ast_ray.config.settings import DSA_ALL, Config, NetworkConfig
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
-from ast_ray.core.training import Recipe, train_network, train_networks_together
+from ast_ray.core.training import TrainingRecipe, train_network, train_networks_together
 
 SHAPE, CLASSES = (3, 32, 32), 10
 
@@ -34,7 +34,7 @@ def main() -> None:
     given = parser.parse_args()
     images = torch.randn(given.images, *SHAPE, generator=stream(0, "images")).to(given.device)
     labels = (torch.arange(given.images) % CLASSES).to(given.device)
-    recipe = Recipe(0.01, given.passes, 256, 0.9, 5e-4, 0, 1.0, DSA_ALL)
+    recipe = TrainingRecipe(0.01, given.passes, 256, 0.9, 5e-4, 0, 1.0, DSA_ALL)
     numbers = range(given.networks)
 
     def fresh() -> list[Network]:

@@ -35,7 +35,7 @@ from ast_ray.core.experts.training import train_expert, train_experts_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
-from ast_ray.core.training import Recipe, train_network, train_networks_together
+from ast_ray.core.training import TrainingRecipe, train_network, train_networks_together
 from ast_ray.stages.engine import build_expert_step
 
 SHAPE, CLASSES, WIDTH = (3, 32, 32), 10, 64
@@ -163,7 +163,7 @@ def experts(findings: Findings, device: str) -> None:
 
 def networks(findings: Findings, device: str) -> None:
     """Networks of an evaluation trained at once against one on the CPU."""
-    recipe = Recipe(0.01, 10, 256, 0.9, 5e-4, 0, 1.0, DSA_ALL)
+    recipe = TrainingRecipe(0.01, 10, 256, 0.9, 5e-4, 0, 1.0, DSA_ALL)
     begin, reference = flatten(fresh("cpu")), fresh("cpu")
     train_network(reference, *data("cpu", 10), recipe, stream(0, 0, "train"))
 

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from ast_ray import errors
-from ast_ray.errors import AstRayError, ConfigError, DataError, DivergenceError, Problem, counted, nearest
+from ast_ray.errors import AstRayError, ConfigError, DataError, DivergenceError, Problem, counted, suggestion
 
 
 def test_exit_codes_are_never_zero():
@@ -39,9 +39,9 @@ def test_errors_travel_between_processes(error):
 
 
 def test_nearest_name_or_all_of_them():
-    assert nearest("colour", ("color", "crop")) == "; did you mean 'color'?"
-    assert nearest("zzz", ("color", "crop")) == "; valid: color, crop"
-    assert nearest("zzz", [f"name{number}" for number in range(41)]) == ""
+    assert suggestion("colour", ("color", "crop")) == "; did you mean 'color'?"
+    assert suggestion("zzz", ("color", "crop")) == "; valid: color, crop"
+    assert suggestion("zzz", [f"name{number}" for number in range(41)]) == ""
 
 
 @pytest.mark.parametrize(

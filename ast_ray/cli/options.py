@@ -14,7 +14,7 @@ from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.presets import DATASETS, PRESETS, preset
 from ast_ray.config.presets.reason import reason_for_name
 from ast_ray.config.schema import aliases
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 
 _HIDDEN, _PREFIX = {"preset"}, "setting__"
 # Options that others have, and what does their work here.
@@ -164,7 +164,7 @@ def _start(
 ) -> tuple[Config, str]:
     """Return the configuration that file and options change, and why it is that one."""
     if dataset is not None and dataset not in DATASETS:
-        raise ConfigError([Problem("dataset", dataset, f"unknown dataset{nearest(dataset, DATASETS)}")])
+        raise ConfigError([Problem("dataset", dataset, f"unknown dataset{suggestion(dataset, DATASETS)}")])
     if preset_name:
         base = preset(preset_name)
         why = reason_for_name(base)
@@ -203,7 +203,7 @@ def unknown_options(words: Sequence[str], context: click.Context | None = None) 
         if name.startswith("-"):
             leaf = name.rpartition(".")[2].lstrip("-").replace("-", "_")
             same = [f"'--{path.replace('_', '-')}'" for path, item in schema().items() if item.leaf == leaf]
-            hint = f"; did you mean {' or '.join(same)}?" if same else _INSTEAD.get(name) or nearest(name, flags)
+            hint = f"; did you mean {' or '.join(same)}?" if same else _INSTEAD.get(name) or suggestion(name, flags)
             problems.append(Problem("", value, f"{name}: unknown setting{hint}"))
         elif not expects_value:
             problems.append(Problem("", word, f"{word!r}: not expected here; settings are given as --name value"))

@@ -18,7 +18,7 @@ from ast_ray.core.rng import stream_seed
 from ast_ray.data.real import RealData
 from ast_ray.errors import ConfigError, Problem, TaskError, counted
 from ast_ray.ray_backend.session import Capacity, ray_session
-from ast_ray.ray_backend.tune.sampling import Draws
+from ast_ray.ray_backend.tune.sampling import SpaceSampler
 from ast_ray.ray_backend.tune.search import prepare, search
 from ast_ray.ray_backend.tune.spaces import Space
 from ast_ray.search.directory import SearchDirectory
@@ -85,7 +85,7 @@ def run_search(
     return results
 
 
-def total_trials(config: Config, draws: Draws) -> int:
+def total_trials(config: Config, draws: SpaceSampler) -> int:
     """Trials of the whole search."""
     return draws.grid_size() if config.tune.searcher == "grid" else config.tune.trials
 

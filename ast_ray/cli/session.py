@@ -18,7 +18,7 @@ from ast_ray.cli.display import Display
 from ast_ray.config import Config
 from ast_ray.ray_backend.reach import require_cluster, require_room
 from ast_ray.stages.device import images_to_decode, prepare_images, real_data, resolve_device
-from ast_ray.stages.engine import engines_told
+from ast_ray.stages.engine import describe_engines
 from ast_ray.stages.evaluation.verdicts import small_splits
 from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.run.open import check_run, record_run, unused
@@ -82,7 +82,7 @@ def open_session(
         if head is not None and not quiet:
             display.show(head(plan))
         elif config.run.methods and not config.compute.address:
-            for line in engines_told(config, data):
+            for line in describe_engines(config, data):
                 display.say(line)
         small = small_splits(len(data.validation_labels), len(data.test_labels))
         for line in (*unused(plan), *data.split_notes, *small):

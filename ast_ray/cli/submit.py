@@ -16,7 +16,7 @@ from ast_ray.cli.errors import reported
 from ast_ray.cli.options import given_settings, unknown_options, unusable
 from ast_ray.cli.terminal import Terminal
 from ast_ray.config.address import is_address, local_path, local_problem, parse_address, secret_problem
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 from ast_ray.ray_backend import jobs
 from ast_ray.signals import exit_code
 
@@ -125,7 +125,9 @@ def _secrets(words: Sequence[str]) -> list[Problem]:
 def _context(words: Sequence[str]) -> click.Context:
     """The context of the innermost command, its options parsed."""
     if words[0] not in COMMANDS:
-        raise ConfigError([Problem("command", words[0], f"not a command for a cluster{nearest(words[0], COMMANDS)}")])
+        raise ConfigError(
+            [Problem("command", words[0], f"not a command for a cluster{suggestion(words[0], COMMANDS)}")]
+        )
     command, rest = COMMANDS[words[0]], list(words[1:])
     context = command.make_context(words[0], rest, parent=click.Context(click.Group("ast-ray"), info_name="ast-ray"))
     while isinstance(command, click.Group):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 
 OPTIONS = {"s3": ("endpoint_override", "scheme", "region"), "gs": ("endpoint_override", "scheme")}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -70,7 +70,7 @@ def _problem(text: str, scheme: str, place: str, query: str) -> str | None:
     if _ONE_SLASH.match(text):
         return "an address has two slashes after the scheme, e.g. s3://bucket/runs/digits"
     if scheme not in OPTIONS:
-        return f"unknown scheme {scheme!r}{nearest(scheme, OPTIONS)}; folders are given without one"
+        return f"unknown scheme {scheme!r}{suggestion(scheme, OPTIONS)}; folders are given without one"
     if _user(f"{place}?{query}"):
         return _ENVIRONMENT
     if not bucket or ":" in bucket:
@@ -87,7 +87,7 @@ def _option_problem(scheme: str, name: str, value: str) -> str | None:
     if not value:
         return "an option is name=value; credentials belong in the environment"
     if name not in OPTIONS[scheme]:
-        return f"unknown option {name!r}{nearest(name, OPTIONS[scheme])}; credentials belong in the environment"
+        return f"unknown option {name!r}{suggestion(name, OPTIONS[scheme])}; credentials belong in the environment"
     if name == "scheme" and value not in ("http", "https"):
         return f"option scheme = {value!r}: http or https"
     return f"option {name!r}: credentials belong in the environment" if "@" in value else None

@@ -8,7 +8,7 @@ import re
 from ast_ray.config.networks import NETWORKS
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import NetworkConfig
-from ast_ray.errors import nearest
+from ast_ray.errors import suggestion
 
 _SUFFIXES = {"in": "instance", "bn": "batch", "nn": "none"}
 EXAMPLES = (*NETWORKS, "convnet-bn", "alexnet-bn", "vgg11-bn", "resnet18-bn", "convnet-w64", "convnet-d4", "convnet-nn")
@@ -30,7 +30,7 @@ def architecture(text: str, base: NetworkConfig) -> NetworkConfig:
     """
     name, *suffixes = text.split("-")
     if name not in NETWORKS:
-        raise ValueError(f"unknown network{nearest(text, EXAMPLES)}")
+        raise ValueError(f"unknown network{suggestion(text, EXAMPLES)}")
     changes: dict[str, object] = {}
     for suffix in suffixes:
         size = re.fullmatch(r"([wd])([1-9]\d*)", suffix)
@@ -40,6 +40,6 @@ def architecture(text: str, base: NetworkConfig) -> NetworkConfig:
         elif _SUFFIXES.get(suffix) in NETWORKS[name].norms:
             changes["norm"] = _SUFFIXES[suffix]
         else:
-            raise ValueError(f"{name} has no variant {suffix!r}{nearest(text, EXAMPLES)}")
+            raise ValueError(f"{name} has no variant {suffix!r}{suggestion(text, EXAMPLES)}")
     config = base if base.name == name else NetworkConfig(name=name)
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from ast_ray.config.networks import NETWORKS
 from ast_ray.config.own_settings import own_names, with_own_settings
 from ast_ray.config.schema import schema
 from ast_ray.config.settings import DSA_ALL, Config
-from ast_ray.errors import ConfigError, Problem, counted, nearest
+from ast_ray.errors import ConfigError, Problem, counted, suggestion
 
 DSA_OPERATIONS = tuple(DSA_ALL.split("_"))
 
@@ -87,7 +87,7 @@ def _augmentations(config: Config) -> list[Problem]:
         value = str(_value(config, path))
         for name in [] if value == "none" else value.split("_"):
             if name not in DSA_OPERATIONS:
-                problems.append(Problem(path, value, f"unknown operation {name!r}{nearest(name, DSA_OPERATIONS)}"))
+                problems.append(Problem(path, value, f"unknown operation {name!r}{suggestion(name, DSA_OPERATIONS)}"))
     return problems
 
 

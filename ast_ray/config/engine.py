@@ -55,14 +55,14 @@ class Choice:
         return f"matching: engine {self.engine}, {self.method}, about {need} of {machine.memory / 2**30:.0f} GiB"
 
 
-def written_out(config: Config) -> bool:
+def hand_derived(config: Config) -> bool:
     """Return whether the compiled engines cover the student's step: a ConvNet with instance norm."""
     return config.network.name == "convnet" and norm_of(config.network) == "instance"
 
 
 def not_compiled(config: Config, machine: Machine) -> str:
     """Return why this network's steps cannot be compiled on this machine; empty if they can."""
-    if not written_out(config):
+    if not hand_derived(config):
         return "only ConvNet with instance norm has it; valid here: auto, eager"
     if not machine.compiler:
         missing = "Triton" if machine.device == "cuda" else "a C++ compiler (g++ or clang++; CXX names another)"
@@ -105,7 +105,7 @@ def choose(config: Config, image_shape: tuple[int, int, int], classes: int, mach
 def _engine(config: Config, image_shape: tuple[int, int, int], classes: int, machine: Machine) -> Engine:
     asked, unrolled = config.distill.engine, config.distill.gradient == "full_graph"
     if asked == "auto":
-        able = written_out(config) and machine.compiler and not unrolled
+        able = hand_derived(config) and machine.compiler and not unrolled
         if not able or student_work(config, image_shape, classes) < _WORTH_COMPILING:
             return "eager"
         return "compiled" if machine.device == "cpu" else "graphed"

@@ -12,7 +12,7 @@ from ast_ray.config.files import reason
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
 from ast_ray.config.yaml_reader import read_yaml, write_yaml
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _nearest_setting(name: str) -> str:
     same_leaf = [path for path in schema() if path.rpartition(".")[2] == leaf]
     if same_leaf:
         return f"; did you mean {' or '.join(repr(path) for path in same_leaf)}?"
-    return nearest(wanted, aliases()) or nearest(leaf, aliases())
+    return suggestion(wanted, aliases()) or suggestion(leaf, aliases())
 
 
 def from_dict(values: Mapping[str, Any], base: Config | None = None) -> Config:

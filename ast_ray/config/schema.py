@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ast_ray.config.field import LARGEST
 from ast_ray.config.settings import Config
-from ast_ray.errors import nearest
+from ast_ray.errors import suggestion
 
 EMPTY_LIST = "none"
 
@@ -65,7 +65,7 @@ class Setting:
         if not isinstance(value, str):
             raise ValueError(f"expected text, got {type(value).__name__}")
         if self.choices and value not in self.choices:
-            raise ValueError(f"not one of {', '.join(self.choices)}{nearest(value, self.choices)}")
+            raise ValueError(f"not one of {', '.join(self.choices)}{suggestion(value, self.choices)}")
         if self.pattern and not re.fullmatch(self.pattern, value):
             raise ValueError("expected a plain name: letters, digits, '.', '_' and '-', the first a letter or digit")
         if self.default and not value.strip():

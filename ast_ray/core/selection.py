@@ -163,7 +163,7 @@ def coreset_rows(kind: str, images: Images, labels: Tensor, classes: int, ipc: i
 
 
 @torch.no_grad()
-def answered_correctly(network: Network, images: Images, labels: Tensor, *, batch_size: int = 500) -> Tensor:
+def correct_predictions(network: Network, images: Images, labels: Tensor, *, batch_size: int = 500) -> Tensor:
     """Return for each real image [n, C, H, W] whether the network predicts its label: bool [n]."""
     batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
     return torch.cat([network(x).argmax(1) == y for x, y in batches])

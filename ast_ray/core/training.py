@@ -15,7 +15,7 @@ from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec, load
-from ast_ray.core.vmapped import batches, call_stacked, rows_of, stack
+from ast_ray.core.vmapped import batches, call_stacked, gather_images, stack
 from ast_ray.errors import DivergenceError
 
 
@@ -75,7 +75,7 @@ _PUBLISHED_DECAY = {"mtt": 0.1, "ast": 0.5}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """The training of a network in evaluation: SGD with momentum, the rate scaled once at ``lr_decay_pass``."""
 
     lr: float
@@ -91,7 +91,7 @@ class Recipe:
     @classmethod
     def of(
         cls, config: EvaluateConfig, *, lr: float, augmentation: str, siamese: bool = False, protocol: str = "strict"
-    ) -> Recipe:
+    ) -> TrainingRecipe:
         """The recipe of a protocol; ``evaluate.lr`` overrides the given (learned) rate when it is not 0.
 
         ``strict`` and ``peak`` are the settings'; ``no-augmentation`` is strict without DSA; ``mtt`` and ``ast`` are
@@ -119,7 +119,7 @@ def train_network(
     network: Network,
     images: Images,
     labels: Tensor,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     generator: torch.Generator,
     *,
     after_pass: Callable[[int], None] | None = None,
@@ -158,7 +158,7 @@ def train_network(
     require_finite_loss(loss.item(), recipe)
 
 
-def require_finite_loss(loss: float, recipe: Recipe, *, network: int | None = None) -> None:
+def require_finite_loss(loss: float, recipe: TrainingRecipe, *, network: int | None = None) -> None:
     """Refuse a network whose last training loss says that it diverged; ``network`` is its number where it has one.
 
     Raises:
@@ -185,14 +185,14 @@ def train_networks_together(
     networks: Sequence[Network],
     images: Images,
     labels: Tensor,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     generators: Sequence[torch.Generator],
     watches: Sequence[TrainingAccuracy] = (),
 ) -> list[float]:
     """Train the networks in place on images [n, C, H, W], labels int64 [n], each with its own generator's draws.
 
     Equal to one after the other to float tolerance. Networks must be functions of their parameters alone
-    (`core.vmapped.stackable`). Returns the last loss of each: one that is not finite is that network's divergence
+    (`core.vmapped.is_stateless`). Returns the last loss of each: one that is not finite is that network's divergence
     (`core.training.require_finite_loss`) and leaves the others as they would have been. ``watches`` record each
     network's training accuracy; empty for none.
     """
@@ -209,7 +209,7 @@ def train_networks_together(
         for rows in batches(len(images), recipe.batch_size, generators):
             index = rows.to(images.device)
             draws = [draw(names, rows.shape[1], size, own, siamese=recipe.siamese) for own in generators]
-            own_batches = zip(rows_of(images, index), draws, strict=True)
+            own_batches = zip(gather_images(images, index), draws, strict=True)
             x = torch.stack([apply(batch, chosen) for batch, chosen in own_batches])
             logits = call_stacked(template, spec, theta, x)
             if watches:

@@ -22,7 +22,7 @@ def stack(networks: Sequence[Network]) -> Tensor:
     return torch.stack([flatten(network) for network in networks])
 
 
-def stackable(network: Network) -> bool:
+def is_stateless(network: Network) -> bool:
     """Return whether the network is a function of its parameters alone (batch norm's running statistics are not)."""
     return next(network.buffers(), None) is None
 
@@ -61,7 +61,7 @@ def activation_bytes(network: Network, image_shape: tuple[int, int, int], *, pen
     return counted // 2 * (6 if penalty else 2)
 
 
-def rows_of(images: Images, rows: Tensor) -> Tensor:
+def gather_images(images: Images, rows: Tensor) -> Tensor:
     """Images [E, B, C, H, W] at rows [E, B], read in one go."""
     found: Tensor = images[rows.flatten()].unflatten(0, rows.shape)
     return found

@@ -12,10 +12,10 @@ from ray.exceptions import RayTaskError
 
 from ast_ray.errors import AstRayError, WorkerLostError
 from ast_ray.ray_backend.progress import BoardSink, forward, open_board
-from ast_ray.ray_backend.retries import LOST, Losses, for_memory, reason
+from ast_ray.ray_backend.retries import LOST, RetryPolicy, for_memory, reason
 from ast_ray.ray_backend.session import Capacity
 from ast_ray.ray_backend.workers import ActorSlot, Slot, TaskSlot
-from ast_ray.stages.executor import Failed, Following, Job, needs_of, nothing, raise_failures
+from ast_ray.stages.executor import Failed, Following, Job, nothing, raise_failures, resources_of
 from ast_ray.telemetry.progress import ProgressSink
 
 J = TypeVar("J", bound=Job)
@@ -40,12 +40,12 @@ class RayExecutor:
         following: Following[R, J] = nothing,
         failed: Failed[J] | None = None,
     ) -> Iterator[R]:
-        """See `stages.executor.Executor.run`; a lost worker's job is started again (see `losses.Losses`)."""
+        """See `stages.executor.Executor.run`; a lost worker's job is started again (see `losses.RetryPolicy`)."""
         if not jobs:
             return
         board = open_board()
         kind = ActorSlot if long_lived else TaskSlot
-        room = self._capacity.room(needs_of(job) for job in jobs)  # a slot that is not used costs nothing
+        room = self._capacity.room(resources_of(job) for job in jobs)  # a slot that is not used costs nothing
         slots: list[Slot] = [kind(self._capacity) for _ in range(room)]
         try:
             work = _Round(function, jobs, slots, board, self._max_attempts, self._sink, following, failed)
@@ -78,7 +78,7 @@ class _Round:
         self._waiting, self._total = deque(jobs), len(jobs)
         self._idle: list[Slot] = list(slots)
         self._running: dict[ray.ObjectRef[Any], tuple[Slot, Any]] = {}
-        self._losses = Losses(max_attempts)
+        self._retries = RetryPolicy(max_attempts)
         self._failures: list[tuple[str, Exception]] = []
 
     def results(self) -> Iterator[Any]:
@@ -133,8 +133,8 @@ class _Round:
         fewer = for_memory(error) and bool(self._idle or self._running)
         if not fewer:
             self._idle.append(slot)
-        if not self._losses.again(job.key, error):
-            self._fail(job, self._losses.given_up(job.key, error))
+        if not self._retries.should_retry(job.key, error):
+            self._fail(job, self._retries.failure_message(job.key, error))
             return
         rest = ", one fewer at once" if fewer else ""
         self._sink.say(f"{job.key}: its worker was lost ({reason(error)}); starting it again{rest}")

@@ -15,7 +15,7 @@ from ast_ray.telemetry.progress import ProgressSink, Update
 _INTERVAL = 0.2
 
 
-class Board:
+class ProgressHub:
     """Keeps the latest update of every job and all messages until the driver takes them."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Board:
 def open_board() -> Any:
     """Start a board actor beside the driver, so that it is lost with no other machine; it takes no CPU."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, max_restarts=-1)(Board).options(scheduling_strategy=here).remote()
+    return ray.remote(num_cpus=0, max_restarts=-1)(ProgressHub).options(scheduling_strategy=here).remote()
 
 
 class BoardSink:

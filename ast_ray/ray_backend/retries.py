@@ -51,7 +51,7 @@ def reason(error: Exception) -> str:
 
 
 @dataclass
-class Losses:
+class RetryPolicy:
     """Counts the attempts of every job of a round.
 
     A job has ``max_attempts`` attempts; one that ended with its machine is not counted, up to `NODE_LOSSES` times, so
@@ -62,7 +62,7 @@ class Losses:
     _own: Counter[str] = field(default_factory=Counter)
     _nodes: Counter[str] = field(default_factory=Counter)
 
-    def again(self, key: str, error: Exception) -> bool:
+    def should_retry(self, key: str, error: Exception) -> bool:
         """Count a loss; return whether the job is to be started again."""
         if with_node(error):
             self._nodes[key] += 1
@@ -70,7 +70,7 @@ class Losses:
         self._own[key] += 1
         return self._own[key] < self.max_attempts
 
-    def given_up(self, key: str, error: Exception) -> TaskError:
+    def failure_message(self, key: str, error: Exception) -> TaskError:
         """Return the error of a job that is not started again."""
         count = self._own[key] + self._nodes[key]
         what = f"its worker was lost {counted(count, 'time')}, the last time by {reason(error)}"

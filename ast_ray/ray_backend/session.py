@@ -16,7 +16,7 @@ from ast_ray.errors import ConfigError, Problem, ResourceError
 from ast_ray.ray_backend.private_ray import remove_dead_sessions, session_folder, watched
 from ast_ray.ray_backend.reach import require_cluster, require_folder
 from ast_ray.signals import keeping
-from ast_ray.stages.executor import Needs
+from ast_ray.stages.executor import Resources
 
 _LOG = logging.getLogger(__name__)
 _STORE_BYTES = 200 * 2**20
@@ -41,14 +41,14 @@ class Capacity:
     cpu_slots: int = 0
     placement: Literal["pack", "spread"] = "pack"
 
-    def gpus_for(self, needs: Needs) -> float:
+    def gpus_for(self, needs: Resources) -> float:
         """GPUs of one job: an even share when it says how much memory it takes and several fit, else a whole task's."""
         if not self.gpu_memory or not needs.gpu_memory:
             return self.gpus
         fitting = int(_USABLE * self.gpu_memory / (needs.gpu_memory + _CONTEXT))
         return self.gpus if fitting < 2 else int(1e4 / min(fitting, _MOST_PER_GPU)) / 1e4
 
-    def room(self, needs: Iterable[Needs]) -> int:
+    def room(self, needs: Iterable[Resources]) -> int:
         """Return how many jobs are held at once: as many as the smallest of them fit; larger ones wait in Ray."""
         if not self.gpu_memory:
             return self.slots

@@ -10,7 +10,7 @@ import ray
 
 from ast_ray.ray_backend.session import Capacity
 from ast_ray.ray_backend.team import free, shared_work
-from ast_ray.stages.executor import needs_of
+from ast_ray.stages.executor import resources_of
 
 
 class Slot(Protocol):
@@ -57,7 +57,7 @@ class ActorSlot:
 
     def start(self, function: Callable[..., Any], job: Any, sink: Any) -> ray.ObjectRef[Any]:
         """See `Slot.start`; a job's function for several members takes the team as its third argument."""
-        needs = needs_of(job)
+        needs = resources_of(job)
         shared = needs.members > 1
         size = (0.0, 0.0) if shared else (self._capacity.cpus, self._capacity.gpus_for(needs))
         if self._worker is not None and size != self._size:
@@ -100,7 +100,7 @@ class TaskSlot:
         """See `Slot.start`."""
         task = call.options(
             num_cpus=self._capacity.cpus,
-            num_gpus=self._capacity.gpus_for(needs_of(job)),
+            num_gpus=self._capacity.gpus_for(resources_of(job)),
             scheduling_strategy=strategy(self._capacity),
         )
         return task.remote(function, job, sink)

@@ -19,7 +19,7 @@ from ast_ray.config.text_seal import sealed_text
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.search.directory import SearchDirectory
-from ast_ray.search.trial import settle
+from ast_ray.search.trial import canonicalize
 from ast_ray.stages.distillation.loop import distill, finished
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row
 from ast_ray.stages.executor import Executor
@@ -46,7 +46,7 @@ class Candidate:
 
 def full_config(base: Config, overrides: Mapping[str, Any]) -> Config:
     """The configuration a candidate is run with: the search's start with the overrides, at full length."""
-    return apply_overrides(base, settle(overrides, base))
+    return apply_overrides(base, canonicalize(overrides, base))
 
 
 def final_stage(

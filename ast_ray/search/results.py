@@ -16,7 +16,7 @@ from ast_ray.errors import counted
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.final import Candidate, full_config
 from ast_ray.search.record import BROKEN, FINAL, FINISHED, STOPPED, TrialRecord, read_records
-from ast_ray.search.trial import expert_costs, settle, trial_budget
+from ast_ray.search.trial import canonicalize, expert_costs, trial_budget
 from ast_ray.storage.atomic import atomic_path, write_text
 
 PRESET = "preset"
@@ -92,7 +92,7 @@ def candidates(base: Config, records: Sequence[TrialRecord], count: int) -> list
 
 def _is_start(record: TrialRecord, base: Config) -> bool:
     start = flatten(to_dict(base))
-    return all(start.get(name) == value for name, value in settle(record.overrides, base).items())
+    return all(start.get(name) == value for name, value in canonicalize(record.overrides, base).items())
 
 
 def write_best(base: Config, overrides: Mapping[str, Any], how: str, directory: SearchDirectory) -> None:

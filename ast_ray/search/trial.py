@@ -131,14 +131,14 @@ class ExpertCost:
     waited: float = 0.0
 
 
-class Provide(Protocol):
+class ExpertProvider(Protocol):
     """Makes sure that a trial's experts exist."""
 
     def __call__(self, trial: Trial, sink: ProgressSink, cost: ExpertCost) -> None:
         """Return when every expert is there; add to the cost while at it."""
 
 
-def settle(overrides: Mapping[str, Any], base: Config) -> dict[str, Any]:
+def canonicalize(overrides: Mapping[str, Any], base: Config) -> dict[str, Any]:
     """Leave out what cannot matter, so that equal work has one name.
 
     A constant lambda has no start and no length. A drawn T+ beyond what the experts' epochs allow is the largest that
@@ -170,14 +170,14 @@ def plan_trial(base: Config, overrides: Mapping[str, Any], data_id: str, search:
         ConfigError: an unknown setting or a value of the wrong type (problems between settings show in `run_trial`).
     """
     budget, _, every = trial_budget(base)
-    config = apply_overrides(base, settle(overrides, base))
+    config = apply_overrides(base, canonicalize(overrides, base))
     distill = dataclasses.replace(config.distill, iterations=budget, validate_every=every)
     config = trained(dataclasses.replace(config, distill=distill))
     identity = method_identity(config, data_id)
     return Trial(fingerprint(identity), config, dict(overrides), expert_identity(config, data_id), identity, search)
 
 
-def run_trial(trial: Trial, provide: Provide, sink: ProgressSink) -> Generator[Rung, None, None]:
+def run_trial(trial: Trial, provide: ExpertProvider, sink: ProgressSink) -> Generator[Rung, None, None]:
     """Work on a trial and yield a rung after each validation, everything before it on disk.
 
     Rungs reached in an earlier attempt are yielded again at once. A trial that ended before does no work. What goes
@@ -208,7 +208,7 @@ def run_trial(trial: Trial, provide: Provide, sink: ProgressSink) -> Generator[R
         yield record.last()
 
 
-def _work(trial: Trial, record: TrialRecord, provide: Provide, sink: ProgressSink) -> Iterator[Rung]:
+def _work(trial: Trial, record: TrialRecord, provide: ExpertProvider, sink: ProgressSink) -> Iterator[Rung]:
     done = {rung.iteration for rung in record.rungs}
     cost, clock = ExpertCost(), _Clock()
     before = (record.expert_seconds, record.waited_seconds)

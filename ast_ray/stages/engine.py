@@ -16,10 +16,10 @@ from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.engine import CHUNK, Choice, Machine, choose, choose_expert_engine
 from ast_ray.config.settings import ComputeConfig, Config
 from ast_ray.core.engines.autograd import Engine
-from ast_ray.core.engines.convnet.engine import WrittenEngine
-from ast_ray.core.engines.convnet.kernels import Passes
+from ast_ray.core.engines.convnet.engine import ManualConvNetEngine
+from ast_ray.core.engines.convnet.kernels import Kernels
 from ast_ray.core.engines.cuda_graph import GraphedEngine
-from ast_ray.core.engines.expert_step import ExpertStep, WrittenExpertStep
+from ast_ray.core.engines.expert_step import ExpertStep, ManualExpertStep
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.precision import Precision, activation_type
@@ -65,7 +65,7 @@ def matching_choice(config: Config, data: RealData) -> tuple[Choice, Machine]:
     return choose(config, data.image_shape, data.classes, here), here
 
 
-def engines_told(config: Config, data: RealData) -> list[str]:
+def describe_engines(config: Config, data: RealData) -> list[str]:
     """Describe the engines that a run will use here, with their memory."""
     choice, here = matching_choice(config, data)
     experts = choose_expert_engine(config, data.image_shape, len(data.train_labels), here)
@@ -134,14 +134,14 @@ def build_expert_step(
 
 def _expert_step(network: Network, config: Config, images: int) -> ExpertStep:
     engine = _written(network, config, config.expert.expert_precision, "expert.expert_engine")
-    return WrittenExpertStep(engine, config.expert, min(config.expert.batch_size, images))
+    return ManualExpertStep(engine, config.expert, min(config.expert.batch_size, images))
 
 
-def _written(network: Network, config: Config, precision: Precision, setting: str) -> WrittenEngine:
+def _written(network: Network, config: Config, precision: Precision, setting: str) -> ManualConvNetEngine:
     """The written-out step, compiled; compiled code is kept beside the decoded images, where later runs find it."""
     cache = Path(config.data.root).expanduser() / "compiled"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    passes = Passes.compiled()
+    passes = Kernels.compiled()
     device = next(network.parameters()).device
     try:
         passes.tangent_sums(*(torch.ones(1, side, side, 1, device=device) for side in (2, 1, 2)))
@@ -149,4 +149,4 @@ def _written(network: Network, config: Config, precision: Precision, setting: st
         cause = str(error).strip().splitlines()[0][:200]
         raise ResourceError(f"compiling the step fails ({cause}); use {setting} = eager") from error
     limit = CHUNK if device.type == "cpu" else 0
-    return WrittenEngine(FlatSpec.of(network), passes, limit, activation_type(precision))
+    return ManualConvNetEngine(FlatSpec.of(network), passes, limit, activation_type(precision))

@@ -20,7 +20,7 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
-class Needs:
+class Resources:
     """The resources that a job asks for.
 
     ``members`` processes that share it, and ``gpu_memory``, an estimate of the bytes it takes on a GPU: 0 = not known,
@@ -32,17 +32,17 @@ class Needs:
 
 
 @runtime_checkable
-class Demanding(Job, Protocol):
+class HasResources(Job, Protocol):
     """A job that says what it needs."""
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Resources:
         """The resources that it asks for."""
 
 
-def needs_of(job: Job) -> Needs:
+def resources_of(job: Job) -> Resources:
     """Return the resources that a job asks for: one worker, unless it says otherwise."""
-    return job.needs if isinstance(job, Demanding) else Needs()
+    return job.needs if isinstance(job, HasResources) else Resources()
 
 
 J = TypeVar("J", bound=Job)

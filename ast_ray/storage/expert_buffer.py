@@ -16,7 +16,7 @@ from ast_ray.config.identity import differences, fingerprint
 from ast_ray.errors import ResourceError, StoreError
 from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import write_document
-from ast_ray.storage.partial_trajectory import ExpertProgress
+from ast_ray.storage.partial_trajectory import PartialTrajectory
 from ast_ray.storage.records.marker import read_marker
 from ast_ray.storage.trajectory import read_metadata, read_metrics, read_segment
 
@@ -60,10 +60,10 @@ class Buffer:
         """The file that says whose experts these are."""
         return self.folder / "buffer.json"
 
-    def progress(self, expert_id: int) -> ExpertProgress:
+    def progress(self, expert_id: int) -> PartialTrajectory:
         """Return what is kept of an expert that is not finished."""
         folder = self.folder / f".expert-{expert_id:05d}"
-        return ExpertProgress(folder, f"{self.fingerprint}/{expert_id}")
+        return PartialTrajectory(folder, f"{self.fingerprint}/{expert_id}")
 
     def require(self) -> None:
         """Check that the folder the driver prepared is visible here and still there.

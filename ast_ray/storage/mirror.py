@@ -35,7 +35,7 @@ _KEPT = 8
 _THREADS = 8
 _SETTLED_NS = 2_000_000_000
 _MARK = "%3A%2F%2F"
-_checked: dict[Path, object_store.Found | None] = {}
+_checked: dict[Path, object_store.ObjectInfo | None] = {}
 
 
 def place(text: str | Path, setting: str = "address") -> Path:

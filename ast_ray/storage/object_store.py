@@ -68,7 +68,7 @@ PATIENCE = Patience()
 
 
 @dataclass(frozen=True)
-class Found:
+class ObjectInfo:
     """An object in a listing."""
 
     size: int
@@ -253,13 +253,13 @@ def modified(address: Address) -> int | None:
     return info.mtime_ns if info.type == fs.FileType.File else None
 
 
-def listing(address: Address) -> dict[str, Found]:
+def listing(address: Address) -> dict[str, ObjectInfo]:
     """Every object below an address, by its key relative to it."""
 
-    def action(system: Any, place: str) -> dict[str, Found]:
+    def action(system: Any, place: str) -> dict[str, ObjectInfo]:
         selector = fs.FileSelector(place, recursive=True, allow_not_found=True)
         found = [info for info in system.get_file_info(selector) if info.type == fs.FileType.File]
-        return {info.path[len(place) + 1 :]: Found(info.size, info.mtime_ns or 0) for info in found}
+        return {info.path[len(place) + 1 :]: ObjectInfo(info.size, info.mtime_ns or 0) for info in found}
 
     return _ask(address, action, doing="listed")
 

@@ -33,7 +33,7 @@ class _First(TypedDict):
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class TrajectoryShard:
     """Epochs ``first``, ``first + 1``, ...: theta [n, P], statistics one mapping per epoch, velocity [P] at the end."""
 
     first: int
@@ -48,13 +48,13 @@ class Part:
 
 
 @dataclass(frozen=True)
-class ExpertProgress:
+class PartialTrajectory:
     """The parts of one expert that is not finished; ``identity`` is its buffer's fingerprint and its number."""
 
     folder: Path
     identity: str
 
-    def write(self, part: Part) -> None:
+    def write(self, part: TrajectoryShard) -> None:
         """Publish a part."""
         rows = [[row[name] for name in METRICS] for row in part.statistics]
         tensors = {
@@ -65,7 +65,7 @@ class ExpertProgress:
         path = self.folder / f"epochs-{part.first:05d}-{part.last:05d}.safetensors"
         write_checkpoint(path, Checkpoint(self.identity, tensors, {"first": part.first}))
 
-    def parts(self, parameters: int | None = None) -> Iterator[Part]:
+    def parts(self, parameters: int | None = None) -> Iterator[TrajectoryShard]:
         """Yield epochs 0, 1, ... as far as they are there, each epoch once; unreadable parts count as missing.
 
         So do parts of experts with another number of ``parameters``, where it is given.
@@ -81,10 +81,10 @@ class ExpertProgress:
             if part.first > known:
                 return
             new = known - part.first
-            yield Part(known, part.theta[new:], part.statistics[new:], part.velocity)
+            yield TrajectoryShard(known, part.theta[new:], part.statistics[new:], part.velocity)
             known = part.last + 1
 
-    def _read(self, path: Path, parameters: int | None) -> Part | None:
+    def _read(self, path: Path, parameters: int | None) -> TrajectoryShard | None:
         try:
             found = read_checkpoint(path, self.identity)
             if found is None:
@@ -101,7 +101,7 @@ class ExpertProgress:
         except StoreError:
             return None
         rows = [dict(zip(METRICS, row, strict=True)) for row in found.tensors["statistics"].tolist()]
-        return Part(found.values["first"], theta, rows, found.tensors["velocity"])
+        return TrajectoryShard(found.values["first"], theta, rows, found.tensors["velocity"])
 
     def remove(self) -> None:
         """Delete the parts: the trajectory is published. What cannot be deleted now goes when the buffer is opened."""

@@ -32,7 +32,7 @@ from ast_ray.storage.typed import Count, checked
 
 _STATISTICS = "ast_ray_statistics"
 _KEPT = 64  # mapped files; a mapping costs address space, not memory
-_open_files: dict[Path, tuple[tuple[int, ...], Mapped]] = {}
+_open_files: dict[Path, tuple[tuple[int, ...], MappedTrajectory]] = {}
 Storage = Literal["float32", "bf16"]
 METRICS = ("train_loss", "penalty", "validation_accuracy", "move")
 _HINT = "delete it and it is trained again"
@@ -177,7 +177,7 @@ def read_segment(path: Path, epochs: Sequence[int]) -> list[np.ndarray]:
         return mapped.read(epochs)
 
 
-def _mapped(path: Path) -> Mapped:
+def _mapped(path: Path) -> MappedTrajectory:
     """The file's mapping, kept for as long as the file stays the same."""
     try:
         found = path.stat()
@@ -188,14 +188,14 @@ def _mapped(path: Path) -> Mapped:
         with _open(path) as file:
             _metadata(path, file)
             signature = (found.st_ino, found.st_mtime_ns, found.st_size) if found else ()
-            known = (signature, Mapped(path, file.metadata))
+            known = (signature, MappedTrajectory(path, file.metadata))
     _open_files[path] = known
     while len(_open_files) > _KEPT:
         _open_files.pop(next(iter(_open_files)), None)
     return known[1]
 
 
-class Mapped:
+class MappedTrajectory:
     """One trajectory file: where the weights of those epochs end that have passed their checksum."""
 
     def __init__(self, path: Path, metadata: Any) -> None:

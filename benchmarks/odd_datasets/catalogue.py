@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ast_ray.errors import ConfigError, Problem, StoreError, nearest
+from ast_ray.errors import ConfigError, Problem, StoreError, suggestion
 from benchmarks.odd_datasets import making
 
 _MARK = ".odd-datasets"
@@ -92,7 +92,7 @@ def chosen(names: Sequence[str]) -> list[OddSet]:
     Raises:
         ConfigError: unknown names, with the nearest known one.
     """
-    problems = [Problem("set", name, f"unknown set{nearest(name, SETS)}") for name in names if name not in SETS]
+    problems = [Problem("set", name, f"unknown set{suggestion(name, SETS)}") for name in names if name not in SETS]
     if problems:
         raise ConfigError(problems)
     return [SETS[name] for name in names or SETS]

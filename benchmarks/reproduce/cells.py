@@ -9,7 +9,7 @@ from typing import Any
 
 from ast_ray.config import Config, apply_overrides, check, fingerprint, schema, to_dict
 from ast_ray.config.loading import flatten
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 from benchmarks.reproduce.components import restored
 from benchmarks.reproduce.scales import SCALES, base_config
 from benchmarks.reproduce.studies import Study, Variant, study
@@ -118,7 +118,7 @@ def cells_of(
         ConfigError: unknown scale, study, base or variant, or a study that this scale does not have.
     """
     if scale not in SCALES:
-        raise ConfigError([Problem("scale", scale, f"unknown scale{nearest(scale, SCALES)}")])
+        raise ConfigError([Problem("scale", scale, f"unknown scale{suggestion(scale, SCALES)}")])
     chosen = [study(name) for name in names]
     problems = [
         Problem("study", item.name, f"has no cells at scale {scale!r}; it has {', '.join(item.bases)}")
@@ -144,7 +144,7 @@ def _cells(
 
 
 def _unknown(what: str, names: Sequence[str], known: Sequence[str]) -> list[Problem]:
-    return [Problem(what, name, f"unknown {what}{nearest(name, known)}") for name in names if name not in known]
+    return [Problem(what, name, f"unknown {what}{suggestion(name, known)}") for name in names if name not in known]
 
 
 def with_place(

@@ -23,8 +23,8 @@ from ast_ray.errors import DivergenceError, ResourceError
 from ast_ray.stages.device import prepare_images, real_data, resolve_device
 from ast_ray.stages.distillation.loop import DistillJob, distill, finished
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, evaluate_network
+from ast_ray.stages.evaluation.rows import cache_key, real_set_identity
 from ast_ray.stages.evaluation.rows import cells as groups
-from ast_ray.stages.evaluation.rows import real_set_identity, row_token
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.experts.train import ExpertJob, train_one_expert
 from ast_ray.stages.run.pipeline import mean_expert
@@ -219,7 +219,7 @@ def _evaluated(job: CellJob, data: RealData, sink: ProgressSink) -> Iterator[dic
     rows = EvaluationDirectory(job.folder / "evaluation")
     wanted = [(index, group) for group in groups(config, source) for index in range(networks)]
     for done, (index, (architecture, protocol)) in enumerate(wanted, start=1):
-        token = row_token(config, data.data_id, architecture, protocol, what)
+        token = cache_key(config, data.data_id, architecture, protocol, what)
         place = str(rows.row(name, architecture or config.network.name, protocol, index))
         task = EvaluationJob(name, source, config, index, place, token, str(buffer.folder), buffer.identity)
         yield evaluate_network(dataclasses.replace(task, architecture=architecture, protocol=protocol), sink)

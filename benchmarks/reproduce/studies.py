@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 from benchmarks.reproduce.components import EXPERT, OFF, STUDENT, without
 
 
@@ -325,5 +325,5 @@ def study(name: str) -> Study:
         ConfigError: unknown; says the nearest.
     """
     if name not in STUDIES:
-        raise ConfigError([Problem("study", name, f"unknown study{nearest(name, STUDIES)}")])
+        raise ConfigError([Problem("study", name, f"unknown study{suggestion(name, STUDIES)}")])
     return STUDIES[name]

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from ast_ray.config import Config, apply_overrides, check
-from ast_ray.config.engine import Machine, choose, matching_memory, written_out
+from ast_ray.config.engine import Machine, choose, hand_derived, matching_memory
 from ast_ray.config.presets import preset
 from ast_ray.errors import ConfigError, ResourceError
 
@@ -122,5 +122,5 @@ def test_the_choice_is_told_with_the_estimate():
 
 
 def test_written_out_follows_the_networks_own_norm():
-    assert written_out(Config())
-    assert written_out(_config(network__norm="instance"))
+    assert hand_derived(Config())
+    assert hand_derived(_config(network__norm="instance"))

@@ -12,8 +12,8 @@ from torch import Tensor
 from ast_ray.config.settings import ExpertConfig, NetworkConfig
 from ast_ray.core import precision
 from ast_ray.core.engines.autograd import AutogradEngine, StepData
-from ast_ray.core.engines.convnet.engine import WrittenEngine
-from ast_ray.core.engines.expert_step import AutogradExpertStep, ExpertBatch, WrittenExpertStep
+from ast_ray.core.engines.convnet.engine import ManualConvNetEngine
+from ast_ray.core.engines.expert_step import AutogradExpertStep, ExpertBatch, ManualExpertStep
 from ast_ray.core.experts.training import train_experts_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import FlatSpec, flatten
@@ -42,7 +42,7 @@ def test_a_student_step_in_bf16_is_near_float32(written):
     data = StepData(_images(20), torch.arange(20) % CLASSES, None, 1.3)
     toward = torch.randn(theta.shape, generator=stream(0, "toward"))
     reference = AutogradEngine(network, spec)
-    engine = WrittenEngine(spec, precision=torch.bfloat16) if written else AutogradEngine(network, spec, "bf16")
+    engine = ManualConvNetEngine(spec, precision=torch.bfloat16) if written else AutogradEngine(network, spec, "bf16")
     results = []
     for of in (engine, reference):
         gradient, kept = of.gradient(theta, data, keep=True)
@@ -58,7 +58,7 @@ def test_an_expert_step_in_bf16_is_near_float32(written):
     batch = ExpertBatch(_images(20), _images(20), torch.arange(20) % CLASSES, 1.0)
     lower = dataclasses.replace(config, expert_precision="bf16")
     if written:
-        ours = WrittenExpertStep(WrittenEngine(spec, precision=torch.bfloat16), lower, 20)(theta, batch)
+        ours = ManualExpertStep(ManualConvNetEngine(spec, precision=torch.bfloat16), lower, 20)(theta, batch)
     else:
         ours = AutogradExpertStep(network, spec, lower)(theta, batch)
     reference = AutogradExpertStep(network, spec, config)(theta, batch)

@@ -10,17 +10,17 @@ import torch
 from ast_ray.config import EvaluateConfig
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
-from ast_ray.core.training import Recipe, train_network
+from ast_ray.core.training import TrainingRecipe, train_network
 
 OURS = EvaluateConfig(passes=40, batch_size=8, momentum=0.5, weight_decay=0.0, lr_decay_pass=10, lr_decay_factor=0.3)
 
 
-def recipe(protocol: str, config: EvaluateConfig = OURS) -> Recipe:
-    return Recipe.of(config, lr=0.02, augmentation="flip", siamese=True, protocol=protocol)
+def recipe(protocol: str, config: EvaluateConfig = OURS) -> TrainingRecipe:
+    return TrainingRecipe.of(config, lr=0.02, augmentation="flip", siamese=True, protocol=protocol)
 
 
 def test_strict_and_peak_are_the_settings():
-    assert recipe("strict") == Recipe(0.02, 40, 8, 0.5, 0.0, 10, 0.3, "flip", True)
+    assert recipe("strict") == TrainingRecipe(0.02, 40, 8, 0.5, 0.0, 10, 0.3, "flip", True)
     assert recipe("peak") == recipe("strict")
 
 
@@ -30,7 +30,7 @@ def test_no_augmentation_changes_nothing_else():
 
 @pytest.mark.parametrize(("protocol", "factor"), [("mtt", 0.1), ("ast", 0.5)])
 def test_published_protocols_are_fixed(protocol, factor):
-    assert recipe(protocol) == Recipe(0.02, 1000, 256, 0.9, 5e-4, 500, factor, "flip", True)
+    assert recipe(protocol) == TrainingRecipe(0.02, 1000, 256, 0.9, 5e-4, 500, factor, "flip", True)
 
 
 @pytest.mark.parametrize("protocol", ["strict", "mtt", "ast", "peak", "no-augmentation"])
@@ -40,7 +40,7 @@ def test_a_given_rate_beats_the_learned_one(protocol):
 
 def test_looking_on_does_not_change_training(make_network, make_images):
     images, labels = make_images(dtype=torch.float32)
-    plain = Recipe(0.05, 6, 4, 0.9, 0.0, 0, 1.0, "none")
+    plain = TrainingRecipe(0.05, 6, 4, 0.9, 0.0, 0, 1.0, "none")
     seen: list[int] = []
     networks = [make_network(dtype=torch.float32) for _ in range(2)]
 

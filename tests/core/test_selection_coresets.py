@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ast_ray.core.selection import (
-    answered_correctly,
     coreset_rows,
+    correct_predictions,
     forgetting_events,
     forgotten_rows,
     herding_rows,
@@ -74,5 +74,5 @@ def test_answers_are_compared_with_the_labels(make_network, make_images):
     right = network(images).argmax(1)
     labels = right.clone()
     labels[[1, 4]] = (labels[[1, 4]] + 1) % 3
-    answers = answered_correctly(network, images, labels, batch_size=4)
+    answers = correct_predictions(network, images, labels, batch_size=4)
     assert answers.tolist() == [row not in (1, 4) for row in range(9)]

@@ -14,10 +14,10 @@ from ast_ray.config.settings import EvaluateConfig
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
-from ast_ray.core.training import Recipe, TrainingAccuracy, Trend, score, train_network
+from ast_ray.core.training import TrainingAccuracy, TrainingRecipe, Trend, score, train_network
 from ast_ray.errors import DivergenceError
 
-RECIPE = Recipe(
+RECIPE = TrainingRecipe(
     lr=0.05,
     passes=6,
     batch_size=4,
@@ -148,8 +148,8 @@ def test_recipe_of_the_settings():
     config = EvaluateConfig(
         passes=7, batch_size=3, momentum=0.1, weight_decay=0.2, lr_decay_pass=4, lr_decay_factor=0.3
     )
-    recipe = Recipe.of(config, lr=0.02, augmentation="flip", siamese=True)
-    assert recipe == Recipe(
+    recipe = TrainingRecipe.of(config, lr=0.02, augmentation="flip", siamese=True)
+    assert recipe == TrainingRecipe(
         lr=0.02,
         passes=7,
         batch_size=3,
@@ -160,7 +160,7 @@ def test_recipe_of_the_settings():
         augmentation="flip",
         siamese=True,
     )
-    fixed = Recipe.of(dataclasses.replace(config, lr=0.5), lr=0.02, augmentation="none")
+    fixed = TrainingRecipe.of(dataclasses.replace(config, lr=0.5), lr=0.02, augmentation="none")
     assert (fixed.lr, fixed.siamese) == (0.5, False)
 
 

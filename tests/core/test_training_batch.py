@@ -11,10 +11,16 @@ from ast_ray.config.settings import NetworkConfig
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
-from ast_ray.core.training import Recipe, TrainingAccuracy, require_finite_loss, train_network, train_networks_together
+from ast_ray.core.training import (
+    TrainingAccuracy,
+    TrainingRecipe,
+    require_finite_loss,
+    train_network,
+    train_networks_together,
+)
 from ast_ray.errors import DivergenceError
 
-RECIPE = Recipe(
+RECIPE = TrainingRecipe(
     lr=0.05,
     passes=4,
     batch_size=5,

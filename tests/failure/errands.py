@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ast_ray.stages.executor import Needs
+from ast_ray.stages.executor import Resources
 from ast_ray.telemetry.progress import ProgressSink, Update
 from tests.failure.notes import Notes, until
 
@@ -54,8 +54,8 @@ class Small:
         return f"small {self.number}"
 
     @property
-    def needs(self) -> Needs:
-        return Needs(gpu_memory=self.gpu_memory)
+    def needs(self) -> Resources:
+        return Resources(gpu_memory=self.gpu_memory)
 
 
 def most_at_once(job: Small, _: object) -> int:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from ast_ray.ray_backend import progress as module
-from ast_ray.ray_backend.progress import Board, BoardSink, forward, open_board
+from ast_ray.ray_backend.progress import BoardSink, ProgressHub, forward, open_board
 from ast_ray.telemetry.progress import Update
 from tests.recorder import Recorder
 
 
 def test_the_latest_update_of_a_job_replaces_older_ones() -> None:
-    board = Board()
+    board = ProgressHub()
     for done in (1, 2):
         board.post(Update("a", done, 3))
     board.post(Update("b", 1, 1))

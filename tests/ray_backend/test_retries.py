@@ -9,7 +9,7 @@ from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayA
 from ast_ray.errors import TaskError
 from ast_ray.ray_backend import executor as module
 from ast_ray.ray_backend.executor import _Round
-from ast_ray.ray_backend.retries import NODE_LOSSES, Losses, for_memory, reason, with_node
+from ast_ray.ray_backend.retries import NODE_LOSSES, RetryPolicy, for_memory, reason, with_node
 from tests.ray_backend.test_executor import Task
 from tests.recorder import Recorder
 
@@ -36,13 +36,13 @@ def test_whose_fault_it_was(error: Exception, node: bool, memory: bool, text: st
 
 
 def test_a_lost_machine_costs_no_attempt_but_is_bounded() -> None:
-    losses = Losses(max_attempts=2)
-    assert all(losses.again("a", NODE) for _ in range(NODE_LOSSES))
-    assert losses.again("a", CRASH)
-    assert losses.again("b", CRASH), "every job has its own count"
-    assert not losses.again("b", CRASH)
-    assert not losses.again("a", NODE)
-    assert str(losses.given_up("a", NODE)).startswith(f"a: its worker was lost {NODE_LOSSES + 2} times")
+    losses = RetryPolicy(max_attempts=2)
+    assert all(losses.should_retry("a", NODE) for _ in range(NODE_LOSSES))
+    assert losses.should_retry("a", CRASH)
+    assert losses.should_retry("b", CRASH), "every job has its own count"
+    assert not losses.should_retry("b", CRASH)
+    assert not losses.should_retry("a", NODE)
+    assert str(losses.failure_message("a", NODE)).startswith(f"a: its worker was lost {NODE_LOSSES + 2} times")
 
 
 class Slots:

@@ -17,7 +17,7 @@ from ast_ray.ray_backend.private_ray import session_folder
 from ast_ray.ray_backend.session import Capacity, capacity, ray_session
 from ast_ray.ray_backend.team import TeamPlan, team_size
 from ast_ray.ray_backend.workers import strategy
-from ast_ray.stages.executor import Needs
+from ast_ray.stages.executor import Resources
 
 
 @pytest.mark.parametrize(
@@ -132,15 +132,15 @@ SHARED = Capacity(1.0, 1.0, 2, gpu_memory=40 * GIB, gpu_count=2, cpu_slots=12)
     ],
 )
 def test_small_jobs_share_a_gpu_by_their_memory(memory: int, gpus: float) -> None:
-    assert SHARED.gpus_for(Needs(gpu_memory=memory)) == gpus
-    assert Capacity(1.0, 1.0, 2).gpus_for(Needs(gpu_memory=memory)) == 1.0
+    assert SHARED.gpus_for(Resources(gpu_memory=memory)) == gpus
+    assert Capacity(1.0, 1.0, 2).gpus_for(Resources(gpu_memory=memory)) == 1.0
 
 
 def test_as_many_at_once_as_the_smallest_allow() -> None:
-    large, small = Needs(), Needs(gpu_memory=7 * GIB)
+    large, small = Resources(), Resources(gpu_memory=7 * GIB)
     assert SHARED.room([large]) == 2
     assert SHARED.room([large, small]) == 6
-    assert SHARED.room([Needs(gpu_memory=1)]) == 12  # there are no more processors
+    assert SHARED.room([Resources(gpu_memory=1)]) == 12  # there are no more processors
     assert Capacity(1.0, 1.0, 2).room([small]) == 2
 
 
@@ -148,7 +148,7 @@ def test_sharing_needs_the_size_of_the_gpus_and_the_settings_leave() -> None:
     resources = {"CPU": 16.0, "GPU": 2.0}
     shared = capacity(ComputeConfig(workers=5), resources, gpu_memory=40 * GIB)
     assert (shared.gpu_count, shared.cpu_slots, shared.slots) == (2, 5, 2)
-    assert capacity(ComputeConfig(gpus_per_task=0.5), resources).gpus_for(Needs(gpu_memory=1)) == 0.5
+    assert capacity(ComputeConfig(gpus_per_task=0.5), resources).gpus_for(Resources(gpu_memory=1)) == 0.5
 
 
 def test_the_settings_reach_the_workers() -> None:

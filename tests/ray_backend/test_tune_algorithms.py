@@ -10,7 +10,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.presets import preset
 from ast_ray.ray_backend.tune.algorithms import expected_trials, scheduler, searcher
-from ast_ray.ray_backend.tune.sampling import Draws
+from ast_ray.ray_backend.tune.sampling import SpaceSampler
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.record import Rung, TrialRecord
 
@@ -30,7 +30,7 @@ def record(directory: SearchDirectory, name: str, rho: float, status: str) -> No
 
 def proposals(config: Config, path: Path, registered: str) -> list[dict[str, object]]:
     """What random search proposes, in order."""
-    generator, space, count = searcher(config, Draws(SPACE, config), SearchDirectory(path), 0)
+    generator, space, count = searcher(config, SpaceSampler(SPACE, config), SearchDirectory(path), 0)
     assert isinstance(generator, BasicVariantGenerator)
     generator.add_configurations(Experiment(registered, run=registered, config=space, num_samples=count))
     found = []
@@ -54,14 +54,14 @@ def test_random_search_begins_with_the_preset_and_repeats_with_its_seed(tmp_path
 
 def test_asha_counts_iterations() -> None:
     config = digits(budget=160, grace=40, reduction_factor=2)
-    found = scheduler(config, Draws(SPACE, config))
+    found = scheduler(config, SpaceSampler(SPACE, config))
     assert found._time_attr == "iteration"
     assert [milestone for milestone, _ in found._brackets[0]._rungs] == [160, 80, 40]
 
 
 def test_a_grid_is_counted_whatever_trials_says(tmp_path: Path) -> None:
     config = digits(searcher="grid", trials=99)
-    draws = Draws({"distill.beta_strategy": tune.choice(["equal", "scaled", "final"])}, config)
+    draws = SpaceSampler({"distill.beta_strategy": tune.choice(["equal", "scaled", "final"])}, config)
     _, _, count = searcher(config, draws, SearchDirectory(tmp_path), 2)
     assert (count, expected_trials(config, draws, count)) == (1, 3)
 
@@ -73,7 +73,7 @@ def test_tpe_is_told_of_what_ended_and_goes_on_with_what_did_not(tmp_path: Path)
     record(directory, "b", 0.02, "stopped")
     record(directory, "c", 0.03, "running")
     config = digits(searcher="optuna", trials=10)
-    draws = Draws(SPACE, config)
+    draws = SpaceSampler(SPACE, config)
     search, space, left = searcher(config, draws, directory, 2)
     assert (space, left) == (None, 8)
     values = {trial.params["distill.rho"]: trial.value for trial in search._ot_study.trials if trial.value is not None}
@@ -84,6 +84,6 @@ def test_tpe_is_told_of_what_ended_and_goes_on_with_what_did_not(tmp_path: Path)
 def test_tpe_begins_with_the_preset(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     config = digits(searcher="optuna", trials=10)
-    search, _, left = searcher(config, Draws(SPACE, config), SearchDirectory(tmp_path), 2)
+    search, _, left = searcher(config, SpaceSampler(SPACE, config), SearchDirectory(tmp_path), 2)
     assert left == 10
     assert search.suggest("first") == {"distill.rho": 0.01, "distill.beta_strategy": "equal"}

@@ -12,7 +12,7 @@ from ast_ray.config.presets import preset
 from ast_ray.errors import ConfigError
 from ast_ray.ray_backend.tune.algorithms import check_algorithms
 from ast_ray.ray_backend.tune.domains import draw, holds
-from ast_ray.ray_backend.tune.sampling import EXPERTS, Draws
+from ast_ray.ray_backend.tune.sampling import EXPERTS, SpaceSampler
 from ast_ray.ray_backend.tune.space_files import space_names
 from ast_ray.ray_backend.tune.spaces import Space, check_space, load_space
 
@@ -147,7 +147,7 @@ def test_installed_spaces_suit_the_presets(space: str, name: str) -> None:
     config = apply_overrides(preset(name), found.settings)
     checked = check_space(found, config)
     assert set(checked) == set(found.param_space)
-    check_algorithms(config, Draws(checked, config))
+    check_algorithms(config, SpaceSampler(checked, config))
 
 
 def test_buffers_are_limited_and_hold_the_presets_own() -> None:
@@ -159,7 +159,7 @@ def test_buffers_are_limited_and_hold_the_presets_own() -> None:
         "distill.rho": tune.uniform(0, 0.1),
         "distill.vartheta": 8.0,
     }
-    draws = Draws(check_space(Space("mine", "", "", space, {}), config), config)
+    draws = SpaceSampler(check_space(Space("mine", "", "", space, {}), config), config)
     assert set(draws.space) == {EXPERTS, "distill.rho"}
     assert len(draws.combinations) == 3
     assert draws.combinations[0] == {
@@ -167,7 +167,7 @@ def test_buffers_are_limited_and_hold_the_presets_own() -> None:
         "expert.clip_start": 0.5,
         "expert.penalty_weight": 0.1,
     }
-    assert Draws(draws.constants | space, config).combinations == draws.combinations
+    assert SpaceSampler(draws.constants | space, config).combinations == draws.combinations
     sample = {EXPERTS: 0, "distill.rho": 0.03}
     overrides = draws.overrides(sample)
     assert overrides == {**draws.combinations[0], "distill.rho": 0.03, "distill.vartheta": 8.0}
@@ -180,7 +180,7 @@ def test_buffers_are_limited_and_hold_the_presets_own() -> None:
 def test_a_grid_counts_its_points_and_turns_choices_into_lists() -> None:
     config = digits(searcher="grid")
     space = {"distill.rho": tune.grid_search([0.0, 0.1]), "distill.beta_strategy": tune.choice(["equal", "final"])}
-    draws = Draws(check_space(Space("mine", "", "", space, {}), config), config)
+    draws = SpaceSampler(check_space(Space("mine", "", "", space, {}), config), config)
     assert draws.grid_size() == 4
     assert draws.space["distill.beta_strategy"] == {"grid_search": ["equal", "final"]}
 
@@ -201,7 +201,7 @@ def test_draws_repeat_with_their_seed() -> None:
 
 def test_population_training_needs_something_to_perturb() -> None:
     config = digits(scheduler="pbt")
-    draws = Draws({"distill.beta_strategy": tune.choice(["equal", "final"])}, config)
+    draws = SpaceSampler({"distill.beta_strategy": tune.choice(["equal", "final"])}, config)
     with pytest.raises(ConfigError, match="can perturb"):
         check_algorithms(config, draws)
 

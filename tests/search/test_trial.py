@@ -14,10 +14,10 @@ from ast_ray.search.record import Rung, TrialRecord, read_records, stop_record
 from ast_ray.search.trial import (
     ExpertCost,
     Trial,
+    canonicalize,
     expert_costs,
     plan_trial,
     run_trial,
-    settle,
     train_missing,
     trial_budget,
 )
@@ -172,7 +172,7 @@ def test_search_settings_and_seeds_name_trials_as_they_should(base: Config, tmp_
 
 def test_a_constant_lambda_has_neither_start_nor_length(base: Config, tmp_path: Path, experts: Path) -> None:
     flat = {"expert.clip_schedule": "constant", "expert.clip_start": 0.3, "distill.rho": 0.1}
-    assert settle(flat, Config()) == {"expert.clip_schedule": "constant", "distill.rho": 0.1}
+    assert canonicalize(flat, Config()) == {"expert.clip_schedule": "constant", "distill.rho": 0.1}
     one = plan_trial(base, flat, DATA, SearchDirectory(tmp_path))
     other = plan_trial(base, {**flat, "expert.clip_start": 0.7}, DATA, SearchDirectory(tmp_path))
     assert one.name == other.name
@@ -202,11 +202,11 @@ def test_records_are_read_in_the_order_trials_began(base: Config, tmp_path: Path
 
 def test_a_drawn_start_epoch_beyond_the_experts_is_the_largest_there_is(base: Config) -> None:
     epochs, ahead = base.expert.epochs, base.distill.expert_epochs
-    assert settle({"distill.max_start_epoch": 40}, base) == {"distill.max_start_epoch": epochs + 1 - ahead}
-    assert settle({"distill.max_start_epoch": 40, "expert.epochs": 50}, base)["distill.max_start_epoch"] == 40
-    assert settle({"distill.max_start_epoch": 1}, base) == {"distill.max_start_epoch": 1}
+    assert canonicalize({"distill.max_start_epoch": 40}, base) == {"distill.max_start_epoch": epochs + 1 - ahead}
+    assert canonicalize({"distill.max_start_epoch": 40, "expert.epochs": 50}, base)["distill.max_start_epoch"] == 40
+    assert canonicalize({"distill.max_start_epoch": 1}, base) == {"distill.max_start_epoch": 1}
     none_left = {"distill.max_start_epoch": 5, "distill.expert_epochs": epochs + 1}
-    assert settle(none_left, base) == none_left, "what cannot be is told, not changed"
+    assert canonicalize(none_left, base) == none_left, "what cannot be is told, not changed"
 
 
 def test_a_space_that_draws_how_far_matching_reaches_shares_experts(base: Config) -> None:

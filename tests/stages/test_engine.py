@@ -14,8 +14,8 @@ from torch import Tensor
 from ast_ray.config import Config
 from ast_ray.config.engine import Machine
 from ast_ray.core.engines.autograd import AutogradEngine, Engine, StepData
-from ast_ray.core.engines.convnet.engine import WrittenEngine
-from ast_ray.core.engines.expert_step import ExpertBatch, WrittenExpertStep
+from ast_ray.core.engines.convnet.engine import ManualConvNetEngine
+from ast_ray.core.engines.expert_step import ExpertBatch, ManualExpertStep
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream
@@ -68,7 +68,7 @@ def test_right_engines_agree_and_wrong_ones_do_not(tiny: Callable[..., Config], 
     config = tiny(distill__precision=precision)
     network = _network(config)
     spec = FlatSpec.of(network)
-    right = WrittenEngine(spec, precision=torch.bfloat16 if precision == "bf16" else None)
+    right = ManualConvNetEngine(spec, precision=torch.bfloat16 if precision == "bf16" else None)
     assert disagreement(right, network, config, (1, 8, 8), 10) == ""
     for wrong in (Stale(AutogradEngine(network, spec), []), Halved(right)):
         assert "off autograd by" in disagreement(wrong, network, config, (1, 8, 8), 10)
@@ -78,8 +78,8 @@ def test_right_engines_agree_and_wrong_ones_do_not(tiny: Callable[..., Config], 
 def test_right_expert_steps_agree_and_wrong_ones_do_not(tiny: Callable[..., Config], precision: str) -> None:
     config = tiny(expert__expert_precision=precision)
     network = _network(config)
-    inner = WrittenEngine(FlatSpec.of(network), precision=torch.bfloat16 if precision == "bf16" else None)
-    right = WrittenExpertStep(inner, config.expert, 32)
+    inner = ManualConvNetEngine(FlatSpec.of(network), precision=torch.bfloat16 if precision == "bf16" else None)
+    right = ManualExpertStep(inner, config.expert, 32)
     assert expert_disagreement(right, network, config, (1, 8, 8), 10) == ""
     for off in (2.0, float("nan")):
 
@@ -97,7 +97,7 @@ def test_an_expert_by_auto_on_a_gpu_takes_the_compiled_step_that_agrees(
     monkeypatch.setattr("ast_ray.config.engine._WORTH_COMPILING_EXPERTS", {"cuda": 0.0})
     config = tiny()
     network, images = _network(config), (1, 8, 8)
-    assert isinstance(engines.build_expert_step(network, config, images, 10, 200), WrittenExpertStep)
+    assert isinstance(engines.build_expert_step(network, config, images, 10, 200), ManualExpertStep)
     with monkeypatch.context() as patched:
         patched.setattr(engines, "expert_disagreement", lambda *_: "off")
         assert engines.build_expert_step(network, config, images, 10, 200) is None
@@ -135,7 +135,7 @@ def test_auto_on_a_gpu_falls_back_and_says_why(
     config = tiny(distill__engine="auto")
     network, data = _network(config), tiny_plan(config, tmp_path).data
     choice, engine, note = engines.open_engine(config, data, network)
-    assert isinstance(engine, WrittenEngine)
+    assert isinstance(engine, ManualConvNetEngine)
     assert (choice.engine, choice.method) == ("compiled", "stored")
     assert note.startswith("engine graphed: ")
     assert note.endswith("; matching by engine compiled")
@@ -158,4 +158,4 @@ def test_an_engine_by_name_is_taken_as_it_is(
     config = tiny(distill__engine="compiled")
     choice, engine, note = engines.open_engine(config, tiny_plan(config, tmp_path).data, _network(config))
     assert (choice.engine, note) == ("compiled", "")
-    assert isinstance(engine, WrittenEngine)
+    assert isinstance(engine, ManualConvNetEngine)

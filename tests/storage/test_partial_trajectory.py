@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.storage.checkpoint import Checkpoint, write_checkpoint
-from ast_ray.storage.partial_trajectory import ExpertProgress, Part
+from ast_ray.storage.partial_trajectory import PartialTrajectory, TrajectoryShard
 from ast_ray.storage.trajectory import METRICS
 
 P = 6
@@ -18,13 +18,13 @@ def theta(epoch: int) -> Tensor:
     return torch.arange(P, dtype=torch.float32) + 100 * epoch
 
 
-def part(first: int, last: int) -> Part:
+def part(first: int, last: int) -> TrajectoryShard:
     epochs = range(first, last + 1)
     rows = [dict.fromkeys(METRICS, math.nan if epoch == 0 else epoch / 3) for epoch in epochs]
-    return Part(first, torch.stack([theta(epoch) for epoch in epochs]), rows, -theta(last))
+    return TrajectoryShard(first, torch.stack([theta(epoch) for epoch in epochs]), rows, -theta(last))
 
 
-def kept(progress: ExpertProgress) -> list[tuple[int, int]]:
+def kept(progress: PartialTrajectory) -> list[tuple[int, int]]:
     """First and last epoch of every part, each checked against what was written."""
     found = []
     for read in progress.parts():
@@ -37,11 +37,11 @@ def kept(progress: ExpertProgress) -> list[tuple[int, int]]:
 
 
 @pytest.fixture
-def progress(tmp_path: Path) -> ExpertProgress:
-    return ExpertProgress(tmp_path / ".expert-00000", "fingerprint/0")
+def progress(tmp_path: Path) -> PartialTrajectory:
+    return PartialTrajectory(tmp_path / ".expert-00000", "fingerprint/0")
 
 
-def test_what_was_written_comes_back_bit_for_bit(progress: ExpertProgress) -> None:
+def test_what_was_written_comes_back_bit_for_bit(progress: PartialTrajectory) -> None:
     assert kept(progress) == []
     for first, last in ((0, 0), (1, 3), (4, 4)):
         progress.write(part(first, last))
@@ -51,7 +51,7 @@ def test_what_was_written_comes_back_bit_for_bit(progress: ExpertProgress) -> No
     assert kept(progress) == []
 
 
-def test_nothing_is_taken_from_behind_a_gap_or_a_damaged_part(progress: ExpertProgress) -> None:
+def test_nothing_is_taken_from_behind_a_gap_or_a_damaged_part(progress: PartialTrajectory) -> None:
     for first, last in ((0, 1), (2, 2), (3, 5)):
         progress.write(part(first, last))
     damaged = progress.folder / "epochs-00002-00002.safetensors"
@@ -61,15 +61,15 @@ def test_nothing_is_taken_from_behind_a_gap_or_a_damaged_part(progress: ExpertPr
     assert kept(progress) == [(0, 1)]
 
 
-def test_parts_of_two_writers_overlap(progress: ExpertProgress) -> None:
+def test_parts_of_two_writers_overlap(progress: PartialTrajectory) -> None:
     for first, last in ((0, 3), (4, 7), (4, 5), (6, 9)):
         progress.write(part(first, last))
     assert kept(progress) == [(0, 3), (4, 5), (6, 7), (8, 9)]
 
 
-def test_parts_of_another_expert_are_not_used(progress: ExpertProgress) -> None:
+def test_parts_of_another_expert_are_not_used(progress: PartialTrajectory) -> None:
     progress.write(part(0, 1))
-    assert kept(ExpertProgress(progress.folder, "fingerprint/1")) == []
+    assert kept(PartialTrajectory(progress.folder, "fingerprint/1")) == []
 
 
 THETA, VELOCITY, STATISTICS = torch.zeros(1, P), torch.zeros(P), torch.zeros(1, len(METRICS), dtype=torch.float64)
@@ -96,7 +96,7 @@ WHOLE = {"theta": THETA, "velocity": VELOCITY, "statistics": STATISTICS}
     ],
 )
 def test_parts_with_other_tensors_or_values_count_as_missing(
-    progress: ExpertProgress, changed: dict[str, Tensor | None], values: dict[str, object]
+    progress: PartialTrajectory, changed: dict[str, Tensor | None], values: dict[str, object]
 ) -> None:
     path = progress.folder / "epochs-00000-00000.safetensors"
     write_checkpoint(path, Checkpoint("fingerprint/0", WHOLE, {"first": 0}))

@@ -11,7 +11,7 @@ from ast_ray.config.presets import preset
 from ast_ray.config.schema import schema
 from ast_ray.ray_backend.tune.domains import draw, holds
 from ast_ray.ray_backend.tune.space_files import space_names
-from ast_ray.search.trial import settle
+from ast_ray.search.trial import canonicalize
 
 FIVE = {
     "expert.clip_schedule": "linear",
@@ -55,7 +55,7 @@ def test_the_core_is_the_five_and_the_full_space_adds_the_rest() -> None:
 def test_most_draws_are_valid_configurations(name: str, least: float) -> None:
     base = preset("digits" if name == "smoke" else "cifar10-cpu")
     space = module(name).param_space
-    draws = [apply_overrides(base, settle(draw(space, seed=seed), base)) for seed in range(200)]
+    draws = [apply_overrides(base, canonicalize(draw(space, seed=seed), base)) for seed in range(200)]
     assert sum(not problems_of(config) for config in draws) / len(draws) >= least
 
 

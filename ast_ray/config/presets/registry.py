@@ -11,7 +11,7 @@ from ast_ray.config.own_settings import with_own_settings
 from ast_ray.config.presets.demo import cifar10_cpu, digits
 from ast_ray.config.presets.published import published_presets
 from ast_ray.config.settings import Config
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 
 PRESETS: dict[str, Callable[[], Config]] = {
     "digits": digits,
@@ -27,7 +27,7 @@ def preset(name: str) -> Config:
         ConfigError: unknown name; says the nearest, or where all are listed.
     """
     if name not in PRESETS:
-        hint = nearest(name, PRESETS) or f"; `ast-ray presets list` shows all {len(PRESETS)}"
+        hint = suggestion(name, PRESETS) or f"; `ast-ray presets list` shows all {len(PRESETS)}"
         raise ConfigError([Problem("preset", name, f"unknown preset{hint}")])
     return PRESETS[name]()
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.core.engines.autograd import StepData
-from ast_ray.core.engines.convnet.engine import WrittenEngine
+from ast_ray.core.engines.convnet.engine import ManualConvNetEngine
 
 _WARM_UP = 3  # before a capture, so that compilation and workspace allocation are over
 
@@ -38,7 +38,7 @@ class _Slot:
 class GraphedEngine:
     """Replays graphs of ``inner``'s two functions."""
 
-    inner: WrittenEngine
+    inner: ManualConvNetEngine
     _slots: dict[tuple[object, ...], _Slot] = field(default_factory=dict)
 
     def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:

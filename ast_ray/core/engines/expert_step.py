@@ -1,6 +1,6 @@
 """Engines of an expert's step: the gradient of L_SC along theta (Eq. 19), by autograd or hand-derived.
 
-`AutogradExpertStep` serves every network; `WrittenExpertStep` is ConvNet's, the batch in chunks of one size that stay
+`AutogradExpertStep` serves every network; `ManualExpertStep` is ConvNet's, the batch in chunks of one size that stay
 in cache, so that compiled code meets few shapes.
 """
 
@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ast_ray.config.settings import ExpertConfig
-from ast_ray.core.engines.convnet.engine import WrittenEngine, channels_last, flattened, one_hot, weights_of
+from ast_ray.core.engines.convnet.engine import ManualConvNetEngine, channels_last, flattened, one_hot, weights_of
 from ast_ray.core.engines.convnet.penalty import penalty_gradient
-from ast_ray.core.engines.convnet.step import Kept, Weights, gradient
+from ast_ray.core.engines.convnet.step import Saved, Weights, gradient
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec, call
 from ast_ray.core.precision import autocast
@@ -67,10 +67,10 @@ class AutogradExpertStep:
 
 
 @dataclass(frozen=True)
-class WrittenExpertStep:
+class ManualExpertStep:
     """ConvNet's step written out over `engine`'s passes and chunks; ``batch_size``: images of a full batch."""
 
-    engine: WrittenEngine
+    engine: ManualConvNetEngine
     config: ExpertConfig
     batch_size: int
 
@@ -139,7 +139,7 @@ class _Penalty:
         return s * torch.where(norm > 0, 2 * share * excess / norm, 0.0)
 
 
-def _entropy(weights: Weights, kept: Kept, chunk: _Chunk) -> Tensor:
+def _entropy(weights: Weights, kept: Saved, chunk: _Chunk) -> Tensor:
     """The chunk's summed cross-entropy."""
     logits = F.linear(kept.features, weights.linear, weights.offset)
     return (F.cross_entropy(logits, chunk.labels, reduction="none") * chunk.counts).sum()

@@ -23,7 +23,7 @@ from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.precision import autocast
 from ast_ray.core.rng import stream
 from ast_ray.core.smoothness import clipped_loss_coefficient, gradient_penalties
-from ast_ray.core.vmapped import batches, call_stacked, rows_of, stack
+from ast_ray.core.vmapped import batches, call_stacked, gather_images, stack
 from ast_ray.errors import DivergenceError
 
 
@@ -187,8 +187,8 @@ def _epoch(
     for step, rows in enumerate(batches(len(images), config.batch_size, generators), done + 1):
         index = rows.to(images.device)
         theta.requires_grad_()
-        x, y = rows_of(images, index), labels[index]
-        loss, penalty = _losses(network, spec, theta, x, y, config, coefficient, generators)
+        x, y = gather_images(images, index), labels[index]
+        loss, penalty = _retries(network, spec, theta, x, y, config, coefficient, generators)
         (gradient,) = torch.autograd.grad(loss.sum(), theta)
         with torch.no_grad():
             theta = updated(theta.detach(), gradient, velocity, config, lr=lr, step=step)
@@ -197,7 +197,7 @@ def _epoch(
     return theta, torch.stack(losses).mean(0).cpu(), torch.stack(penalties).mean(0).cpu()
 
 
-def _losses(
+def _retries(
     network: Network,
     spec: FlatSpec,
     theta: Tensor,

@@ -16,7 +16,7 @@ from ast_ray.data.sources.parquet import parquet_source
 from ast_ray.data.sources.tiny_imagenet import FOLDER, is_tiny_imagenet, tiny_imagenet
 from ast_ray.data.sources.torchvision import NAMES as TORCHVISION
 from ast_ray.data.sources.torchvision import torchvision_dataset
-from ast_ray.errors import ConfigError, DataError, Problem, nearest
+from ast_ray.errors import ConfigError, DataError, Problem, suggestion
 
 
 def open_source(config: DataConfig) -> Source:
@@ -41,7 +41,7 @@ def open_source(config: DataConfig) -> Source:
         return imagenet_subset(_placed(root / "imagenet", "imagenet"), config.subset)
     path = Path(config.source).expanduser()
     if not path.exists():
-        reason = f"neither a known dataset nor an existing path{nearest(config.source, NAMED_SOURCES)}"
+        reason = f"neither a known dataset nor an existing path{suggestion(config.source, NAMED_SOURCES)}"
         raise ConfigError([Problem("data.source", config.source, reason)])
     return _open_path(path.resolve(), config)
 

@@ -20,7 +20,7 @@ from ast_ray.config.settings import Config
 from ast_ray.core.rng import stream_seed
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.ray_backend.tune.population import MUTABLE, Clamp, members, mutations
-from ast_ray.ray_backend.tune.sampling import Draws
+from ast_ray.ray_backend.tune.sampling import SpaceSampler
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.record import FINAL, TrialRecord, read_records
 from ast_ray.search.trial import trial_budget
@@ -28,7 +28,7 @@ from ast_ray.search.trial import trial_budget
 TIME, MODE = "iteration", "max"
 
 
-def check_algorithms(config: Config, draws: Draws) -> None:
+def check_algorithms(config: Config, draws: SpaceSampler) -> None:
     """Refuse what the chosen searcher and scheduler cannot do.
 
     Raises:
@@ -43,7 +43,7 @@ def check_algorithms(config: Config, draws: Draws) -> None:
         raise ConfigError([Problem("tune.scheduler", "pbt", reason)])
 
 
-def scheduler(config: Config, draws: Draws) -> TrialScheduler:
+def scheduler(config: Config, draws: SpaceSampler) -> TrialScheduler:
     """The scheduler of the settings; time is counted in distillation iterations."""
     budget, grace, every = trial_budget(config)
     if config.tune.scheduler == "asha":
@@ -62,7 +62,7 @@ def scheduler(config: Config, draws: Draws) -> TrialScheduler:
 
 
 def searcher(
-    config: Config, draws: Draws, directory: SearchDirectory, concurrency: int
+    config: Config, draws: SpaceSampler, directory: SearchDirectory, concurrency: int
 ) -> tuple[SearchAlgorithm | Searcher, dict[str, Any] | None, int]:
     """Return (search algorithm, what Tune has to sample, number of samples left to take)."""
     seed = stream_seed(config.seed, "tune", "samples") % 2**32
@@ -80,13 +80,13 @@ def searcher(
     return generator, draws.space, samples
 
 
-def expected_trials(config: Config, draws: Draws, samples: int) -> int:
+def expected_trials(config: Config, draws: SpaceSampler, samples: int) -> int:
     """Return the number of trials that Tune will run."""
     return draws.grid_size() if config.tune.searcher == "grid" else samples
 
 
 def _optuna(
-    config: Config, draws: Draws, records: list[TrialRecord], preset: dict[str, Any] | None, seed: int
+    config: Config, draws: SpaceSampler, records: list[TrialRecord], preset: dict[str, Any] | None, seed: int
 ) -> tuple[Searcher, None, int]:
     """TPE over the space, told of every trial that ended; those that were interrupted come first."""
     import optuna

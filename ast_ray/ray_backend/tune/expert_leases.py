@@ -142,7 +142,7 @@ def open_buffers(name: str = NAME) -> Any:
 
 
 class SharedExperts:
-    """Provides a trial's experts through the actor (see `search.trial.Provide`)."""
+    """Provides a trial's experts through the actor (see `search.trial.ExpertProvider`)."""
 
     def __init__(self, keeper: Any, holder: str) -> None:
         self._keeper, self._holder = keeper, holder

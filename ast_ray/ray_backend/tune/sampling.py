@@ -12,13 +12,13 @@ from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.settings import Config
 from ast_ray.core.rng import stream_seed
 from ast_ray.ray_backend.tune.domains import draw, holds, is_grid, plain
-from ast_ray.search.trial import settle
+from ast_ray.search.trial import canonicalize
 
 EXPERTS = "experts"
 _MOST_DRAWS = 1000
 
 
-class Draws:
+class SpaceSampler:
     """The space that Tune samples, and the conversion of samples to overrides.
 
     With ``tune.buffers`` set, that many combinations of the space's expert settings are drawn beforehand and trials
@@ -91,6 +91,6 @@ def _combinations(space: Mapping[str, Any], config: Config, preset: Mapping[str,
         if len(found) == config.tune.buffers:
             break
         values = draw(part, seed=stream_seed(config.seed, "tune", "experts", number))
-        if all(settle(values, config) != settle(other, config) for other in found):
+        if all(canonicalize(values, config) != canonicalize(other, config) for other in found):
             found.append(values)
     return found

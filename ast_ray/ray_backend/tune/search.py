@@ -19,7 +19,7 @@ from ast_ray.ray_backend.tune.algorithms import MODE, check_algorithms, expected
 from ast_ray.ray_backend.tune.callback import Watcher
 from ast_ray.ray_backend.tune.expert_leases import open_buffers
 from ast_ray.ray_backend.tune.population import member_name, population_trial
-from ast_ray.ray_backend.tune.sampling import Draws
+from ast_ray.ray_backend.tune.sampling import SpaceSampler
 from ast_ray.ray_backend.tune.spaces import Space, check_space, ended_by_space
 from ast_ray.ray_backend.tune.trainable import SearchContext, invalid_name, search_trial
 from ast_ray.search.directory import SearchDirectory
@@ -45,19 +45,19 @@ class SearchTime:
         return max(0.0, 1 - self.busy / (self.slots * self.wall)) if self.wall else 0.0
 
 
-def prepare(config: Config, space: Space) -> Draws:
+def prepare(config: Config, space: Space) -> SpaceSampler:
     """Check space, searcher and scheduler, before Ray is started.
 
     Raises:
         ConfigError: everything that is wrong with them.
     """
-    draws = Draws(check_space(space, config), config)
+    draws = SpaceSampler(check_space(space, config), config)
     check_algorithms(config, draws)
     return draws
 
 
 def search(
-    config: Config, data_id: str, draws: Draws, directory: SearchDirectory, capacity: Capacity, sink: SearchSink
+    config: Config, data_id: str, draws: SpaceSampler, directory: SearchDirectory, capacity: Capacity, sink: SearchSink
 ) -> SearchTime:
     """Run the trials that are not done yet; records are in the directory afterwards. Use inside `ray_session`.
 

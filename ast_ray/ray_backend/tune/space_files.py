@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tune_spaces
 from ast_ray.config.files import file_problem
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 
 
 def space_names() -> list[str]:
@@ -25,7 +25,9 @@ def find_space(name: str) -> Path:
         return Path(tune_spaces.__path__[0]) / f"{name}.py"
     path = Path(name).expanduser()
     if path.suffix != ".py":
-        raise ConfigError([Problem("tune.space", name, f"unknown space{nearest(name, space_names())} (or a .py file)")])
+        raise ConfigError(
+            [Problem("tune.space", name, f"unknown space{suggestion(name, space_names())} (or a .py file)")]
+        )
     if problem := file_problem(path):
         raise ConfigError([Problem("tune.space", name, problem)])
     return path

@@ -17,10 +17,10 @@ from ast_ray.config.files import reason
 from ast_ray.config.loading import apply_overrides
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 from ast_ray.ray_backend.tune.domains import draw, function_problem, problem_of
 from ast_ray.ray_backend.tune.space_files import find_space, space_names
-from ast_ray.search.trial import settle
+from ast_ray.search.trial import canonicalize
 
 # What a search may not touch: the protocol and the budget, which make trials comparable, and bookkeeping.
 _FIXED = {
@@ -62,7 +62,7 @@ def load_space(name: str) -> Space:
     if not isinstance(space, dict) or not space:
         reason = "the module has no param_space = {setting: ray.tune domain}"
         close = [item for item in vars(module) if not item.startswith("_")]
-        raise ConfigError([Problem("tune.space", name, reason + nearest("param_space", close))])
+        raise ConfigError([Problem("tune.space", name, reason + suggestion("param_space", close))])
     settings = getattr(module, "settings", {})
     if not isinstance(settings, dict):
         raise ConfigError([Problem("tune.space", name, "settings has to be a dictionary {setting: value}")])
@@ -169,7 +169,7 @@ def _never_valid(space: Mapping[str, Any], config: Config) -> list[Problem]:
     """Draw a few configurations; when none is valid, tell what is wrong with the first."""
     first: list[Problem] = []
     for number in range(_TRIES):
-        values = settle(draw(space, seed=number), config)
+        values = canonicalize(draw(space, seed=number), config)
         found = problems_of(apply_overrides(config, values))
         if not found:
             return []

@@ -14,7 +14,7 @@ from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError
 from ast_ray.ray_backend.progress import BoardSink
 from ast_ray.ray_backend.tune.expert_leases import SharedExperts
-from ast_ray.ray_backend.tune.sampling import Draws
+from ast_ray.ray_backend.tune.sampling import SpaceSampler
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.record import INVALID, Rung, TrialRecord
 from ast_ray.search.trial import plan_trial, run_trial
@@ -27,7 +27,7 @@ class SearchContext:
     base: Config
     data_id: str
     directory: SearchDirectory
-    draws: Draws
+    draws: SpaceSampler
     keeper: Any
     sink: BoardSink
 

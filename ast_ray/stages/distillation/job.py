@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ast_ray.config.settings import Config
-from ast_ray.stages.executor import Needs
+from ast_ray.stages.executor import Resources
 from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.storage.run_directory import MethodDirectory
 
@@ -31,10 +31,10 @@ class DistillJob:
         return f"distill {self.method}"
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Resources:
         """A worker per segment, unless the settings ask for fewer."""
         segments = self.config.distill.segments
-        return Needs(members=min(segments, self.config.compute.distill_workers or segments))
+        return Resources(members=min(segments, self.config.compute.distill_workers or segments))
 
     @property
     def directory(self) -> MethodDirectory:

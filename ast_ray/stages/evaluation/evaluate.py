@@ -15,13 +15,13 @@ from ast_ray.config.architectures import architecture
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config, NetworkConfig
 from ast_ray.core.images import Images
-from ast_ray.core.training import Recipe, Score, TrainingAccuracy
+from ast_ray.core.training import Score, TrainingAccuracy, TrainingRecipe
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.device import real_data, resolve_device, torch_threads
 from ast_ray.stages.evaluation.training_sets import Training, lr_source, training_set
 from ast_ray.stages.evaluation.validation import train_and_peek, train_and_score
-from ast_ray.stages.executor import Needs
+from ast_ray.stages.executor import Resources
 from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.expert_buffer import Buffer
@@ -65,9 +65,9 @@ class EvaluationJob:
     together: int = 1
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Resources:
         """One worker, on a GPU that it may share."""
-        return Needs(gpu_memory=self.gpu_memory)
+        return Resources(gpu_memory=self.gpu_memory)
 
     @property
     def key(self) -> str:
@@ -215,7 +215,7 @@ def collapse_warning(row: Mapping[str, Any]) -> str | None:
 
 
 def _result(
-    job: EvaluationJob, data: RealData, images: Images, labels: Tensor, recipe: Recipe
+    job: EvaluationJob, data: RealData, images: Images, labels: Tensor, recipe: TrainingRecipe
 ) -> tuple[Score, int | None]:
     arguments = (job.config, data, images, labels, recipe)
     if job.protocol == "peak":

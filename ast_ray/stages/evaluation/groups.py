@@ -19,7 +19,7 @@ import torch
 from ast_ray.config.settings import Config
 from ast_ray.core.networks import build
 from ast_ray.core.training import TrainingAccuracy, require_finite_loss, score
-from ast_ray.core.vmapped import activation_bytes, stackable
+from ast_ray.core.vmapped import activation_bytes, is_stateless
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.device import real_data, resolve_device, torch_threads
@@ -28,7 +28,7 @@ from ast_ray.stages.evaluation.evaluate import EvaluationJob, diverged, fetched_
 from ast_ray.stages.evaluation.rows import networks_of
 from ast_ray.stages.evaluation.training_sets import batch_size
 from ast_ray.stages.evaluation.validation import train_together
-from ast_ray.stages.executor import Needs
+from ast_ray.stages.executor import Resources
 from ast_ray.telemetry.progress import ProgressSink
 
 
@@ -40,9 +40,9 @@ class EvaluationGroup:
     members: tuple[int, ...]
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Resources:
         """The resources of all members together."""
-        return Needs(gpu_memory=len(self.members) * self.jobs[0].gpu_memory)
+        return Resources(gpu_memory=len(self.members) * self.jobs[0].gpu_memory)
 
     @property
     def key(self) -> str:
@@ -63,7 +63,7 @@ def networks_at_once(
     if protocol == "peak" or source == "random" or asked == 1 or not (asked or on_gpu):
         return 1
     network = build(network_config(config, architecture), data.image_shape, data.classes, torch.Generator())
-    if not stackable(network):
+    if not is_stateless(network):
         return 1
     if asked:
         return min(asked, count)

@@ -21,11 +21,11 @@ from ast_ray.stages.device import real_data
 from ast_ray.stages.evaluation.evaluate import EvaluationJob
 from ast_ray.stages.evaluation.groups import networks_at_once
 from ast_ray.stages.evaluation.rows import (
+    cache_key,
     cells,
     check_architectures,
     networks_of,
     real_set_identity,
-    row_token,
     with_scored,
 )
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS, check_set
@@ -117,7 +117,7 @@ def role_of(synthetic: SyntheticSet) -> str:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EvaluationRequest:
     """The request of an evaluation: settings, sets by name, real subsets, the folder of rows."""
 
     config: Config
@@ -145,7 +145,7 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
             ResourceError: the folder cannot be written.
     """
     config = trained(config)
-    wanted = Wanted(config, paths, folder, tuple(real))
+    wanted = EvaluationRequest(config, paths, folder, tuple(real))
     data = real_data(config.data, torch.device("cpu"))
     check_architectures(config, data)
     jobs: list[EvaluationJob] = []
@@ -166,13 +166,20 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
 
 
 def _jobs(
-    wanted: Wanted, data: RealData, name: str, source: str, what: Mapping[str, Any], *, images: int, role: str = ""
+    wanted: EvaluationRequest,
+    data: RealData,
+    name: str,
+    source: str,
+    what: Mapping[str, Any],
+    *,
+    images: int,
+    role: str = "",
 ) -> list[EvaluationJob]:
     config = wanted.config
     buffer = wanted.buffer(data)
     jobs = []
     for architecture, protocol in cells(config, source):
-        token = row_token(config, data.data_id, architecture, protocol, what)
+        token = cache_key(config, data.data_id, architecture, protocol, what)
         label = architecture or config.network.name
         together = networks_at_once(config, data, source, protocol, architecture, images=images)
         for index in range(networks_of(config, source)):

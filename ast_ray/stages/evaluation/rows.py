@@ -51,7 +51,7 @@ SCHEMA = pa.schema(
 )
 
 
-def row_token(config: Config, data_id: str, architecture: str, protocol: str, what: Mapping[str, Any]) -> str:
+def cache_key(config: Config, data_id: str, architecture: str, protocol: str, what: Mapping[str, Any]) -> str:
     """Hash of `row_identity`."""
     return fingerprint(row_identity(config, data_id, architecture, protocol, what))
 

@@ -15,14 +15,14 @@ from ast_ray.core.parameters import FlatSpec, load
 from ast_ray.core.rng import stream, stream_seed
 from ast_ray.core.selection import (
     CORESETS,
-    answered_correctly,
     coreset_rows,
+    correct_predictions,
     forgetting_events,
     forgotten_rows,
     initial_rows,
 )
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.core.training import Recipe
+from ast_ray.core.training import TrainingRecipe
 from ast_ray.data.real import RealData
 from ast_ray.errors import DataError
 from ast_ray.storage.expert_buffer import Buffer
@@ -33,7 +33,7 @@ NEEDS_EXPERT = ("representative", *CORESETS, "forgetting")
 
 
 # Images [S, C, H, W], labels int64 [S], and how to train on them.
-Training = tuple[Images, Tensor, Recipe]
+Training = tuple[Images, Tensor, TrainingRecipe]
 
 
 def training_set(
@@ -49,7 +49,7 @@ def training_set(
     if source == "full":
         return data.train_images, data.train_labels, _full_recipe(config, len(data.train_labels))
     rows = _real_rows(source, index, config, data, buffer).to(data.train_images.device)
-    recipe = Recipe.of(
+    recipe = TrainingRecipe.of(
         config.evaluate,
         lr=config.evaluate.real_lr,
         augmentation=config.distill.augmentation,
@@ -63,7 +63,7 @@ def batch_size(source: str, protocol: str, config: Config) -> int:
     """Images of one training step, if the set has as many."""
     if source == "full":
         return config.expert.batch_size
-    return Recipe.of(config.evaluate, lr=1.0, augmentation="none", protocol=protocol).batch_size
+    return TrainingRecipe.of(config.evaluate, lr=1.0, augmentation="none", protocol=protocol).batch_size
 
 
 def lr_source(source: str, config: Config, network: NetworkConfig) -> str:
@@ -79,10 +79,10 @@ def _transfer_lr(config: Config, network: NetworkConfig) -> float:
     return config.evaluate.transfer_lr if network != config.network else 0.0
 
 
-def _full_recipe(config: Config, images: int) -> Recipe:
+def _full_recipe(config: Config, images: int) -> TrainingRecipe:
     """The rate decays in the middle, however many epochs it takes to train."""
     evaluate, epochs = config.evaluate, full_epochs(config, images)
-    return Recipe(
+    return TrainingRecipe(
         lr=evaluate.real_lr,
         passes=epochs,
         batch_size=config.expert.batch_size,
@@ -118,7 +118,7 @@ def _real_rows(source: str, index: int, config: Config, data: RealData, buffer: 
 def _answers(config: Config, data: RealData, buffer: Buffer) -> Iterator[Tensor]:
     """Return expert 0's correct predictions after each of its epochs."""
     for epoch in range(1, config.expert.epochs + 1):
-        yield answered_correctly(_expert(config, data, buffer, epoch), data.train_images, data.train_labels)
+        yield correct_predictions(_expert(config, data, buffer, epoch), data.train_images, data.train_labels)
 
 
 def embedding(config: Config, data: RealData, buffer: Buffer) -> Network:
@@ -150,7 +150,7 @@ def check_set(synthetic: SyntheticSet, source: str, data: RealData) -> None:
 def _synthetic(source: str, protocol: str, config: Config, data: RealData, network: NetworkConfig) -> Training:
     synthetic = load_set(Path(source))
     check_set(synthetic, source, data)
-    recipe = Recipe.of(
+    recipe = TrainingRecipe.of(
         config.evaluate,
         lr=_transfer_lr(config, network) or synthetic.student_lr,
         augmentation=synthetic.augmentation,

@@ -14,9 +14,9 @@ from ast_ray.core.networks import Network, build
 from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
 from ast_ray.core.training import (
-    Recipe,
     Score,
     TrainingAccuracy,
+    TrainingRecipe,
     require_finite_loss,
     score,
     train_network,
@@ -30,7 +30,7 @@ def train_and_score(
     data: RealData,
     images: Images,
     labels: Tensor,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     *,
     role: str,
     index: int,
@@ -57,7 +57,7 @@ def train_and_peek(
     data: RealData,
     images: Images,
     labels: Tensor,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     *,
     role: str,
     index: int,
@@ -83,7 +83,7 @@ def train_together(
     data: RealData,
     images: Images,
     labels: Tensor,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     *,
     role: str,
     indices: Sequence[int],
@@ -119,7 +119,9 @@ def validation_accuracies(
 ) -> tuple[float, ...]:
     """Accuracy of each of ``validate_networks`` fresh networks on the validation split."""
     distill = config.distill
-    recipe = Recipe.of(config.evaluate, lr=student_lr, augmentation=distill.augmentation, siamese=distill.siamese)
+    recipe = TrainingRecipe.of(
+        config.evaluate, lr=student_lr, augmentation=distill.augmentation, siamese=distill.siamese
+    )
     count = distill.validate_networks
     if networks_together(config, images.device) > 1 and count > 1:
         scores = _scores_together(config, data, images, labels, recipe)
@@ -139,7 +141,9 @@ def networks_together(config: Config, device: torch.device) -> int:
     return config.compute.networks_together or (8 if device.type == "cuda" else 1)
 
 
-def _scores_together(config: Config, data: RealData, images: Tensor, labels: Tensor, recipe: Recipe) -> list[Score]:
+def _scores_together(
+    config: Config, data: RealData, images: Tensor, labels: Tensor, recipe: TrainingRecipe
+) -> list[Score]:
     size, scores = networks_together(config, images.device), list[Score]()
     for numbers in torch.arange(config.distill.validate_networks).split(size):
         indices = numbers.tolist()

@@ -23,7 +23,7 @@ from ast_ray.errors import DivergenceError
 from ast_ray.stages.device import real_data, resolve_device, torch_threads
 from ast_ray.stages.engine import machine
 from ast_ray.stages.ensembles import ranges, that_fit
-from ast_ray.stages.executor import Needs
+from ast_ray.stages.executor import Resources
 from ast_ray.stages.experts.recording import Recording
 from ast_ray.stages.experts.train import (
     ExpertJob,
@@ -49,9 +49,9 @@ class ExpertGroup:
     members: tuple[int, ...]
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Resources:
         """The resources of all members together."""
-        return Needs(gpu_memory=len(self.members) * self.jobs[0].gpu_memory)
+        return Resources(gpu_memory=len(self.members) * self.jobs[0].gpu_memory)
 
     @property
     def buffer_folder(self) -> str:

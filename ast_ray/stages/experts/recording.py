@@ -12,14 +12,14 @@ from torch import Tensor
 
 from ast_ray.core.experts.training import EpochRecord, ExpertState
 from ast_ray.storage.expert_buffer import Buffer
-from ast_ray.storage.partial_trajectory import ExpertProgress, Part
+from ast_ray.storage.partial_trajectory import PartialTrajectory, TrajectoryShard
 from ast_ray.storage.trajectory import Storage, TrajectoryWriter
 
 
 class Recording:
     """Takes epochs in order; made by `Recording.open`."""
 
-    def __init__(self, writer: TrajectoryWriter, buffer: Buffer, progress: ExpertProgress, seconds: float) -> None:
+    def __init__(self, writer: TrajectoryWriter, buffer: Buffer, progress: PartialTrajectory, seconds: float) -> None:
         self._writer = writer
         self._buffer = buffer
         self._progress = progress
@@ -59,7 +59,7 @@ class Recording:
             buffer.require()
         progress.remove()
 
-    def _replay(self, parts: Iterator[Part]) -> None:
+    def _replay(self, parts: Iterator[TrajectoryShard]) -> None:
         for part in parts:
             for offset, (theta, statistics) in enumerate(zip(part.theta, part.statistics, strict=True)):
                 self._append(part.first + offset, theta, statistics)
@@ -98,6 +98,6 @@ class Recording:
         first = self._waiting[0][0]
         theta = torch.stack([theta for _, theta, _ in self._waiting])
         rows: Sequence[Mapping[str, float]] = [statistics for _, _, statistics in self._waiting]
-        self._progress.write(Part(first, theta, rows, velocity))
+        self._progress.write(TrajectoryShard(first, theta, rows, velocity))
         self._waiting.clear()
         self._saved = time.monotonic()

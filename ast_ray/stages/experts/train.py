@@ -19,7 +19,7 @@ from ast_ray.core.training import score
 from ast_ray.data.real import RealData
 from ast_ray.stages.device import real_data, resolve_device, torch_threads
 from ast_ray.stages.engine import build_expert_step
-from ast_ray.stages.executor import Needs
+from ast_ray.stages.executor import Resources
 from ast_ray.stages.experts.recording import Recording
 from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.telemetry.progress import ProgressSink, Update
@@ -39,9 +39,9 @@ class ExpertJob:
     gpu_memory: int = 0
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Resources:
         """One worker, on a GPU that it may share."""
-        return Needs(gpu_memory=self.gpu_memory)
+        return Resources(gpu_memory=self.gpu_memory)
 
     @property
     def key(self) -> str:

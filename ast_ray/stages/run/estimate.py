@@ -13,7 +13,7 @@ from typing import Literal
 from ast_ray.config.engine import choose_expert_engine
 from ast_ray.config.full_data import full_epochs
 from ast_ray.config.settings import ComputeConfig
-from ast_ray.core.training import Recipe
+from ast_ray.core.training import TrainingRecipe
 from ast_ray.stages.device import cores, resolve_device, torch_threads
 from ast_ray.stages.distillation.loop import finished
 from ast_ray.stages.distillation.stopwatch import Stopwatch
@@ -131,7 +131,7 @@ def distillation_seconds(plan: Plan, method: str, watch: Stopwatch) -> float:
     steps = distill.iterations * distill.segments * distill.syn_steps
     matching = steps * watch.student_step(config) / (_COMPILED_STUDENT if compiled else 1)
     validations = -(-distill.iterations // distill.validate_every) if distill.validate_every else 1
-    recipe = Recipe.of(config.evaluate, lr=1.0, augmentation="none")
+    recipe = TrainingRecipe.of(config.evaluate, lr=1.0, augmentation="none")
     network = _trained(recipe.passes, recipe.batch_size, distill.ipc * data.classes, watch)
     network += len(data.validation_labels) * watch.scored_image
     return matching + validations * distill.validate_networks * network + _COMPILING * compiled
@@ -141,7 +141,7 @@ def row_seconds(plan: Plan, job: EvaluationJob, watch: Stopwatch) -> float:
     """Return the seconds of one network of the final table, trained and scored."""
     config, data = job.config, plan.data
     images = config.distill.ipc * data.classes
-    recipe = Recipe.of(config.evaluate, lr=1.0, augmentation="none", protocol=job.protocol)
+    recipe = TrainingRecipe.of(config.evaluate, lr=1.0, augmentation="none", protocol=job.protocol)
     passes, batch = recipe.passes, recipe.batch_size
     if job.source == "full":
         images, batch = len(data.train_labels), config.expert.batch_size

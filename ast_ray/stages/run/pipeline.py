@@ -21,7 +21,7 @@ from ast_ray.stages.distillation.team import ALONE, Team
 from ast_ray.stages.engine import run_memory
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
 from ast_ray.stages.evaluation.groups import EvaluationGroup, evaluate_group, grouped_networks, networks_at_once
-from ast_ray.stages.evaluation.rows import cells, networks_of, publish_rows, real_set_identity, row_token, with_scored
+from ast_ray.stages.evaluation.rows import cache_key, cells, networks_of, publish_rows, real_set_identity, with_scored
 from ast_ray.stages.evaluation.summary import summarize
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluation.verdicts import run_verdicts
@@ -209,7 +209,7 @@ def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[Evaluatio
     what = set_identity(plan, set_name, source, method)
     images = len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes
     for architecture, protocol in cells(config, source):
-        token = row_token(config, data_id, architecture, protocol, what)
+        token = cache_key(config, data_id, architecture, protocol, what)
         memory = 0 if architecture else run_memory(config, plan.data).evaluation
         together = networks_at_once(config, plan.data, source, protocol, architecture, images=images)
         for index in range(networks_of(config, source)):

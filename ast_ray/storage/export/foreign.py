@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ast_ray.errors import StoreError, nearest
+from ast_ray.errors import StoreError, suggestion
 from ast_ray.storage.containers.numpy_files import read_npy, read_npz
 from ast_ray.storage.containers.opening import FOREIGN, parsing
 from ast_ray.storage.containers.tensors import read_tensors
@@ -30,7 +30,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise StoreError(f"{path}: cannot read {suffix or 'a file without suffix'}{nearest(suffix, SUFFIXES)}")
+        raise StoreError(f"{path}: cannot read {suffix or 'a file without suffix'}{suggestion(suffix, SUFFIXES)}")
     if suffix in (".pt", ".pth"):
         found = read_pt(path)
         return found if isinstance(found, dict) else {"": found}

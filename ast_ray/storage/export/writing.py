@@ -9,7 +9,7 @@ from typing import Any
 
 from ast_ray.config.ownership import published
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.errors import ConfigError, Problem, nearest
+from ast_ray.errors import ConfigError, Problem, suggestion
 from ast_ray.storage.export.arrays import write_npz, write_pt
 from ast_ray.storage.export.folder import describe, whole_folder
 from ast_ray.storage.export.hugging_face import write_hugging_face
@@ -54,7 +54,7 @@ def check_formats(names: Sequence[str]) -> None:
     """Refuse unknown formats, each with the nearest name."""
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
-        raise ConfigError([Problem("format", name, f"unknown format{nearest(name, FORMATS)}") for name in unknown])
+        raise ConfigError([Problem("format", name, f"unknown format{suggestion(name, FORMATS)}") for name in unknown])
 
 
 def _with_protocol(synthetic: SyntheticSet, reported: Sequence[Mapping[str, Any]]) -> SyntheticSet:

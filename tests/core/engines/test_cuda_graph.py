@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ast_ray.core.engines.autograd import AutogradEngine, StepData
-from ast_ray.core.engines.convnet.engine import WrittenEngine
+from ast_ray.core.engines.convnet.engine import ManualConvNetEngine
 from ast_ray.core.engines.cuda_graph import GraphedEngine
 from ast_ray.core.networks.convnet import ConvNet
 from ast_ray.core.parameters import FlatSpec, flatten
@@ -20,7 +20,7 @@ def test_replays_equal_eager_for_changing_inputs(slots: int) -> None:
     with torch.random.fork_rng():
         network = ConvNet((3, 8, 8), 4, width=8, depth=2).double().cuda()
     spec, start = FlatSpec.of(network), flatten(network)
-    reference, ours = AutogradEngine(network, spec), GraphedEngine(WrittenEngine(spec))
+    reference, ours = AutogradEngine(network, spec), GraphedEngine(ManualConvNetEngine(spec))
     noise = stream(0, "test")
     steps = []
     for number in range(3):

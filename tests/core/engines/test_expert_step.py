@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.settings import ExpertConfig
-from ast_ray.core.engines.convnet.engine import WrittenEngine
-from ast_ray.core.engines.convnet.kernels import Passes
-from ast_ray.core.engines.expert_step import AutogradExpertStep, ExpertBatch, WrittenExpertStep
+from ast_ray.core.engines.convnet.engine import ManualConvNetEngine
+from ast_ray.core.engines.convnet.kernels import Kernels
+from ast_ray.core.engines.expert_step import AutogradExpertStep, ExpertBatch, ManualExpertStep
 from ast_ray.core.experts.training import train_expert
 from ast_ray.core.networks.convnet import ConvNet
 from ast_ray.core.parameters import FlatSpec, call, flatten
@@ -54,7 +54,7 @@ def test_equals_autograd(shape, depth, scalar, norm, count, limit):
     network = _network(shape, depth)
     spec, theta, batch = FlatSpec.of(network), _moved(network), _batch(shape, count)
     config = dataclasses.replace(CONFIG, penalty_scalar=scalar, penalty_norm=norm)
-    ours = WrittenExpertStep(WrittenEngine(spec, limit=limit), config, BATCH)(theta, batch)
+    ours = ManualExpertStep(ManualConvNetEngine(spec, limit=limit), config, BATCH)(theta, batch)
     for mine, theirs in zip(ours, AutogradExpertStep(network, spec, config)(theta, batch), strict=True):
         assert mine.shape == theirs.shape
         assert _apart(mine, theirs) < 1e-12
@@ -73,7 +73,7 @@ def test_equals_finite_differences():
 
     direction = torch.randn(theta.shape, generator=stream(3, "test"), dtype=theta.dtype)
     direction /= direction.norm()
-    gradient, value, _ = WrittenExpertStep(WrittenEngine(spec), CONFIG, BATCH)(theta, batch)
+    gradient, value, _ = ManualExpertStep(ManualConvNetEngine(spec), CONFIG, BATCH)(theta, batch)
     slope = (loss(theta + 1e-6 * direction) - loss(theta - 1e-6 * direction)) / 2e-6
     assert float(gradient @ direction) == pytest.approx(slope, rel=1e-6)
     assert float(value) == pytest.approx(loss(theta), rel=1e-12)
@@ -89,12 +89,12 @@ def test_without_penalty_there_is_only_the_cross_entropy(monkeypatch):
     network = _network((3, 8, 8), 1)
     spec, theta, batch = FlatSpec.of(network), _moved(network), _batch((3, 8, 8), BATCH)
     plain = dataclasses.replace(CONFIG, penalty_weight=0.0)
-    gradient, loss, penalty = WrittenExpertStep(WrittenEngine(spec), plain, BATCH)(theta, batch)
+    gradient, loss, penalty = ManualExpertStep(ManualConvNetEngine(spec), plain, BATCH)(theta, batch)
     expected = AutogradExpertStep(network, spec, plain)(theta, batch)
     assert _apart(gradient, expected[0]) < 1e-12
     assert (float(loss), float(penalty)) == (pytest.approx(float(expected[1])), 0.0)
     with pytest.raises(AssertionError, match="the penalty was computed"):
-        WrittenExpertStep(WrittenEngine(spec), CONFIG, BATCH)(theta, batch)
+        ManualExpertStep(ManualConvNetEngine(spec), CONFIG, BATCH)(theta, batch)
 
 
 def test_images_without_a_slope_count_with_nought():
@@ -103,7 +103,7 @@ def test_images_without_a_slope_count_with_nought():
     spec, theta, batch = FlatSpec.of(network), _moved(network), _batch((3, 8, 8), BATCH)
     spec.views(theta)["classifier.weight"].zero_()
     config = dataclasses.replace(CONFIG, penalty_target=2.0)
-    ours = WrittenExpertStep(WrittenEngine(spec), config, BATCH)(theta, batch)
+    ours = ManualExpertStep(ManualConvNetEngine(spec), config, BATCH)(theta, batch)
     reference = AutogradExpertStep(network, spec, config)(theta, batch)
     assert float(ours[2]) == pytest.approx(4.0)
     assert float(reference[2]) == pytest.approx(4.0)
@@ -115,7 +115,7 @@ def test_a_whole_training_equals_autograds(make_images):
     network = _network((3, 8, 8), 1)
     images, labels = make_images(per_class=4, classes=CLASSES, shape=(3, 8, 8))
     config = dataclasses.replace(CONFIG, epochs=3, lr=0.02, augmentation="flip_scale")
-    step = WrittenExpertStep(WrittenEngine(FlatSpec.of(network), limit=3 * 5 * 8 * 8 * 8), config, BATCH)
+    step = ManualExpertStep(ManualConvNetEngine(FlatSpec.of(network), limit=3 * 5 * 8 * 8 * 8), config, BATCH)
     ours = list(train_expert(network, images, labels, config, seed=0, expert_id=0, step=step))
     for mine, theirs in zip(ours, train_expert(network, images, labels, config, seed=0, expert_id=0), strict=True):
         assert _apart(mine.theta, theirs.theta) < 1e-10
@@ -129,6 +129,6 @@ def test_a_whole_training_equals_autograds(make_images):
 def test_compiled_equals_autograd(compiled_code):
     network = _network((1, 8, 8), 1, torch.float32, width=4)
     spec, theta, batch = FlatSpec.of(network), _moved(network), _batch((1, 8, 8), BATCH, torch.float32)
-    ours = WrittenExpertStep(WrittenEngine(spec, Passes.compiled()), CONFIG, BATCH)(theta, batch)
+    ours = ManualExpertStep(ManualConvNetEngine(spec, Kernels.compiled()), CONFIG, BATCH)(theta, batch)
     for mine, theirs in zip(ours, AutogradExpertStep(network, spec, CONFIG)(theta, batch), strict=True):
         assert _apart(mine, theirs) < 1e-4

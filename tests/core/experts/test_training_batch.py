@@ -12,7 +12,7 @@ from ast_ray.core.experts.training import EpochRecord, ExpertState, train_expert
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream
-from ast_ray.core.vmapped import activation_bytes, call_stacked, stack, stackable
+from ast_ray.core.vmapped import activation_bytes, call_stacked, is_stateless, stack
 from ast_ray.errors import DivergenceError
 
 CONFIG = ExpertConfig(epochs=3, batch_size=5, lr=0.02, weight_decay=1e-2, lr_decay_epoch=1, penalty_weight=0.5)
@@ -125,8 +125,8 @@ def test_when_all_diverge_it_ends(make_network, make_images):
 
 def test_what_a_network_keeps_per_image():
     network = build(NetworkConfig(width=2, depth=1), (1, 4, 4), 3, stream(0, "a"))
-    assert stackable(network)
+    assert is_stateless(network)
     # conv, norm, relu: 2*16 numbers each, pool 2*4, classifier 3; float32
     assert activation_bytes(network, (1, 4, 4), penalty=False) == 2 * 4 * (3 * 32 + 8 + 3)
     batch = build(NetworkConfig(width=2, depth=1, norm="batch"), (1, 4, 4), 3, stream(0, "a"))
-    assert not stackable(batch)
+    assert not is_stateless(batch)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ast_ray.config import Config
-from ast_ray.core.training import Recipe
+from ast_ray.core.training import TrainingRecipe
 from ast_ray.errors import AstRayError, DivergenceError, ResourceError, StoreError, TaskError
 from ast_ray.stages.distillation.job import DistillJob
 from ast_ray.stages.distillation.loop import distill
@@ -244,7 +244,7 @@ def networks_fail(monkeypatch: pytest.MonkeyPatch, *numbers: int, name: str = "f
     """Let networks on a set diverge by number; list those that are trained."""
     real, trained = validation.train_and_score, []
 
-    def score(config: Config, data: Any, images: Any, labels: Any, recipe: Recipe, **named: Any) -> Any:
+    def score(config: Config, data: Any, images: Any, labels: Any, recipe: TrainingRecipe, **named: Any) -> Any:
         if named["role"] == f"evaluate {name}":
             trained.append(named["index"])
             if named["index"] in numbers:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ast_ray.core.engines.convnet.conv import conv
-from ast_ray.core.engines.convnet.kernels import Passes
+from ast_ray.core.engines.convnet.kernels import Kernels
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,21 @@ class Tangent:
     zt_x: Tensor
 
 
-def forward(passes: Passes, a: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Forward, Tensor]:
+def forward(passes: Kernels, a: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Forward, Tensor]:
     """Return the block's intermediate tensors, and its output [B, H/2, W/2, C]."""
     z = conv(a, kernel)
     pooled, mean, rstd = passes.forward(z, gamma, beta)
     return Forward(a, z, mean, rstd, rstd * gamma, beta), pooled
 
 
-def backward(passes: Passes, of: Forward, da: Tensor) -> tuple[Block, Tensor]:
+def backward(passes: Kernels, of: Forward, da: Tensor) -> tuple[Block, Tensor]:
     """Return what the block saves of its output's gradient da, and dz = gamma * J(dy)."""
     d_beta, centred = passes.sums(of.z, of.mean, of.slope, of.beta, da)
     block = Block(of, da, d_beta, of.rstd * centred)
     return block, dz(passes, block)
 
 
-def dz(passes: Passes, block: Block) -> Tensor:
+def dz(passes: Kernels, block: Block) -> Tensor:
     """Dz = gamma * J(dy), again."""
     of = block.forward
     along, constant = -of.slope * of.rstd * block.d_gamma, -of.slope * block.d_beta
@@ -68,7 +68,7 @@ def dz(passes: Passes, block: Block) -> Tensor:
 
 
 def tangent(
-    passes: Passes, block: Block, at: Tensor | None, zt: Tensor, gamma_t: Tensor, beta_t: Tensor
+    passes: Kernels, block: Block, at: Tensor | None, zt: Tensor, gamma_t: Tensor, beta_t: Tensor
 ) -> tuple[Tangent, Tensor]:
     """From the tangent zt of the convolution's output to that of the block's; gamma_t, beta_t: of its own weights."""
     of = block.forward
@@ -79,7 +79,7 @@ def tangent(
     return Tangent(at, zt, zt_mean, zt_x), moved
 
 
-def dzt(passes: Passes, block: Block, moved: Tangent, gamma_t: Tensor, dat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def dzt(passes: Kernels, block: Block, moved: Tangent, gamma_t: Tensor, dat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return dz., and the per-image means behind the tangents of gamma's and beta's gradients."""
     of = block.forward
     zt = moved.zt

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ast_ray.core.engines.autograd import StepData
-from ast_ray.core.engines.convnet.kernels import Passes
+from ast_ray.core.engines.convnet.kernels import Kernels
 from ast_ray.core.engines.convnet.step import Parts, Weights, derivative, gradient
 from ast_ray.core.networks import Network
 from ast_ray.core.networks.convnet import ConvNet
@@ -37,7 +37,7 @@ def chunk_rows(batch: int, row_bytes: int, limit: int) -> int:
 
 
 @dataclass(frozen=True)
-class WrittenEngine:
+class ManualConvNetEngine:
     """ConvNet's step written out.
 
     Args:
@@ -47,7 +47,7 @@ class WrittenEngine:
     """
 
     spec: FlatSpec
-    passes: Passes = field(default_factory=Passes)
+    passes: Kernels = field(default_factory=Kernels)
     limit: int = 0
     precision: torch.dtype | None = None
 

@@ -120,7 +120,7 @@ def _size(z: Tensor) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Passes:
+class Kernels:
     """The functions above: as they are, or each fused by torch.compile."""
 
     forward: Callable[..., tuple[Tensor, Tensor, Tensor]] = forward
@@ -132,7 +132,7 @@ class Passes:
     tangent_backward: Callable[..., Tensor] = tangent_backward
 
     @classmethod
-    def compiled(cls) -> Passes:
+    def compiled(cls) -> Kernels:
         """Fused, for the shapes they meet; compiled at the first call with each shape, and cached on disk."""
         from torch._dynamo import config as tracing  # slow to import, and of no use to whoever does not compile
         from torch._inductor import config as compiling

@@ -15,12 +15,12 @@ from torch import Tensor
 from ast_ray.core.engines.convnet import block as blocks_of
 from ast_ray.core.engines.convnet.block import Block, Tangent, total
 from ast_ray.core.engines.convnet.conv import conv, conv_input, conv_weight, through_inputs
-from ast_ray.core.engines.convnet.kernels import Passes
+from ast_ray.core.engines.convnet.kernels import Kernels
 from ast_ray.core.engines.convnet.step import Parts, Weights, flat, forward, unflat
 
 
 def penalty_gradient(
-    passes: Passes, weights: Weights, x: Tensor, d_logits: Tensor, direction: Callable[[Tensor], Tensor]
+    passes: Kernels, weights: Weights, x: Tensor, d_logits: Tensor, direction: Callable[[Tensor], Tensor]
 ) -> Parts:
     """Differentiate sum_i phi(s_i) along the weights.
 
@@ -52,7 +52,7 @@ def penalty_gradient(
     return parts
 
 
-def _slope(passes: Passes, weights: Weights, x: Tensor, d_logits: Tensor) -> tuple[list[Block], list[Tensor], Tensor]:
+def _slope(passes: Kernels, weights: Weights, x: Tensor, d_logits: Tensor) -> tuple[list[Block], list[Tensor], Tensor]:
     """Return what every block saves, its dz, and s [B, H, W, C]."""
     computed, a = forward(passes, weights, x)
     da = unflat(d_logits @ weights.linear, None, a)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ast_ray.core.engines.convnet import block as blocks_of
 from ast_ray.core.engines.convnet.block import Block, Forward, Tangent, total
 from ast_ray.core.engines.convnet.conv import conv, conv_input, conv_weight, through_inputs
-from ast_ray.core.engines.convnet.kernels import Passes
+from ast_ray.core.engines.convnet.kernels import Kernels
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Saved:
     """The tensors of one gradient that its derivative needs: the weights, each block's, and the head's."""
 
     weights: Weights
@@ -61,7 +61,7 @@ class Parts:
         return cls(list(weights.kernels), list(weights.gammas), list(weights.betas), linear, offset)
 
 
-def forward(passes: Passes, weights: Weights, x: Tensor) -> tuple[list[Forward], Tensor]:
+def forward(passes: Kernels, weights: Weights, x: Tensor) -> tuple[list[Forward], Tensor]:
     """Every block of images x [B, H, W, C], and the last one's output."""
     a, found = x, []
     for kernel, gamma, beta in zip(weights.kernels, weights.gammas, weights.betas, strict=True):
@@ -71,8 +71,8 @@ def forward(passes: Passes, weights: Weights, x: Tensor) -> tuple[list[Forward],
 
 
 def gradient(
-    passes: Passes, weights: Weights, x: Tensor, one_hot: Tensor, mask: Tensor | None, scale: Tensor
-) -> tuple[Parts, Kept]:
+    passes: Kernels, weights: Weights, x: Tensor, one_hot: Tensor, mask: Tensor | None, scale: Tensor
+) -> tuple[Parts, Saved]:
     """Differentiate sum_b scale_b * CE_b.
 
     Args:
@@ -94,10 +94,10 @@ def gradient(
         parts.gammas[index], parts.betas[index] = total(block.d_gamma, of.z), total(block.d_beta, of.z)
         if index:
             da = conv_input(dz, of.a, weights.kernels[index])
-    return parts, Kept(weights, blocks, features, probability, d_logits, mask, scale)
+    return parts, Saved(weights, blocks, features, probability, d_logits, mask, scale)
 
 
-def derivative(passes: Passes, kept: Kept, toward: Weights) -> tuple[Parts, Tensor]:
+def derivative(passes: Kernels, kept: Saved, toward: Weights) -> tuple[Parts, Tensor]:
     """Return the tangent of the gradient in the direction ``toward``, and that of the images' gradient [B, H, W, C]."""
     weights, mask = kept.weights, kept.mask
     at: Tensor | None = None
@@ -142,4 +142,4 @@ def unflat(d_features: Tensor, mask: Tensor | None, like: Tensor) -> Tensor:
     return masked.view(batch, channels, height, width).permute(0, 2, 3, 1).contiguous().to(like.dtype)
 
 
-__all__ = ["Kept", "Parts", "Weights", "derivative", "forward", "gradient"]
+__all__ = ["Parts", "Saved", "Weights", "derivative", "forward", "gradient"]

@@ -13,8 +13,8 @@ from ast_ray.core.bilevel.hypergradient import Hypergradient, hypergradient
 from ast_ray.core.bilevel.matching_loss import matching_points, targets_of
 from ast_ray.core.bilevel.student import Student, plan_steps
 from ast_ray.core.engines.autograd import AutogradEngine, StepData
-from ast_ray.core.engines.convnet.engine import WrittenEngine, supports
-from ast_ray.core.engines.convnet.kernels import Passes
+from ast_ray.core.engines.convnet.engine import ManualConvNetEngine, supports
+from ast_ray.core.engines.convnet.kernels import Kernels
 from ast_ray.core.networks.convnet import ConvNet
 from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.rng import stream
@@ -57,7 +57,7 @@ def test_gradient_and_derivative_equal_autograd(shape, depth, width, limit):
     mask = (torch.rand(7, features, generator=stream(2, "test")) > 0.3).double() / 0.7
     toward = torch.randn(theta.shape, generator=stream(3, "test"), dtype=theta.dtype)
     results = []
-    for engine in (AutogradEngine(network, spec), WrittenEngine(spec, limit=limit)):
+    for engine in (AutogradEngine(network, spec), ManualConvNetEngine(spec, limit=limit)):
         gradient, kept = engine.gradient(theta, _data(shape, 7, mask), keep=True)
         assert engine.gradient(theta, _data(shape, 7, mask), keep=False)[1] is None
         results.append((gradient, *engine.derivative(kept, toward)))
@@ -97,7 +97,7 @@ def _iteration(
 @pytest.mark.parametrize("method", ["recompute", "stored"])
 def test_an_iteration_equals_eager_recompute(settings, method):
     network = _network((3, 8, 8), 2)
-    ours, reference = _iteration(network, WrittenEngine(FlatSpec.of(network)), method, torch.float64, **settings)
+    ours, reference = _iteration(network, ManualConvNetEngine(FlatSpec.of(network)), method, torch.float64, **settings)
     _close(ours.images, reference.images, 1e-9)
     assert float(ours.alpha) == pytest.approx(float(reference.alpha), rel=1e-9)
     assert [float(part) for part in ours.parts] == pytest.approx([float(part) for part in reference.parts], rel=1e-10)
@@ -106,7 +106,7 @@ def test_an_iteration_equals_eager_recompute(settings, method):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_stored_and_recompute_agree_to_the_bit(momentum):
     network = _network((3, 8, 8), 2, torch.float32)
-    engine = WrittenEngine(FlatSpec.of(network), limit=5 * 8 * 8 * 4 * 2)
+    engine = ManualConvNetEngine(FlatSpec.of(network), limit=5 * 8 * 8 * 4 * 2)
     stored, recomputed = (
         _iteration(network, engine, method, torch.float32, student_momentum=momentum, batch_size=4)[0]
         for method in ("stored", "recompute")
@@ -124,14 +124,14 @@ def test_autograd_can_store_too():
 
 def test_an_iteration_in_float32_equals_eager_recompute():
     network = _network((3, 8, 8), 2, torch.float32)
-    ours, reference = _iteration(network, WrittenEngine(FlatSpec.of(network)), "recompute", torch.float32)
+    ours, reference = _iteration(network, ManualConvNetEngine(FlatSpec.of(network)), "recompute", torch.float32)
     _close(ours.images, reference.images, 1e-4)
     assert float(ours.alpha) == pytest.approx(float(reference.alpha), rel=1e-4)
 
 
 def test_compiled_equals_eager(compiled_code):
     network = _network((1, 8, 8), 1, torch.float32, width=4)
-    engine = WrittenEngine(FlatSpec.of(network), passes=Passes.compiled())
+    engine = ManualConvNetEngine(FlatSpec.of(network), passes=Kernels.compiled())
     ours, reference = _iteration(network, engine, "recompute", torch.float32, channels=1)
     _close(ours.images, reference.images, 1e-4)
     assert float(ours.alpha) == pytest.approx(float(reference.alpha), rel=1e-4)
@@ -146,7 +146,7 @@ def test_which_networks_are_written_out():
 
 def test_results_carry_no_graph():
     network = _network((3, 8, 8), 1)
-    engine = WrittenEngine(FlatSpec.of(network))
+    engine = ManualConvNetEngine(FlatSpec.of(network))
     gradient, kept = engine.gradient(_moved(network).requires_grad_(), _data((3, 8, 8), 3), keep=True)
     through_theta, through_images = engine.derivative(kept, torch.ones_like(gradient))
     assert not any(tensor.requires_grad for tensor in (gradient, through_theta, through_images))
