@@ -16,7 +16,7 @@ from torch import Tensor
 from ast_ray.config.settings import ExpertConfig
 from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.engines.expert_step import AutogradExpertStep, ExpertBatch, ExpertStep
-from ast_ray.core.experts.optimizer import beginning, updated
+from ast_ray.core.experts import optimizer
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec, flatten
@@ -79,7 +79,7 @@ def train_expert(
     """
     theta = flatten(network)
     step = step or AutogradExpertStep(network, FlatSpec.of(network), config)
-    velocity, begin = beginning(theta, config), 0
+    velocity, begin = optimizer.init(theta, config), 0
     if start is None:
         yield EpochRecord(0, theta.clone(), velocity.clone(), float("nan"), float("nan"))
     else:
@@ -96,7 +96,7 @@ def train_expert(
             x, size = images[index], (images.shape[2], images.shape[3])
             augmented = apply(x, draw(operations(config.augmentation), len(x), size, generator))
             gradient, loss, penalty = step(theta, ExpertBatch(x, augmented, labels[index], coefficient))
-            theta = updated(theta, gradient, velocity, config, lr=lr, step=number)
+            theta = optimizer.update(theta, gradient, velocity, config, lr=lr, step=number)
             losses.append(loss)
             penalties.append(penalty)
         train_loss = float(torch.stack(losses).mean())
@@ -147,7 +147,7 @@ def train_experts_together(
     spec = FlatSpec.of(networks[0])
     ids = list(expert_ids)
     theta = stack(networks)
-    velocity, begin = beginning(theta, config), 0
+    velocity, begin = optimizer.init(theta, config), 0
     if starts is None:
         unknown = torch.full((len(ids),), float("nan"))
         yield dict(zip(ids, _records(0, theta, velocity, unknown, unknown), strict=True))
@@ -191,7 +191,7 @@ def _epoch(
         loss, penalty = _retries(network, spec, theta, x, y, config, coefficient, generators)
         (gradient,) = torch.autograd.grad(loss.sum(), theta)
         with torch.no_grad():
-            theta = updated(theta.detach(), gradient, velocity, config, lr=lr, step=step)
+            theta = optimizer.update(theta.detach(), gradient, velocity, config, lr=lr, step=step)
         losses.append(loss.detach())
         penalties.append(penalty.detach())
     return theta, torch.stack(losses).mean(0).cpu(), torch.stack(penalties).mean(0).cpu()

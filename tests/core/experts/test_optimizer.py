@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ast_ray.config.settings import ExpertConfig
-from ast_ray.core.experts.optimizer import beginning, updated
+from ast_ray.core.experts import optimizer
 from ast_ray.core.experts.training import ExpertState, train_expert, train_experts_together
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream
@@ -20,11 +20,11 @@ ADAM = ExpertConfig(
 
 def test_momentum_by_hand():
     config = ExpertConfig(momentum=0.5, weight_decay=0.1)
-    theta, carried = torch.tensor([1.0, -2.0]), beginning(torch.zeros(2), config)
-    theta = updated(theta, torch.tensor([0.4, 0.2]), carried, config, lr=0.1, step=1)
+    theta, carried = torch.tensor([1.0, -2.0]), optimizer.init(torch.zeros(2), config)
+    theta = optimizer.update(theta, torch.tensor([0.4, 0.2]), carried, config, lr=0.1, step=1)
     assert torch.allclose(carried, torch.tensor([0.05, 0.0]))
     assert torch.allclose(theta, torch.tensor([0.95, -2.0]))
-    theta = updated(theta, torch.tensor([0.0, 0.0]), carried, config, lr=0.1, step=2)
+    theta = optimizer.update(theta, torch.tensor([0.0, 0.0]), carried, config, lr=0.1, step=2)
     assert torch.allclose(carried, torch.tensor([0.025 + 0.0095, -0.02]))
 
 
@@ -34,13 +34,13 @@ def test_adam_is_torchs(shape):
     start = torch.randn(shape, generator=noise, dtype=torch.float64)
     theirs = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)
-    ours, carried = start.clone(), beginning(start, ADAM)
+    ours, carried = start.clone(), optimizer.init(start, ADAM)
     assert carried.shape == (*shape[:-1], 2, 6)
     for step in range(1, 8):
         gradient = torch.randn(shape, generator=noise, dtype=torch.float64)
         theirs.grad = gradient.clone()
         optimizer.step()
-        ours = updated(ours, gradient.clone(), carried, ADAM, lr=0.01, step=step)
+        ours = optimizer.update(ours, gradient.clone(), carried, ADAM, lr=0.01, step=step)
         assert torch.allclose(ours, theirs.detach(), rtol=1e-12, atol=0)
 
 
