@@ -7,6 +7,7 @@ from typing import get_type_hints
 
 import click
 
+from ast_ray.cli.terminal import echo
 from ast_ray.config import Config
 
 # What one usually sets, by section. The help of a command shows these; `--help-all` shows every setting.
@@ -75,7 +76,7 @@ class SettingsCommand(click.Command):
 def _show_all(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         ctx.meta[_EVERY] = True
-        click.echo(ctx.get_help(), color=ctx.color)
+        echo(ctx.get_help())
         ctx.exit()
 
 

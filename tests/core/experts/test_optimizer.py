@@ -33,13 +33,13 @@ def test_adam_is_torchs(shape):
     noise = stream(0, "test")
     start = torch.randn(shape, generator=noise, dtype=torch.float64)
     theirs = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)
+    adam = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)
     ours, carried = start.clone(), optimizer.init(start, ADAM)
     assert carried.shape == (*shape[:-1], 2, 6)
     for step in range(1, 8):
         gradient = torch.randn(shape, generator=noise, dtype=torch.float64)
         theirs.grad = gradient.clone()
-        optimizer.step()
+        adam.step()
         ours = optimizer.update(ours, gradient.clone(), carried, ADAM, lr=0.01, step=step)
         assert torch.allclose(ours, theirs.detach(), rtol=1e-12, atol=0)
 
