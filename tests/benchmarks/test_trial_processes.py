@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 _PARENT = """
 import subprocess, sys
 child = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
-subprocess.Popen(child, env={}, start_new_session=True)
+subprocess.Popen(child, env={}, stdout=subprocess.DEVNULL, start_new_session=True)
 print("up", flush=True)
 sys.stdin.read()
 """
