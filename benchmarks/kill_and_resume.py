@@ -68,7 +68,7 @@ NO_RAY = "Ray did not start on this machine"
 PATIENCE = 10.0  # seconds after a driver's end in which its processes have to be gone
 LIMIT = 600.0  # seconds that no command takes
 MOST = 3  # commands after the last strike until one ends by itself
-TIMES = ("seconds",)
+TIMES = ("seconds", "checksum")  # the checksum of a row covers its time
 
 
 @dataclass
