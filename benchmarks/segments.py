@@ -89,7 +89,10 @@ def timing(base: Config, folder: Path, data: RealData, rounds: int) -> dict[str,
                 for iterations in (short, long):
                     place = folder / f"timing-{number}-{name.replace(' ', '-')}"
                     work = job(base, place, data, segments=2, iterations=iterations, validate_every=0)
-                    work = dataclasses.replace(work, buffer_folder=str(folder / "experts" / work.buffer.fingerprint))
+                    work = dataclasses.replace(
+                        work,
+                        buffer=dataclasses.replace(work.buffer, folder=folder / "experts" / work.buffer.fingerprint),
+                    )
                     executor = SerialExecutor(Silent()) if name == "one process" else RayExecutor(capacity, Silent())
                     began = time.perf_counter()
                     list(executor.run(distill, [work]))

@@ -40,7 +40,7 @@ def train_for(trial: Trial, expert_id: int, sink: ProgressSink, cost: ExpertCost
     began = time.monotonic()
     name = fingerprint(trial.experts)
     board = trial.search.tensorboard / "experts" / f"{name}-{expert_id:05d}"
-    job = ExpertJob(trial.config, str(trial.buffer.folder), trial.experts, expert_id, str(board), f"experts {name[:8]}")
+    job = ExpertJob(trial.config, trial.buffer, expert_id, str(board), f"experts {name[:8]}")
     train_one_expert(job, sink)
     seconds = time.monotonic() - began
     cost.trained += seconds
@@ -118,9 +118,7 @@ class Trial:
         """Its distillation."""
         board = str(self.search.trial_board(self.name))
         folder = str(self.directory.path)
-        return DistillJob(
-            f"trial {self.name[:8]}", self.config, str(self.buffer.folder), self.experts, self.identity, folder, board
-        )
+        return DistillJob(f"trial {self.name[:8]}", self.config, self.buffer, self.identity, folder, board)
 
 
 @dataclass

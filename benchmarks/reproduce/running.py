@@ -110,7 +110,7 @@ def expert_jobs(jobs: Sequence[CellJob]) -> list[ExpertJob]:
         for number in [] if _expert_failure(buffer) else buffer.missing():
             board = buffer.folder.parent / "tensorboard" / f"{buffer.fingerprint}-{number:05d}"
             name = f"experts {buffer.fingerprint}"
-            expert = ExpertJob(config, str(buffer.folder), buffer.identity, number, str(board), name)
+            expert = ExpertJob(config, buffer, number, str(board), name)
             found.setdefault(buffer.path(number), expert)
     return list(found.values())
 
@@ -120,14 +120,14 @@ def train_timed(job: ExpertJob, sink: ProgressSink) -> str:
 
     An expert that diverges is noted too: no other is trained for its cells, and their rows say so.
     """
-    with exclusive(Path(job.buffer_folder) / f".lock-{job.expert_id}", wait=True, owner=job.key):
+    with exclusive(job.buffer.folder / f".lock-{job.expert_id}", wait=True, owner=job.key):
         if job.buffer.has(job.expert_id):
             return job.key
-        with _timed(Path(job.buffer_folder) / f"time-{job.expert_id:05d}.json"):
+        with _timed(job.buffer.folder / f"time-{job.expert_id:05d}.json"):
             try:
                 train_one_expert(job, sink)
             except DivergenceError as error:
-                write_json(Path(job.buffer_folder) / _FAILURE, {"diverged": str(error)})
+                write_json(job.buffer.folder / _FAILURE, {"diverged": str(error)})
                 sink.say(f"{job.key}: {error}")
     return job.key
 
@@ -193,7 +193,7 @@ def distill_job(job: CellJob, data: RealData) -> DistillJob:
     identity = {**method_identity(job.config, data.data_id), "buffer": buffer.fingerprint}
     folder = Path(job.work) / "distilled" / fingerprint(identity)
     places = (str(folder), str(folder / "tensorboard"))
-    return DistillJob(ROLE, job.config, str(buffer.folder), buffer.identity, identity, *places)
+    return DistillJob(ROLE, job.config, buffer, identity, *places)
 
 
 def _distilled(job: CellJob, data: RealData, sink: ProgressSink) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def _evaluated(job: CellJob, data: RealData, sink: ProgressSink) -> Iterator[dic
     for done, (index, (architecture, protocol)) in enumerate(wanted, start=1):
         token = cache_key(config, data.data_id, architecture, protocol, what)
         place = str(rows.row(name, architecture or config.network.name, protocol, index))
-        task = EvaluationJob(name, source, config, index, place, token, str(buffer.folder), buffer.identity)
+        task = EvaluationJob(name, source, config, index, place, token, buffer)
         yield evaluate_network(dataclasses.replace(task, architecture=architecture, protocol=protocol), sink)
         sink.update(Update("evaluate", done, len(wanted)))
 

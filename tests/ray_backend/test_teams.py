@@ -63,7 +63,7 @@ def test_an_error_of_one_member_is_the_error_of_the_job(
 ) -> None:
     """A missing expert is met by whoever draws it; the others do not wait for ever."""
     job, sink = job_in(tiny(**SHARED, distill__init="random-real"), tmp_path / "run", serial), Recorder()
-    (Path(job.buffer_folder) / "expert-00001.parquet").unlink()
+    (job.buffer.folder / "expert-00001.parquet").unlink()
     with pytest.raises(StoreError, match=r"expert-00001\.parquet: no such expert"):
         list(RayExecutor(two_slots, sink).run(Witness(tmp_path), [job]))
     members = members_in(tmp_path)  # one that had not begun when the other failed never does

@@ -138,7 +138,7 @@ def test_after_a_break_no_iteration_stands_twice(tmp_path: Path, plan: Plan, mon
     job = plan.distill_job("ast")
     output, board = tmp_path / "ast", tmp_path / "board"
     job = type(job)(
-        job.method, job.config, job.buffer_folder, job.expert_identity, job.identity, str(output), str(board)
+        job.method, job.config, job.buffer, job.identity, str(output), str(board)
     )  # fmt: skip
     whole = distill_stage.iterate
 
@@ -167,7 +167,7 @@ def test_a_diverging_validation_counts_as_zero_with_as_many_networks(
 ) -> None:
     job = plan.distill_job("ast")
     job = type(job)(
-        job.method, job.config, job.buffer_folder, job.expert_identity, job.identity,
+        job.method, job.config, job.buffer, job.identity,
         str(tmp_path / "ast"), str(tmp_path / "board"),
     )  # fmt: skip
 

@@ -19,8 +19,7 @@ class DistillJob:
 
     method: str
     config: Config
-    buffer_folder: str
-    expert_identity: Mapping[str, Any] = field(hash=False)
+    buffer: Buffer = field(hash=False)
     identity: Mapping[str, Any] = field(hash=False)
     output: str
     tensorboard: str
@@ -40,8 +39,3 @@ class DistillJob:
     def directory(self) -> MethodDirectory:
         """The folder of its artefacts."""
         return MethodDirectory(Path(self.output))
-
-    @property
-    def buffer(self) -> Buffer:
-        """The experts it matches."""
-        return Buffer(Path(self.buffer_folder), self.expert_identity, self.config.expert.count)

@@ -47,7 +47,8 @@ class EvaluationJob:
     ``forgetting``, ``full`` or a path of a synthetic set. ``token`` names everything else that decides the result; a
     row with another token is stale and run again. ``architecture`` is a network's name, empty for the settings' own;
     ``role`` names the random streams, so that a set keeps its networks under another name. ``together`` is how many
-    networks of its kind are trained at once (`stages.evaluation.groups`).
+    networks of its kind are trained at once (`stages.evaluation.groups`). Expert 0 of ``buffer`` extracts the features
+    from which representative images are chosen.
     """
 
     set_name: str
@@ -56,8 +57,7 @@ class EvaluationJob:
     index: int
     row: str
     token: str
-    buffer_folder: str = ""
-    expert_identity: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    buffer: Buffer = field(hash=False)
     architecture: str = ""
     protocol: str = PROTOCOL
     role: str = ""
@@ -85,11 +85,6 @@ class EvaluationJob:
     def network(self) -> NetworkConfig:
         """The network's settings."""
         return network_config(self.config, self.architecture)
-
-    @property
-    def buffer(self) -> Buffer:
-        """Experts whose first one looks at real images for representative subsets."""
-        return Buffer(Path(self.buffer_folder), self.expert_identity, self.config.expert.count)
 
     @property
     def streams(self) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,9 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import StoreError
 from ast_ray.stages.device import real_data
 from ast_ray.stages.evaluation.evaluate import EvaluationJob
-from ast_ray.stages.evaluation.groups import networks_at_once
+from ast_ray.stages.evaluation.jobs import jobs_of_set
 from ast_ray.stages.evaluation.rows import (
-    cache_key,
-    cells,
     check_architectures,
-    networks_of,
     real_set_identity,
     with_scored,
 )
@@ -116,25 +112,16 @@ def role_of(synthetic: SyntheticSet) -> str:
     return str(synthetic.provenance.get("method", ""))
 
 
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """The request of an evaluation: settings, sets by name, real subsets, the folder of rows."""
-
-    config: Config
-    paths: Mapping[str, Path]
-    folder: Path
-    real: tuple[str, ...] = ()
-
-    def buffer(self, data: RealData) -> Buffer:
-        """The experts of the run the first set lies in, or of the evaluation's own folder."""
-        identity = expert_identity(self.config, data.data_id)
-        name = fingerprint(identity)
-        runs = [path.parents[2] / "experts" for path in self.paths.values() if len(path.parents) > 2]
-        for experts in runs:
-            buffer = Buffer(experts / name, identity, self.config.expert.count)
-            if buffer.has(0):
-                return buffer
-        return Buffer(self.folder / "experts" / name, identity, self.config.expert.count)
+def _buffer(config: Config, data: RealData, paths: Mapping[str, Path], folder: Path) -> Buffer:
+    """Return the experts of the run that a set lies in, or of the evaluation's own folder."""
+    identity = expert_identity(config, data.data_id)
+    name = fingerprint(identity)
+    runs = [path.parents[2] / "experts" for path in paths.values() if len(path.parents) > 2]
+    for experts in runs:
+        buffer = Buffer(experts / name, identity, config.expert.count)
+        if buffer.has(0):
+            return buffer
+    return Buffer(folder / "experts" / name, identity, config.expert.count)
 
 
 def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequence[str] = ()) -> list[EvaluationJob]:
@@ -145,61 +132,33 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
             ResourceError: the folder cannot be written.
     """
     config = trained(config)
-    wanted = EvaluationRequest(config, paths, folder, tuple(real))
     data = real_data(config.data, torch.device("cpu"))
     check_architectures(config, data)
-    jobs: list[EvaluationJob] = []
-    for name in with_scored(wanted.real, config):
-        if name != "full":
-            what, images = real_set_identity(name, config, data), config.distill.ipc * data.classes
-            jobs += _jobs(wanted, data, name, name, what, images=images)
+    directory = EvaluationDirectory(folder)
+    buffer = _buffer(config, data, paths, folder)
+
+    def real_jobs(name: str, images: int) -> list[EvaluationJob]:
+        what = real_set_identity(name, config, data)
+        return jobs_of_set(config, data, directory, buffer, name=name, source=name, what=what, images=images)
+
+    scored = with_scored(tuple(real), config)
+    jobs = [job for name in scored if name != "full" for job in real_jobs(name, config.distill.ipc * data.classes)]
     for name, path in paths.items():
         synthetic = load_set(path)
         check_set(synthetic, str(path), data)
-        what, images = content_of(synthetic), len(synthetic.labels)
-        jobs += _jobs(wanted, data, name, str(path), what, images=images, role=role_of(synthetic))
-    if "full" in with_scored(wanted.real, config):
-        what = real_set_identity("full", config, data)
-        jobs += _jobs(wanted, data, "full", "full", what, images=len(data.train_labels))
+        jobs += jobs_of_set(
+            config,
+            data,
+            directory,
+            buffer,
+            name=name,
+            source=str(path),
+            what=content_of(synthetic),
+            images=len(synthetic.labels),
+            role=role_of(synthetic),
+        )
+    jobs += real_jobs("full", len(data.train_labels)) if "full" in scored else []
     check_folder(folder)
-    return jobs
-
-
-def _jobs(
-    wanted: EvaluationRequest,
-    data: RealData,
-    name: str,
-    source: str,
-    what: Mapping[str, Any],
-    *,
-    images: int,
-    role: str = "",
-) -> list[EvaluationJob]:
-    config = wanted.config
-    buffer = wanted.buffer(data)
-    jobs = []
-    for architecture, protocol in cells(config, source):
-        token = cache_key(config, data.data_id, architecture, protocol, what)
-        label = architecture or config.network.name
-        together = networks_at_once(config, data, source, protocol, architecture, images=images)
-        for index in range(networks_of(config, source)):
-            row = EvaluationDirectory(wanted.folder).row(name, label, protocol, index)
-            jobs.append(
-                EvaluationJob(
-                    name,
-                    source,
-                    config,
-                    index,
-                    str(row),
-                    token,
-                    str(buffer.folder),
-                    buffer.identity,
-                    architecture,
-                    protocol,
-                    role,
-                    together=together,
-                )
-            )
     return jobs
 
 
@@ -207,7 +166,7 @@ def made_of_other_images(jobs: Sequence[EvaluationJob], paths: Mapping[str, Path
     """Say of each set that was distilled from other images than it is evaluated on."""
     lines = []
     for name, path in paths.items():
-        here = next(job.expert_identity["data"]["id"] for job in jobs if job.set_name == name)
+        here = next(job.buffer.identity["data"]["id"] for job in jobs if job.set_name == name)
         there = load_set(path).provenance.get("data_id", here)
         if there != here:
             lines.append(
@@ -223,7 +182,7 @@ def train_embedding(jobs: Sequence[EvaluationJob], executor: Executor) -> None:
     if job is None or job.buffer.has(0):
         return
     job.buffer.prepare()
-    board = Path(job.buffer_folder).parent / "tensorboard"
-    expert = ExpertJob(job.config, job.buffer_folder, job.expert_identity, 0, str(board), "embedding expert")
+    board = job.buffer.folder.parent / "tensorboard"
+    expert = ExpertJob(job.config, job.buffer, 0, str(board), "embedding expert")
     for _ in executor.run(train_one_expert, [expert]):
         pass

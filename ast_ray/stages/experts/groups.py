@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -34,6 +35,7 @@ from ast_ray.stages.experts.train import (
     statistics_of,
     train_one_expert,
 )
+from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.telemetry.progress import ProgressSink, Update
 
 # Forward operations of a step from which several experts at once are slower than one by one: on an H200 8 experts of
@@ -54,9 +56,9 @@ class ExpertGroup:
         return Resources(gpu_memory=len(self.members) * self.jobs[0].gpu_memory)
 
     @property
-    def buffer_folder(self) -> str:
-        """The folder of the published experts."""
-        return self.jobs[0].buffer_folder
+    def buffer(self) -> Buffer:
+        """The buffer of the experts."""
+        return self.jobs[0].buffer
 
     @property
     def key(self) -> str:
@@ -186,9 +188,9 @@ def _record(
 
 def grouped(jobs: Sequence[ExpertJob], data: RealData) -> list[ExpertJob | ExpertGroup]:
     """Groups of missing experts, each buffer's as large as its own settings say; one of a single expert is its job."""
-    buffers: dict[str, list[ExpertJob]] = {}
+    buffers: dict[Path, list[ExpertJob]] = {}
     for job in jobs:
-        buffers.setdefault(job.buffer_folder, []).append(job)
+        buffers.setdefault(job.buffer.folder, []).append(job)
     found: list[ExpertJob | ExpertGroup] = []
     for wanted in buffers.values():
         for experts in group(wanted, experts_together(wanted[0].config, data)):

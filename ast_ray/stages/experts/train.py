@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -31,8 +30,7 @@ class ExpertJob:
     """One expert of one buffer."""
 
     config: Config
-    buffer_folder: str
-    identity: Mapping[str, Any] = field(hash=False)
+    buffer: Buffer = field(hash=False)
     expert_id: int
     tensorboard: str
     label: str = "expert"
@@ -47,11 +45,6 @@ class ExpertJob:
     def key(self) -> str:
         """Method and number."""
         return f"{self.label} {self.expert_id}"
-
-    @property
-    def buffer(self) -> Buffer:
-        """The buffer this expert belongs to."""
-        return Buffer(Path(self.buffer_folder), self.identity, self.config.expert.count)
 
 
 def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
@@ -83,7 +76,7 @@ def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
 def recording_of(job: ExpertJob, parameters: int) -> AbstractContextManager[Recording]:
     """Open the expert's recording; see `Recording.open`."""
     buffer, seconds = job.buffer, job.config.compute.checkpoint_seconds
-    metadata = {"fingerprint": buffer.fingerprint, "expert_id": job.expert_id, "identity": dict(job.identity)}
+    metadata = {"fingerprint": buffer.fingerprint, "expert_id": job.expert_id, "identity": dict(buffer.identity)}
     how = job.config.expert.storage
     return Recording.open(buffer, job.expert_id, metadata, parameters=parameters, seconds=seconds, storage=how)
 

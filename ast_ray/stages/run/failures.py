@@ -59,9 +59,9 @@ class Failures:
                 f"{record.failure.advice} (or delete {mirror.shown(job.directory.failure)} to try it all the same)"
             )
         for failure in [one for one in self._methods.values() if one.stage == "experts"]:
-            folder = self._jobs[failure.set_name].buffer_folder
+            folder = self._jobs[failure.set_name].buffer.folder
             for name, job in self._jobs.items():
-                if job.buffer_folder == folder:
+                if job.buffer.folder == folder:
                     self._methods.setdefault(name, replace(failure, set_name=name))
 
     def _holds(self, record: FailureRecord, job: DistillJob) -> bool:
@@ -114,7 +114,7 @@ class Failures:
         self._end_bars([one.key for one in jobs])
         numbers = tuple(one.expert_id for one in jobs if not one.buffer.has(one.expert_id))
         for name, distillation in self._jobs.items():
-            if distillation.buffer_folder != job.buffer_folder:
+            if distillation.buffer.folder != job.buffer.folder:
                 continue
             failure = self._methods.get(name) or _failure(name, "experts", error)
             count = distillation.config.expert.count
@@ -165,7 +165,7 @@ class Failures:
         if not self._methods or job.source not in NEEDS_EXPERT or job.buffer.has(0):
             return True
         for name, failure in self._methods.items():
-            if self._jobs[name].buffer_folder == job.buffer_folder:
+            if self._jobs[name].buffer.folder == job.buffer.folder:
                 self._sets[job.set_name, "", ""] = replace(failure, set_name=job.set_name)
         return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,8 +19,9 @@ from ast_ray.stages.distillation.loop import distill, finished
 from ast_ray.stages.distillation.team import ALONE, Team
 from ast_ray.stages.engine import run_memory
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
-from ast_ray.stages.evaluation.groups import EvaluationGroup, evaluate_group, grouped_networks, networks_at_once
-from ast_ray.stages.evaluation.rows import cache_key, cells, networks_of, publish_rows, real_set_identity, with_scored
+from ast_ray.stages.evaluation.groups import EvaluationGroup, evaluate_group, grouped_networks
+from ast_ray.stages.evaluation.jobs import jobs_of_set
+from ast_ray.stages.evaluation.rows import publish_rows, real_set_identity, with_scored
 from ast_ray.stages.evaluation.summary import summarize
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluation.verdicts import run_verdicts
@@ -71,8 +71,7 @@ class Plan:
         return DistillJob(
             method,
             config,
-            str(buffer.folder),
-            buffer.identity,
+            buffer,
             method_identity(config, self.data.data_id),
             str(self.directory.method(method).path),
             str(self.directory.tensorboard / "distill" / method),
@@ -106,8 +105,7 @@ def expert_jobs(plan: Plan, methods: Iterable[str], failures: Failures | None = 
                 buffer.path(expert_id),
                 ExpertJob(
                     plan.method(method),
-                    str(buffer.folder),
-                    buffer.identity,
+                    buffer,
                     expert_id,
                     str(board),
                     f"{method} expert",
@@ -121,10 +119,10 @@ def work_on(job: ExpertJob | ExpertGroup | DistillJob, sink: ProgressSink, team:
     """Train an expert, or several at once, or distil; return the folder that has more experts now, or nothing."""
     if isinstance(job, ExpertGroup):
         train_group(job, sink)
-        return job.buffer_folder
+        return str(job.buffer.folder)
     if isinstance(job, ExpertJob):
         train_one_expert(job, sink)
-        return job.buffer_folder
+        return str(job.buffer.folder)
     distill(job, sink, team)
     return ""
 
@@ -143,15 +141,15 @@ def train_and_distill(
     """
     names = list(trained)
     jobs: list[ExpertJob | ExpertGroup | DistillJob] = [*grouped(expert_jobs(plan, names, failures), plan.data)]
-    absent = Counter(job.buffer_folder for job in jobs)
+    absent = Counter(str(job.buffer.folder) for job in jobs)
     hopeful = [method for method in distilled if failures is None or not failures.includes(method)]
     waiting = [job for method in hopeful if not finished(job := plan.distill_job(method))]
     if waiting:
         log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
 
     def possible() -> list[DistillJob]:
-        ready = [job for job in waiting if not absent[job.buffer_folder]]
-        waiting[:] = [job for job in waiting if absent[job.buffer_folder]]
+        ready = [job for job in waiting if not absent[str(job.buffer.folder)]]
+        waiting[:] = [job for job in waiting if absent[str(job.buffer.folder)]]
         return ready
 
     def following(folder: str) -> list[DistillJob]:
@@ -201,23 +199,19 @@ def set_identity(plan: Plan, name: str, source: str, method: str) -> dict[str, A
     return {"method": name, "identity": method_identity(config, data_id)}
 
 
-def _jobs(plan: Plan, set_name: str, source: str, method: str) -> list[EvaluationJob]:
+def _jobs(plan: Plan, name: str, source: str, method: str) -> list[EvaluationJob]:
     config = plan.method(method)
-    buffer = plan.buffer(method)
-    data_id = plan.data.data_id
-    jobs = []
-    what = set_identity(plan, set_name, source, method)
-    images = len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes
-    for architecture, protocol in cells(config, source):
-        token = cache_key(config, data_id, architecture, protocol, what)
-        memory = 0 if architecture else run_memory(config, plan.data).evaluation
-        together = networks_at_once(config, plan.data, source, protocol, architecture, images=images)
-        for index in range(networks_of(config, source)):
-            row = plan.directory.row(set_name, architecture or config.network.name, protocol, index)
-            job = EvaluationJob(set_name, source, config, index, str(row), token, str(buffer.folder), buffer.identity)
-            job = dataclasses.replace(job, architecture=architecture, protocol=protocol)
-            jobs.append(dataclasses.replace(job, gpu_memory=memory, together=together))
-    return jobs
+    return jobs_of_set(
+        config,
+        plan.data,
+        plan.directory.evaluation,
+        plan.buffer(method),
+        name=name,
+        source=source,
+        what=set_identity(plan, name, source, method),
+        images=len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes,
+        share_gpu=True,
+    )
 
 
 def evaluate_some(job: EvaluationJob | EvaluationGroup, sink: ProgressSink) -> list[dict[str, Any]]:

@@ -301,7 +301,7 @@ def test_another_runs_checkpoint_is_refused(tiny: Callable[..., Config], referen
 
 def test_a_missing_expert_is_named(tiny: Callable[..., Config], reference: Plan, tmp_path: Path) -> None:
     job = job_in(tiny(distill__init="random-real"), tmp_path, reference)
-    for file in Path(job.buffer_folder).glob("expert-*"):
+    for file in job.buffer.folder.glob("expert-*"):
         file.unlink()
     with pytest.raises(StoreError, match=r"expert-0000[01]\.parquet: no such expert"):
         distill(job, Recorder())

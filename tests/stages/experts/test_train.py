@@ -22,9 +22,7 @@ from tests.tiny import Recorder, tiny_plan
 def job_in(plan: Plan, expert_id: int = 0) -> ExpertJob:
     buffer = plan.buffer("ast")
     buffer.prepare()
-    return ExpertJob(
-        plan.method("ast"), str(buffer.folder), buffer.identity, expert_id, str(plan.directory.tensorboard)
-    )
+    return ExpertJob(plan.method("ast"), buffer, expert_id, str(plan.directory.tensorboard))
 
 
 def test_the_file_holds_every_epoch_from_the_initialisation(reference: Plan) -> None:
