@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ast_ray.config.printable import one_line
-from ast_ray.config.titles import set_title
+from ast_ray.config.titles import SCORES, score_text, set_title
 from ast_ray.errors import counted
 from ast_ray.signals import check
 from ast_ray.telemetry.failure import Failure
@@ -99,8 +99,6 @@ def _left(update: Update, elapsed: float, first: int) -> str:
 
 
 _PEAK = "peak*"
-# Key of a result row, column title, factor.
-_SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ars", "ARS", 1))
 
 
 def results_table(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]] = ()) -> Table:
@@ -143,19 +141,15 @@ def show_verdicts(console: Console, verdicts: Sequence[Mapping[str, Any]]) -> No
 
 def scores_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     """DD-Ranking's scores of the sets that have them, or None."""
-    scored = [row for row in rows if any(key in row for key, _, _ in _SCORES)]
+    scored = [row for row in rows if any(key in row for key, _, _ in SCORES)]
     if not scored:
         return None
     table = Table(title="DD-Ranking: beyond random images, short of the full set")
     table.add_column("set")
     table.add_column("network")
-    for _, name, _ in _SCORES:
+    for _, name, _ in SCORES:
         table.add_column(name, justify="right")
     for row in scored:
-        values = (_score(row.get(key), factor) for key, _, factor in _SCORES)
+        values = (score_text(row.get(key), factor) for key, _, factor in SCORES)
         table.add_row(one_line(set_title(row["set"])), one_line(str(row["network"])), *values)
     return table
-
-
-def _score(value: float | None, factor: int) -> str:
-    return "" if value is None else f"{factor * value:.1f}" if factor != 1 else f"{value:.3f}"

@@ -11,11 +11,10 @@ from typing import Any
 from ast_ray.config import to_dict
 from ast_ray.config.loading import flatten
 from ast_ray.config.networks import NETWORKS
-from ast_ray.config.titles import set_title
+from ast_ray.config.titles import SCORES, score_text, set_title
 from ast_ray.report.records import MethodRecord, RunRecord
 
 PROTOCOLS = {"peak": "peak: best pass on the test set"}
-SCORES = (("ior", "IOR %", 100), ("hlr", "HLR %", 100), ("lrs", "LRS", 1), ("ars", "ARS", 1))
 BRIEF = 3  # settings named in the table's own lines; more go to a table of theirs alone
 _NOT_COMPARED = ("preset", "compute.", "run.", "data.root", "data.download")
 
@@ -56,7 +55,7 @@ def results(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "images": row.get("images", ""),
                 "network": network_title(row["network"]),
                 "protocol": PROTOCOLS.get(row["protocol"], row["protocol"]),
-                "scores": [_score(row.get(key), factor) for key, title, factor in SCORES if title in scores],
+                "scores": [score_text(row.get(key), factor) or "–" for key, title, factor in SCORES if title in scores],
                 "accuracy": percent(mean, std),
                 "n": row["n"],
                 "bar": {"mean": 100 * mean, "low": 100 * low, "high": 100 * high},
@@ -68,12 +67,6 @@ def results(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def score_titles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Titles of DD-Ranking's scores (arXiv 2505.13300) that any row carries."""
     return [title for key, title, _ in SCORES if any(row.get(key) is not None for row in rows)]
-
-
-def _score(value: float | None, factor: int) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if factor == 1 else f"{factor * value:.1f}"
 
 
 def architectures(run: RunRecord) -> dict[str, Any]:
