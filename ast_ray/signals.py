@@ -120,6 +120,33 @@ def keeping(owner: Any, setter: str) -> Iterator[None]:
     check()
 
 
+@contextmanager
+def holding_back(owner: Any, name: str) -> Iterator[None]:
+    """Hold SIGTERM back while ``owner.name(...)`` runs in the block, which sets a handler of its own below Python.
+
+    That handler is taken back before the signal arrives. Nothing is done for a process that does not listen.
+    """
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is _end
+    real = getattr(owner, name, None) if mine else None
+    if real is None:
+        yield
+        return
+
+    def held(*args: Any, **options: Any) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return real(*args, **options)
+        finally:
+            listen()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    setattr(owner, name, held)
+    try:
+        yield
+    finally:
+        setattr(owner, name, real)
+
+
 def finish(code: int) -> None:
     """Let signals end the process with this code from here on: nothing is left that could be ended in order."""
     _finished.append(code)

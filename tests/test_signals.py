@@ -111,6 +111,27 @@ except KeyboardInterrupt as error:
     assert run(script).stdout == "ended by SIGTERM\n"
 
 
+def test_a_signal_during_a_call_that_sets_a_handler_arrives_after_it() -> None:
+    script = """
+import types
+
+def make():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as a library does below Python
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("made", flush=True)
+
+library = types.SimpleNamespace(make=make)
+try:
+    with signals.holding_back(library, "make"):
+        library.make()
+        time.sleep(60)
+except KeyboardInterrupt as error:
+    print(signals.cause(error), library.make is make)
+    print(signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    assert run(script).stdout == "made\nended by SIGTERM True\nFalse\n"
+
+
 def test_a_process_that_does_not_listen_keeps_its_handlers() -> None:
     script = """
 signal.signal(signal.SIGTERM, signal.SIG_DFL)

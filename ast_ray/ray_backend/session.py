@@ -15,7 +15,7 @@ from ast_ray.config.settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
 from ast_ray.ray_backend.private_ray import remove_dead_sessions, session_folder, watched
 from ast_ray.ray_backend.reach import require_cluster, require_folder
-from ast_ray.signals import keeping
+from ast_ray.signals import holding_back, keeping
 from ast_ray.stages.executor import Resources
 
 _LOG = logging.getLogger(__name__)
@@ -152,12 +152,13 @@ def loopback_only() -> Iterator[None]:
 def signals_kept() -> Iterator[None]:
     """Keep what SIGTERM does while Ray starts in the block.
 
-    Ray's own handlers, in Python during its start and below it for good, end the process at once, with the log of a
-    crash. The setter is private; without it a SIGTERM during the start is Ray's.
+    Ray's own handlers, in Python during its start and below it from the making of its core worker on, end the process
+    at once, with the log of a crash. Setter and core worker are private; without them a SIGTERM meanwhile is Ray's.
     """
+    from ray import _raylet
     from ray._private import utils
 
-    with keeping(utils, "set_sigterm_handler"):
+    with keeping(utils, "set_sigterm_handler"), holding_back(_raylet, "CoreWorker"):
         yield
 
 

@@ -109,6 +109,35 @@ def test_sigterm_ends_a_session_in_order(short_folder: Path) -> None:
     assert (driver.returncode, output, messages) == (143, "ended by SIGTERM\n", "")
 
 
+_AT_THE_CORE_WORKER = """
+import os, signal
+from ray import _raylet
+
+real = _raylet.CoreWorker
+
+def struck(*args, **options):
+    made = real(*args, **options)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return made
+
+_raylet.CoreWorker = struck
+"""
+
+
+@pytest.mark.ray
+def test_sigterm_when_the_core_worker_is_made_ends_the_start_in_order(short_folder: Path) -> None:
+    """From there on Ray has a handler below Python, which ends the process with the log of a crash."""
+    environment = {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
+    done = subprocess.run(
+        [sys.executable, "-c", _AT_THE_CORE_WORKER + _ENDED],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "ended by SIGTERM\n", "")
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_nothing_of_ray_outlives_a_killed_driver_by_ten_seconds(short_folder: Path) -> None:
