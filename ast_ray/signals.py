@@ -71,6 +71,7 @@ def interrupt() -> None:
 def _end(number: int, _frame: FrameType | None) -> None:
     if _finished:
         os._exit(_finished[-1])
+    signal.alarm(0)  # Ray's handler, where it came first, ends the process three seconds later, whatever it is at
     again = bool(_received) and time.monotonic() - _received[-1][1] < _PATIENCE
     _received.append((number, time.monotonic()))
     if sum(one == signal.SIGINT for one, _ in _received) > _INTERRUPTS:
@@ -121,10 +122,10 @@ def keeping(owner: Any, setter: str) -> Iterator[None]:
 
 
 @contextmanager
-def holding_back(owner: Any, name: str) -> Iterator[None]:
-    """Hold SIGTERM back while ``owner.name(...)`` runs in the block, which sets a handler of its own below Python.
+def taking_back(owner: Any, name: str) -> Iterator[None]:
+    """Listen again after every ``owner.name(...)`` in the block, which sets a handler of its own below Python.
 
-    That handler is taken back before the signal arrives. Nothing is done for a process that does not listen.
+    Nothing is done for a process that does not listen.
     """
     mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is _end
     real = getattr(owner, name, None) if mine else None
@@ -132,15 +133,13 @@ def holding_back(owner: Any, name: str) -> Iterator[None]:
         yield
         return
 
-    def held(*args: Any, **options: Any) -> Any:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    def followed(*args: Any, **options: Any) -> Any:
         try:
             return real(*args, **options)
         finally:
             listen()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    setattr(owner, name, held)
+    setattr(owner, name, followed)
     try:
         yield
     finally:

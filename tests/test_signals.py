@@ -111,25 +111,35 @@ except KeyboardInterrupt as error:
     assert run(script).stdout == "ended by SIGTERM\n"
 
 
-def test_a_signal_during_a_call_that_sets_a_handler_arrives_after_it() -> None:
+def test_what_a_call_sets_below_python_is_taken_back_after_it() -> None:
     script = """
 import types
 
 def make():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as a library does below Python
-    os.kill(os.getpid(), signal.SIGTERM)
-    print("made", flush=True)
 
 library = types.SimpleNamespace(make=make)
 try:
-    with signals.holding_back(library, "make"):
+    with signals.taking_back(library, "make"):
         library.make()
+        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
 except KeyboardInterrupt as error:
     print(signals.cause(error), library.make is make)
-    print(signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 """
-    assert run(script).stdout == "made\nended by SIGTERM True\nFalse\n"
+    assert run(script).stdout == "ended by SIGTERM True\n"
+
+
+def test_an_alarm_that_a_library_sets_with_its_handler_does_not_end_what_is_tidied_up() -> None:
+    script = """
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("tidied up")
+"""
+    assert run(script).stdout == "tidied up\n"
 
 
 def test_a_process_that_does_not_listen_keeps_its_handlers() -> None:

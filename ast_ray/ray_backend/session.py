@@ -15,7 +15,7 @@ from ast_ray.config.settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
 from ast_ray.ray_backend.private_ray import remove_dead_sessions, session_folder, watched
 from ast_ray.ray_backend.reach import require_cluster, require_folder
-from ast_ray.signals import holding_back, keeping
+from ast_ray.signals import keeping, taking_back
 from ast_ray.stages.executor import Resources
 
 _LOG = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def signals_kept() -> Iterator[None]:
     from ray import _raylet
     from ray._private import utils
 
-    with keeping(utils, "set_sigterm_handler"), holding_back(_raylet, "CoreWorker"):
+    with keeping(utils, "set_sigterm_handler"), taking_back(_raylet, "CoreWorker"):
         yield
 
 

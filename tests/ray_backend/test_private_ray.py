@@ -109,32 +109,26 @@ def test_sigterm_ends_a_session_in_order(short_folder: Path) -> None:
     assert (driver.returncode, output, messages) == (143, "ended by SIGTERM\n", "")
 
 
-_AT_THE_CORE_WORKER = """
+_ONCE_CONNECTED = """
 import os, signal
-from ray import _raylet
+from ray._private import worker
 
-real = _raylet.CoreWorker
+real = worker.connect
 
 def struck(*args, **options):
-    made = real(*args, **options)
+    real(*args, **options)
     os.kill(os.getpid(), signal.SIGTERM)
-    return made
 
-_raylet.CoreWorker = struck
+worker.connect = struck
 """
 
 
 @pytest.mark.ray
-def test_sigterm_when_the_core_worker_is_made_ends_the_start_in_order(short_folder: Path) -> None:
-    """From there on Ray has a handler below Python, which ends the process with the log of a crash."""
+def test_sigterm_once_ray_is_connected_ends_the_start_in_order(short_folder: Path) -> None:
+    """Once its core worker is made, Ray has a handler below Python, which ends the process with the log of a crash."""
     environment = {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
-    done = subprocess.run(
-        [sys.executable, "-c", _AT_THE_CORE_WORKER + _ENDED],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    command = [sys.executable, "-c", _ONCE_CONNECTED + _ENDED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (143, "ended by SIGTERM\n", "")
 
 
