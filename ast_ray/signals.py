@@ -118,7 +118,7 @@ def keeping(owner: Any, setter: str) -> Iterator[None]:
             setattr(owner, setter, before)
         if mine:
             listen()
-    check()
+        check()  # also in place of an error: what the signal ended elsewhere may be why the library failed
 
 
 @contextmanager

@@ -168,7 +168,7 @@ def wrong_end(done: Command, strike: tuple[str, str] | None, messages: str) -> l
     told = not ended or name == "SIGKILL" or "Go on with:" in messages or "starts again" in messages
     number = signal.Signals[name].value if ended else 0
     done.no_ray = done.code == 1 and NO_RAY in messages
-    if done.no_ray and "Traceback" not in messages:
+    if done.no_ray and not ended and "Traceback" not in messages:
         return []
     if ended and done.code == -number and name != "SIGKILL" and not messages:
         return []  # before Python runs: the operating system ends the process

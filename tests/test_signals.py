@@ -142,6 +142,25 @@ except KeyboardInterrupt:
     assert run(script).stdout == "tidied up\n"
 
 
+def test_a_lost_signal_comes_before_the_error_of_the_library_that_it_ended() -> None:
+    script = """
+import types
+library = types.SimpleNamespace(set_handler=print)
+
+class Dropping:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+try:
+    with signals.keeping(library, "set_handler"):
+        Dropping()
+        raise RuntimeError("its processes are gone")
+except KeyboardInterrupt as error:
+    print(signals.cause(error))
+"""
+    assert run(script).stdout == "ended by SIGTERM\n"
+
+
 def test_a_process_that_does_not_listen_keeps_its_handlers() -> None:
     script = """
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
