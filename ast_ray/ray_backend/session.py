@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ast_ray.config.settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
@@ -100,7 +100,7 @@ def _connect(compute: ComputeConfig) -> None:
         if folder is not None:
             remove_dead_sessions(folder)
         try:
-            with loopback_only(), signals_kept():
+            with loopback_only(), signals_kept(), in_a_process_group_of_its_own():
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -160,6 +160,36 @@ def signals_kept() -> Iterator[None]:
 
     with keeping(utils, "set_sigterm_handler"), taking_back(_raylet, "CoreWorker"):
         yield
+
+
+@contextmanager
+def in_a_process_group_of_its_own() -> Iterator[None]:
+    """Start Ray's processes in the block outside of this one's group, so that its signals are not theirs.
+
+    Where they end first, the core worker ends this process with Ray's own exit code. They end with this process anyway.
+    The class is private to Ray; without it they share the group.
+    """
+    from ray._private import services as module
+
+    services: Any = module
+    real = getattr(services, "ConsolePopen", None)
+    if real is None or not hasattr(os, "setpgid"):
+        yield
+        return
+
+    def apart(*args: Any, preexec_fn: Callable[[], None] | None = None, **options: Any) -> Any:
+        def prepare() -> None:
+            os.setpgid(0, 0)
+            if preexec_fn is not None:
+                preexec_fn()
+
+        return real(*args, preexec_fn=prepare, **options)
+
+    services.ConsolePopen = apart
+    try:
+        yield
+    finally:
+        services.ConsolePopen = real
 
 
 def keep_token_private() -> None:

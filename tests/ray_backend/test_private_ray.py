@@ -94,6 +94,12 @@ def processes(session: int) -> list[str]:
     return found
 
 
+def below(driver: int) -> list[int]:
+    """Numbers of the processes of Ray that a driver started."""
+    children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+    return [int(pid) for pid in children if b"/ray/" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 @pytest.mark.ray
 def test_sigterm_ends_a_session_in_order(short_folder: Path) -> None:
     """Left to Ray, it ends in the log of a crash, with an exit code of its own."""
@@ -144,6 +150,8 @@ def test_nothing_of_ray_outlives_a_killed_driver_by_ten_seconds(short_folder: Pa
         assert driver.stdout is not None
         assert driver.stdout.readline() == "1\n"
         assert any("DashboardAgent" in line for line in processes(driver.pid))
+        groups = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[2] for pid in below(driver.pid)]
+        assert str(driver.pid) not in groups, "a signal to the driver's group is no signal to its Ray"
         driver.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 10
     while processes(driver.pid) and time.monotonic() < deadline:
