@@ -14,8 +14,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -101,21 +101,35 @@ def _dropped(lost: sys.UnraisableHookArgs) -> None:
 
 
 @contextmanager
+def swapped(owner: Any, name: str, swap: Callable[[Any], Any]) -> Iterator[None]:
+    """Put ``swap(owner.name)`` in its place for the block; where there is none, nothing is done."""
+    real = getattr(owner, name, None)
+    if real is None:
+        yield
+        return
+    setattr(owner, name, swap(real))
+    try:
+        yield
+    finally:
+        setattr(owner, name, real)
+
+
+def _listens() -> bool:
+    return threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is _end
+
+
+@contextmanager
 def keeping(owner: Any, setter: str) -> Iterator[None]:
     """Keep what `listen` set while a library that sets a handler of SIGTERM starts in the block.
 
     Its ``owner.setter`` does nothing meanwhile; what it set below Python is taken back at the end. Nothing is done for
     a process that does not listen.
     """
-    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is _end
-    before = getattr(owner, setter, None) if mine else None
-    if before is not None:
-        setattr(owner, setter, lambda _handler: None)
+    mine = _listens()
     try:
-        yield
+        with swapped(owner, setter, lambda _real: lambda _handler: None) if mine else nullcontext():
+            yield
     finally:
-        if before is not None:
-            setattr(owner, setter, before)
         if mine:
             listen()
         check()  # also in place of an error: what the signal ended elsewhere may be why the library failed
@@ -127,23 +141,18 @@ def taking_back(owner: Any, name: str) -> Iterator[None]:
 
     Nothing is done for a process that does not listen.
     """
-    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is _end
-    real = getattr(owner, name, None) if mine else None
-    if real is None:
+    with swapped(owner, name, _followed) if _listens() else nullcontext():
         yield
-        return
 
+
+def _followed(function: Callable[..., Any]) -> Callable[..., Any]:
     def followed(*args: Any, **options: Any) -> Any:
         try:
-            return real(*args, **options)
+            return function(*args, **options)
         finally:
             listen()
 
-    setattr(owner, name, followed)
-    try:
-        yield
-    finally:
-        setattr(owner, name, real)
+    return followed
 
 
 def finish(code: int) -> None:

@@ -7,21 +7,51 @@ from typing import get_type_hints
 
 import click
 
+from ast_ray.cli.options import PREFIX, parameter
 from ast_ray.cli.terminal import echo
-from ast_ray.config import Config
+from ast_ray.config import Config, schema
 
-# What one usually sets, by section. The help of a command shows these; `--help-all` shows every setting.
-USUAL = {
-    "": ("seed",),
-    "data": ("source", "root", "train_size", "image_size", "skip_corrupt"),
-    "network": ("name", "width", "depth"),
-    "expert": ("count", "epochs", "lr", "batch_size", "penalty_weight"),
-    "distill": ("ipc", "iterations", "syn_steps", "expert_epochs", "max_start_epoch", "student_lr", "init", "segments"),
-    "evaluate": ("architectures", "networks", "protocols"),
-    "compute": ("backend", "address", "device", "workers", "threads", "store"),
-    "run": ("methods", "baselines"),
-    "tune": ("trials", "searcher", "scheduler", "budget", "objective"),
-}
+# What one usually sets. The help of a command shows these; `--help-all` shows every setting.
+USUAL = (
+    "seed",
+    "data.source",
+    "data.root",
+    "data.train_size",
+    "data.image_size",
+    "data.skip_corrupt",
+    "network.name",
+    "network.width",
+    "network.depth",
+    "expert.count",
+    "expert.epochs",
+    "expert.lr",
+    "expert.batch_size",
+    "expert.penalty_weight",
+    "distill.ipc",
+    "distill.iterations",
+    "distill.syn_steps",
+    "distill.expert_epochs",
+    "distill.max_start_epoch",
+    "distill.student_lr",
+    "distill.init",
+    "distill.segments",
+    "evaluate.architectures",
+    "evaluate.networks",
+    "evaluate.protocols",
+    "compute.backend",
+    "compute.address",
+    "compute.device",
+    "compute.workers",
+    "compute.threads",
+    "compute.store",
+    "run.methods",
+    "run.baselines",
+    "tune.trials",
+    "tune.searcher",
+    "tune.scheduler",
+    "tune.budget",
+    "tune.objective",
+)
 _EVERY = "ast_ray.every_setting"
 
 
@@ -46,20 +76,20 @@ class SettingsCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write options in groups."""
-        usual = {"__".join(filter(None, ("setting", section, leaf))) for section in USUAL for leaf in USUAL[section]}
+        usual = {parameter(schema()[path]) for path in USUAL}
         every = bool(ctx.meta.get(_EVERY))
         groups: dict[str | None, list[tuple[str, str]]] = {None: []}
         hidden = 0
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
             if record is None or not record[0]:
                 continue
-            name = parameter.name or ""
-            is_setting = name.startswith("setting__")
+            name = option.name or ""
+            is_setting = name.startswith(PREFIX)
             if is_setting and not every and name not in usual:
                 hidden += 1
                 continue
-            section = name.removeprefix("setting__").rpartition("__")[0] if is_setting else None
+            section = name.removeprefix(PREFIX).rpartition("__")[0] if is_setting else None
             groups.setdefault(section, []).append(record)
         with formatter.section("Options"):
             formatter.write_dl(groups.pop(None))

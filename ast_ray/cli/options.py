@@ -16,7 +16,7 @@ from ast_ray.config.presets.reason import reason_for_name
 from ast_ray.config.schema import aliases
 from ast_ray.errors import ConfigError, Problem, suggestion
 
-_HIDDEN, _PREFIX = {"preset"}, "setting__"
+_HIDDEN, PREFIX = {"preset"}, "setting__"
 # Options that others have, and what does their work here.
 _INSTEAD = {"--resume": "; the same command again goes on where it stopped"}
 
@@ -39,7 +39,7 @@ def _help(item: Setting) -> str:
 
 def parameter(item: Setting) -> str:
     """The name under which click hands an option over."""
-    return _PREFIX + item.path.replace(".", "__")
+    return PREFIX + item.path.replace(".", "__")
 
 
 class OptionText(click.types.StringParamType):
@@ -71,7 +71,7 @@ def without_empty_text(command: click.Command) -> click.Command:
     Where empty text has a meaning among settings their schema knows.
     """
     for item in command.params:
-        setting = (item.name or "").startswith(_PREFIX)
+        setting = (item.name or "").startswith(PREFIX)
         if type(item.type) is click.types.StringParamType:
             item.type = OptionText() if setting else GivenText()
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
@@ -82,9 +82,9 @@ def without_empty_text(command: click.Command) -> click.Command:
 def given_settings(options: dict[str, Any]) -> dict[str, Any]:
     """The settings among click's options that were given, by path."""
     return {
-        name.removeprefix(_PREFIX).replace("__", "."): value
+        name.removeprefix(PREFIX).replace("__", "."): value
         for name, value in options.items()
-        if name.startswith(_PREFIX) and value is not None
+        if name.startswith(PREFIX) and value is not None
     }
 
 

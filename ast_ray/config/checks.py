@@ -138,7 +138,7 @@ def _own(config: Config) -> list[Problem]:
     """Problems of the settings of method mtt alone, and between them and those it shares."""
     if not config.run.mtt_settings:
         return []
-    switched_off = replace(config.distill, beta_strategy="final", init_clusters=0)  # `presets.modifiers.as_mtt`
+    switched_off = replace(config.distill, beta_strategy="final", init_clusters=0)  # `config.methods.as_mtt`
     try:
         own = with_own_settings(replace(config, distill=switched_off))
     except ConfigError as error:

@@ -40,7 +40,7 @@ class RayExecutor:
         following: Following[R, J] = nothing,
         failed: Failed[J] | None = None,
     ) -> Iterator[R]:
-        """See `stages.executor.Executor.run`; a lost worker's job is started again (see `losses.RetryPolicy`)."""
+        """See `stages.executor.Executor.run`; a lost worker's job is started again (see `retries.RetryPolicy`)."""
         if not jobs:
             return
         board = open_board()

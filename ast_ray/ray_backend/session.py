@@ -15,7 +15,7 @@ from ast_ray.config.settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
 from ast_ray.ray_backend.private_ray import remove_dead_sessions, session_folder, watched
 from ast_ray.ray_backend.reach import require_cluster, require_folder
-from ast_ray.signals import keeping, taking_back
+from ast_ray.signals import keeping, swapped, taking_back
 from ast_ray.stages.executor import Resources
 
 _LOG = logging.getLogger(__name__)
@@ -136,16 +136,10 @@ def loopback_only() -> Iterator[None]:
     """
     from ray._private import ray_constants
 
-    before = getattr(ray_constants, _CLUSTERS, None)
-    if before is None:
+    if getattr(ray_constants, _CLUSTERS, None) is None:
         _LOG.warning("this Ray cannot be kept to 127.0.0.1; its ports are open to the network, guarded by its token")
+    with swapped(ray_constants, _CLUSTERS, lambda _real: False):
         yield
-        return
-    setattr(ray_constants, _CLUSTERS, False)
-    try:
-        yield
-    finally:
-        setattr(ray_constants, _CLUSTERS, before)
 
 
 @contextmanager
@@ -169,27 +163,22 @@ def in_a_process_group_of_its_own() -> Iterator[None]:
     Where they end first, the core worker ends this process with Ray's own exit code. They end with this process anyway.
     The class is private to Ray; without it they share the group.
     """
-    from ray._private import services as module
+    from ray._private import services
 
-    services: Any = module
-    real = getattr(services, "ConsolePopen", None)
-    if real is None or not hasattr(os, "setpgid"):
+    with swapped(services, "ConsolePopen", _apart) if hasattr(os, "setpgid") else nullcontext():
         yield
-        return
 
-    def apart(*args: Any, preexec_fn: Callable[[], None] | None = None, **options: Any) -> Any:
+
+def _apart(start: Callable[..., Any]) -> Callable[..., Any]:
+    def started(*args: Any, preexec_fn: Callable[[], None] | None = None, **options: Any) -> Any:
         def prepare() -> None:
             os.setpgid(0, 0)
             if preexec_fn is not None:
                 preexec_fn()
 
-        return real(*args, preexec_fn=prepare, **options)
+        return start(*args, preexec_fn=prepare, **options)
 
-    services.ConsolePopen = apart
-    try:
-        yield
-    finally:
-        services.ConsolePopen = real
+    return started
 
 
 def keep_token_private() -> None:

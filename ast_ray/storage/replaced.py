@@ -12,8 +12,10 @@ from ast_ray.errors import ResourceError, StoreError
 _HEAD = 4096
 
 
-def check_own(target: Path, mark: bytes, option: str) -> None:
-    """Refuse to replace a file that does not carry our mark near its beginning; ``option`` names another one.
+def check_own(target: Path, mark: bytes, option: str, *, anywhere: bool = False) -> None:
+    """Refuse to replace a file that does not carry our mark; ``option`` names another one.
+
+    The mark lies near the beginning, unless it may lie ``anywhere``.
 
     Raises:
         StoreError: somebody else's file, folder or pipe; ResourceError: it cannot be read.
@@ -22,7 +24,7 @@ def check_own(target: Path, mark: bytes, option: str) -> None:
         return
     try:
         with target.open("rb") if target.is_file() else nullcontext(io.BytesIO()) as file:
-            head = file.read(_HEAD)
+            head = file.read(-1 if anywhere else _HEAD)
     except OSError as error:
         raise ResourceError(f"{target}: cannot be read ({reason(error)})") from error
     if mark not in head:

@@ -36,7 +36,7 @@ def test_a_run_replaces_no_document_of_somebody_else(
     mine.write_text('{"checksums": "mine"}')
     told = parsed_error(call("run", *words(), "--out", tmp_path, "--json"))
     assert told["type"] == "StoreError"
-    assert f"{mine}: was not written by ast-ray" in told["message"]
+    assert f"{mine}: exists and was not written by ast-ray" in told["message"]
     assert mine.read_text() == '{"checksums": "mine"}'
     assert not (tmp_path / "config.yaml").exists()
 

@@ -188,7 +188,7 @@ def _epoch(
         index = rows.to(images.device)
         theta.requires_grad_()
         x, y = gather_images(images, index), labels[index]
-        loss, penalty = _retries(network, spec, theta, x, y, config, coefficient, generators)
+        loss, penalty = _losses(network, spec, theta, x, y, config, coefficient, generators)
         (gradient,) = torch.autograd.grad(loss.sum(), theta)
         with torch.no_grad():
             theta = optimizer.update(theta.detach(), gradient, velocity, config, lr=lr, step=step)
@@ -197,7 +197,7 @@ def _epoch(
     return theta, torch.stack(losses).mean(0).cpu(), torch.stack(penalties).mean(0).cpu()
 
 
-def _retries(
+def _losses(
     network: Network,
     spec: FlatSpec,
     theta: Tensor,

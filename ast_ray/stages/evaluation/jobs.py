@@ -24,7 +24,7 @@ def jobs_of_set(
     name: str,
     source: str,
     what: Mapping[str, Any],
-    images: int,
+    images: int | None = None,
     role: str = "",
     share_gpu: bool = False,
 ) -> list[EvaluationJob]:
@@ -33,10 +33,13 @@ def jobs_of_set(
     Args:
         buffer: its first expert extracts features, where the set is chosen by them.
         name: the set's name in rows; ``source``: ``full``, a real subset by name, or a path.
-        what: identity of the set's content; ``images``: their number.
+        what: identity of the set's content; ``images``: their number; None for all of ``full``,
+            and as many per class as the settings say for any other.
         role: name of the random streams; empty for the set's name.
         share_gpu: whether networks of the settings' own architecture may share a GPU by an estimate of their memory.
     """
+    if images is None:
+        images = len(data.train_labels) if source == "full" else config.distill.ipc * data.classes
     jobs = []
     for architecture, protocol in cells(config, source):
         key = cache_key(config, data.data_id, architecture, protocol, what)

@@ -137,12 +137,12 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
     directory = EvaluationDirectory(folder)
     buffer = _buffer(config, data, paths, folder)
 
-    def real_jobs(name: str, images: int) -> list[EvaluationJob]:
+    def real_jobs(name: str) -> list[EvaluationJob]:
         what = real_set_identity(name, config, data)
-        return jobs_of_set(config, data, directory, buffer, name=name, source=name, what=what, images=images)
+        return jobs_of_set(config, data, directory, buffer, name=name, source=name, what=what)
 
     scored = with_scored(tuple(real), config)
-    jobs = [job for name in scored if name != "full" for job in real_jobs(name, config.distill.ipc * data.classes)]
+    jobs = [job for name in scored if name != "full" for job in real_jobs(name)]
     for name, path in paths.items():
         synthetic = load_set(path)
         check_set(synthetic, str(path), data)
@@ -157,7 +157,7 @@ def set_jobs(config: Config, paths: Mapping[str, Path], folder: Path, real: Sequ
             images=len(synthetic.labels),
             role=role_of(synthetic),
         )
-    jobs += real_jobs("full", len(data.train_labels)) if "full" in scored else []
+    jobs += real_jobs("full") if "full" in scored else []
     check_folder(folder)
     return jobs
 

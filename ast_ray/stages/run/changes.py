@@ -22,9 +22,10 @@ from ast_ray.stages.evaluation.evaluate import PROTOCOL
 from ast_ray.stages.evaluation.rows import cells, networks_of, row_identity
 from ast_ray.stages.run.pipeline import Plan, evaluated_sets, expert_methods, set_identity
 from ast_ray.storage import mirror
-from ast_ray.storage.containers.documents import CHECKSUM, read_document
+from ast_ray.storage.containers.documents import MARK, read_document
 from ast_ray.storage.records.manifest import whole_manifest
 from ast_ray.storage.records.settings import read_values
+from ast_ray.storage.replaced import check_own
 from ast_ray.storage.run_directory import MethodDirectory, RunDirectory
 from ast_ray.storage.synthetic import load_synthetic
 from ast_ray.telemetry.failure import read_failure
@@ -93,12 +94,10 @@ def refuse_others_files(directory: RunDirectory) -> None:
     """Refuse to replace documents without our checksum in a folder without our settings: they are not of a run.
 
     Raises:
-        StoreError: names the file.
+        StoreError: names the file; ResourceError: it cannot be read.
     """
     for path in (directory.manifest, directory.results, directory.features):
-        if path.exists() and not (path.is_file() and f'"{CHECKSUM}": "'.encode() in path.read_bytes()):
-            told = "was not written by ast-ray, and a run would replace it; choose another --out, or move it"
-            raise StoreError(f"{path}: {told}")
+        check_own(path, MARK, "--out", anywhere=True)
 
 
 def other_images(manifest: Path, data_id: str) -> list[str]:

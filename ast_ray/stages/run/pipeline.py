@@ -200,16 +200,14 @@ def set_identity(plan: Plan, name: str, source: str, method: str) -> dict[str, A
 
 
 def _jobs(plan: Plan, name: str, source: str, method: str) -> list[EvaluationJob]:
-    config = plan.method(method)
     return jobs_of_set(
-        config,
+        plan.method(method),
         plan.data,
         plan.directory.evaluation,
         plan.buffer(method),
         name=name,
         source=source,
         what=set_identity(plan, name, source, method),
-        images=len(plan.data.train_labels) if source == "full" else config.distill.ipc * plan.data.classes,
         share_gpu=True,
     )
 

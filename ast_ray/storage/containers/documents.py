@@ -19,6 +19,8 @@ from ast_ray.storage.typed import checked
 
 T = TypeVar("T")
 CHECKSUM = "checksum"
+MARK = f'"{CHECKSUM}": "'.encode()
+"""Bytes of every document that was written here."""
 
 
 def write_document(path: Path, values: Mapping[str, object]) -> None:

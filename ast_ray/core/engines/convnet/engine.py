@@ -53,7 +53,7 @@ class ManualConvNetEngine:
 
     @torch.no_grad()
     def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:
-        """See `step.Engine`; keeps z, the pooled activations and their gradients."""
+        """See `core.engines.autograd.Engine`; keeps z, the pooled activations and their gradients."""
         weights = weights_of(self.spec, theta.detach(), self.precision)
         kept = []
         total = torch.zeros_like(theta)
@@ -69,7 +69,7 @@ class ManualConvNetEngine:
 
     @torch.no_grad()
     def derivative(self, kept: Any, toward: Tensor) -> tuple[Tensor, Tensor]:
-        """See `step.Engine`."""
+        """See `core.engines.autograd.Engine`."""
         direction = weights_of(self.spec, toward, self.precision)
         total = torch.zeros_like(toward)
         through = []
