@@ -22,8 +22,8 @@ def work(*_):
         sys.stdout.write("ready\\n"); sys.stdout.flush()
         threading.Event().wait(60)
     finally:
-        sys.stdout.write("cleaning\\n"); sys.stdout.flush()
-        try:
+        try:  # around the word too: the next signal comes as soon as it is read
+            sys.stdout.write("cleaning\\n"); sys.stdout.flush()
             threading.Event().wait(60)
         finally:
             sys.stdout.write("still\\n"); sys.stdout.flush()
