@@ -10,7 +10,8 @@ from measure import as_in_a_run
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.engine import Choice, Machine, choose
 from ast_ray.config.settings import ComputeConfig
-from ast_ray.core.methods.trajectory import DistillState, Problem, iterate
+from ast_ray.core.methods.iteration import iterate
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
@@ -45,7 +46,7 @@ class Iteration:
         here: Machine = machine(ComputeConfig(device=device))  # type: ignore[arg-type]
         self.choice: Choice = choose(config, SHAPE, CLASSES, here)
         self.parameters = flatten(network).numel()
-        self.problem = Problem(
+        self.problem = TrajectoryMatching(
             network,
             labels,
             Walk(flatten(network)),
@@ -53,7 +54,7 @@ class Iteration:
             0,
             build_engine(self.choice, network, config),
         )
-        self.state = DistillState.begin(images, 0.01)
+        self.state = self.problem.begin(images, 0.01)
 
     def __call__(self) -> None:
         """Run it."""

@@ -22,7 +22,9 @@ import torch
 
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.presets import preset
-from ast_ray.core.methods.trajectory import average, draw_segment, match_segment
+from ast_ray.core.methods.base import IMAGES
+from ast_ray.core.methods.iteration import average
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.data.real import RealData
 from ast_ray.stages.device import real_data
 from ast_ray.stages.distillation.job import DistillJob
@@ -59,15 +61,16 @@ def accuracy(work: DistillJob) -> dict[str, float]:
 def gradient_noise(work: DistillJob) -> dict[int, float]:
     """Relative variance of the mean image gradient over W segments: |g - E g|^2 / |E g|^2 at the starting images."""
     run = Distillation(work, Silent())
+    assert isinstance(run.problem, TrajectoryMatching)
     state, problem = run.state, dataclasses.replace(run.problem, experts=work.buffer)
     found = []
     for number in range(_DRAWS):
-        at = dataclasses.replace(state, iteration=number)
-        found.append(match_segment(problem, at, draw_segment(problem, at, 0)))
-    mean = average(found).images
+        at = state.changed({}, iteration=number)
+        found.append(problem.gradients(at, problem.draw(at, 0)))
+    mean = average(found).learned[IMAGES]
     noise = {}
     for width in WIDTHS:
-        groups = [average(found[i : i + width]).images for i in range(0, _DRAWS, width)]
+        groups = [average(found[i : i + width]).learned[IMAGES] for i in range(0, _DRAWS, width)]
         noise[width] = float(sum((g - mean).square().sum() for g in groups) / len(groups) / mean.square().sum())
     return noise
 

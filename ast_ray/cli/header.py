@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ast_ray.cli.data import size_text
 from ast_ray.cli.presets import duration_text
 from ast_ray.config.engine import choose_expert_engine
+from ast_ray.config.methods import matched_methods
 from ast_ray.config.networks import automatic_depth
 from ast_ray.config.settings import NetworkConfig
 from ast_ray.config.titles import set_title
@@ -75,7 +76,7 @@ def _methods(plan: Plan, stages: Sequence[Stage]) -> str:
 def _engines(plan: Plan, stages: Sequence[Stage]) -> str:
     """Return the engines of experts and students, where this machine decides them."""
     config, data = plan.config, plan.data
-    if not config.run.methods or config.compute.address:
+    if not matched_methods(config) or config.compute.address:
         return ""
     choice, here = matching_choice(config, data)
     experts = choose_expert_engine(config, data.image_shape, len(data.train_labels), here)

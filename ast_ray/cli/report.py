@@ -14,6 +14,7 @@ from ast_ray.cli.options import given_settings, some_settings
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, apply_overrides, check, to_dict
+from ast_ray.config.methods import matched_methods
 from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import AstRayError
 from ast_ray.report.page import MARK, render
@@ -89,7 +90,10 @@ def _compute_features(record: RunRecord, given: Mapping[str, Any]) -> None:
     from ast_ray.stages.run.pipeline import Plan
     from ast_ray.stages.tools.features import has_features, write_features
 
-    directory, method = RunDirectory(record.path.resolve()), record.methods[0].name
+    directory, methods = RunDirectory(record.path.resolve()), matched_methods(record.config)
+    if not methods:
+        return  # features are an expert's
+    method = methods[0]
     if has_features(directory, record.config, method, str(record.manifest.get("data_id", ""))):
         return
     config = from_elsewhere(to_dict(record.config), given)

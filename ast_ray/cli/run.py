@@ -17,6 +17,7 @@ from ast_ray.cli.options import explained_config, setting_options
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal
 from ast_ray.config.address import is_address
+from ast_ray.config.methods import matched_methods
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.storage import mirror
 
@@ -94,7 +95,7 @@ def experts(**options: Any) -> None:
 
         plan = session.plan
         failures = open_failures(plan, session.display)
-        trained = train_experts(plan, plan.config.run.methods, session.executor, failures)
+        trained = train_experts(plan, matched_methods(plan.config), session.executor, failures)
         return {
             "experts": {
                 method: {**mean_expert(rows), "folder": mirror.shown(plan.buffer(method).folder)}
@@ -118,7 +119,7 @@ def distill(buffer: str | None, **options: Any) -> None:
 
         methods = session.plan.config.run.methods
         failures = open_failures(session.plan, session.display, methods)
-        train_and_distill(session.plan, methods, methods, session.executor, failures)
+        train_and_distill(session.plan, matched_methods(session.plan.config), methods, session.executor, failures)
         distilled = [method for method in methods if not failures.includes(method)]
         return {"distilled": distill_outcomes(session.plan, distilled), "failed": failures.rows()}
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from ast_ray.cli.command_line import command_line
 from ast_ray.cli.display import Display
 from ast_ray.config import Config
+from ast_ray.config.methods import matched_methods
 from ast_ray.ray_backend.reach import require_cluster, require_room
 from ast_ray.stages.device import images_to_decode, prepare_images, real_data, resolve_device
 from ast_ray.stages.engine import describe_engines
@@ -81,7 +82,7 @@ def open_session(
         check_run(plan)
         if head is not None and not quiet:
             display.show(head(plan))
-        elif config.run.methods and not config.compute.address:
+        elif matched_methods(config) and not config.compute.address:
             for line in describe_engines(config, data):
                 display.say(line)
         small = small_splits(len(data.validation_labels), len(data.test_labels))

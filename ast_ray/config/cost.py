@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.full_data import full_epochs
+from ast_ray.config.methods import matched_methods, method_info
 from ast_ray.config.networks import automatic_depth
 from ast_ray.config.settings import Config
 
@@ -107,9 +108,10 @@ def network_cost(config: Config, facts: DatasetFacts) -> NetworkCost:
 def cost(config: Config, facts: DatasetFacts) -> Cost:
     """Count a whole run of ``config`` on a dataset of these facts.
 
-    Every method of ``run.methods`` trains its own experts; plain ones skip the penalty.
+    Every method of ``run.methods`` that matches experts trains its own; plain ones skip the penalty.
     """
-    network, methods = network_cost(config, facts), config.run.methods
+    network = network_cost(config, facts)
+    methods, matched = config.run.methods, matched_methods(config)
     expert = config.expert
     distill = config.distill
     evaluate = config.evaluate
@@ -117,25 +119,27 @@ def cost(config: Config, facts: DatasetFacts) -> Cost:
     train = config.data.train_size or facts.train - held
     total = distill.ipc * facts.classes
     batch = min(distill.batch_size or total, total)
-    penalties = sum(expert.penalty_weight > 0 and method == "ast" for method in methods)
-    per_epoch = train * (_PLAIN * len(methods) + _PENALTY * penalties) + held * len(methods)
+    penalties = sum(expert.penalty_weight > 0 and method == "ast" for method in matched)
+    per_epoch = train * (_PLAIN * len(matched) + _PENALTY * penalties) + held * len(matched)
     validations = -(-distill.iterations // distill.validate_every) if distill.validate_every else 1
     trained = evaluate.passes * total * _PLAIN
     validated = validations * distill.validate_networks * (trained + held)
     sets = len(methods) + sum(baseline != "full" for baseline in config.run.baselines)
     full = (evaluate.full_networks or evaluate.networks) * ("full" in config.run.baselines)
     scored = facts.test * (evaluate.networks * sets + full)
-    steps = distill.syn_steps * distill.iterations
+    steps = distill.syn_steps * batch * _STUDENT
+    counts = [method_info(method).forwards for method in methods]
+    iterations = sum(count(config, facts.classes, train / facts.classes) if count else steps for count in counts)
     in_graph = max(2 * batch, expert.batch_size * (2 if penalties else 1))
     image = facts.channels * side_of(config, facts) ** 2
     held_images = (train + held + facts.test) * image
     return Cost(
         experts=network.forward * expert.count * expert.epochs * per_epoch,
-        distillation=network.forward * len(methods) * (steps * batch * _STUDENT + validated),
+        distillation=network.forward * (distill.iterations * iterations + len(methods) * validated),
         evaluation=network.forward
         * (evaluate.networks * sets * trained + full * full_epochs(config, train) * train * _PLAIN + scored),
         memory=_FLOAT
         * (2 * in_graph * network.activations + (distill.syn_steps + 10) * network.parameters + held_images),
-        expert_bytes=_FLOAT * network.parameters * (expert.epochs + 1) * expert.count * len(methods),
+        expert_bytes=_FLOAT * network.parameters * (expert.epochs + 1) * expert.count * len(matched),
         image_bytes=(facts.train + facts.test) * (image + 8),
     )

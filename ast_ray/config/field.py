@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import field
 from typing import Any
 
@@ -20,12 +21,12 @@ def setting(
     high: float | None = None,
     below: float | None = None,
     pattern: str = "",
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
 ) -> Any:
     """Declare a setting; ``low``/``high`` are inclusive bounds, ``above``/``below`` exclusive ones.
 
     A number without an upper bound has that of `LARGEST`. ``pattern`` is a regular expression that a text has to match
-    as a whole. ``choices`` are the values of a text that a table knows; those of a ``Literal`` are its own.
+    as a whole. ``choices`` are the values of a text that a table knows, which may grow; a ``Literal`` has its own.
     """
     bounds = {"low": low, "above": above, "high": high, "below": below}
     metadata = {"doc": doc, "symbol": symbol, "bounds": bounds, "pattern": pattern, "choices": choices}

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ast_ray.config.loading import flatten, from_dict, to_dict
+from ast_ray.config.methods import MethodInfo, method_info
 from ast_ray.config.settings import Config
 
 FORMAT = 1
@@ -64,16 +65,35 @@ def expert_identity(config: Config, data_id: str) -> dict[str, Any]:
     }
 
 
-def method_identity(config: Config, data_id: str) -> dict[str, Any]:
-    """Return what decides a synthetic set's bytes, its selection by validation included."""
-    values = to_dict(config)
+def method_identity(config: Config, data_id: str, method: str = "ast") -> dict[str, Any]:
+    """Return what decides a synthetic set's bytes, its selection by validation included.
+
+    Args:
+        config: the method's own settings (`config.presets.method_config`). Methods that match experts differ in their
+            settings alone; another one carries its name, and nothing of the experts.
+    """
+    values, info = to_dict(config), method_info(method)
     selection = {name: values["distill"][name] for name in ("validate_every", "validate_networks")}
+    distill = _section(config, "distill")
+    if info.distill is not None:
+        distill = {name: value for name, value in distill.items() if name in info.distill}
+    experts = expert_identity(config, data_id)
+    if info.needs_experts:
+        source: dict[str, Any] = {**experts, "experts": config.expert.count}
+    else:
+        del experts["expert"]
+        source = {**experts, "method": method}
     return {
-        **expert_identity(config, data_id),
-        "experts": config.expert.count,
-        "distill": {**_section(config, "distill"), **selection},
-        "evaluate": {name: values["evaluate"][name] for name in _PROTOCOL},
+        **source,
+        **({info.section: _section(config, info.section)} if info.section else {}),
+        "distill": {**distill, **selection},
+        "evaluate": {name: values["evaluate"][name] for name in _protocol(info)},
     }
+
+
+def _protocol(info: MethodInfo) -> tuple[str, ...]:
+    """Return the settings of validation; a method that learns no alpha is validated at the rate of real images."""
+    return _PROTOCOL if info.learns_lr else (*_PROTOCOL, "real_lr")
 
 
 _PROTOCOL = ("passes", "batch_size", "momentum", "weight_decay", "lr", "lr_decay_pass", "lr_decay_factor")

@@ -1,10 +1,63 @@
-"""Presets on top of presets: the baselines that are AST with switches turned."""
+"""The distillation methods: one record each. What they compute is in `core.methods`, in the module that a record names.
+
+Nothing here imports torch or the settings at run time, so settings, reports and checks can read it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ast_ray.config.settings import Config
+from ast_ray.errors import suggestion
+
+if TYPE_CHECKING:
+    from ast_ray.config.settings import Config
+
+OF_EVERY_METHOD = ("ipc", "iterations", "init", "outer", "step_img", "outer_momentum", "augmentation", "siamese")
+
+"""Settings of ``distill`` that every method without experts reads."""
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """The torch-free half of a distillation method.
+
+    Attributes:
+        name: as in ``run.methods``; title: as tables print it; summary: one line for `ast-ray methods`.
+        paper: where it was published; family: what is matched.
+        module: module of `core.methods` with ``open_problem(sources)``, or a dotted path to one elsewhere.
+        settings: turns the run's settings into the method's: AST's as given, others with switches turned.
+        needs_experts: whether recorded trajectories are matched; else real images are drawn.
+        learns_lr: whether alpha is learned with the images; else ``evaluate.real_lr`` is published.
+        learns_labels: whether label distributions are learned or assigned.
+        section: section of the settings that this method alone reads; empty = none.
+        distill: settings of ``distill`` that decide the method's bytes; None = all of them.
+        forwards: arithmetic of one iteration in forward passes of one image, from the settings, the number of classes
+            and the real images per class; None for methods whose iteration is `distill.syn_steps` student steps.
+        color: number of the method's color in charts.
+    """
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    family: str
+    module: str
+    settings: Callable[[Config], Config]
+    needs_experts: bool = True
+    learns_lr: bool = True
+    learns_labels: bool = False
+    section: str = ""
+    distill: tuple[str, ...] | None = None
+    forwards: Callable[[Config, int, float], float] | None = None
+    color: int = 2
+
+
+def as_ast(config: Config) -> Config:
+    """Aligned Student Trajectories: the settings as they are given."""
+    return config
 
 
 def as_mtt(config: Config) -> Config:
@@ -37,3 +90,60 @@ def as_mtt(config: Config) -> Config:
         start_epoch_window=0,
     )
     return dataclasses.replace(config, expert=expert, distill=distill)
+
+
+METHODS: dict[str, MethodInfo] = {}
+"""All methods by name, AST first; tables have them in reverse. `register` adds to them."""
+
+
+def register(info: MethodInfo) -> None:
+    """Add a method.
+
+    Raises:
+        ValueError: another method has the name.
+    """
+    if METHODS.get(info.name, info) != info:
+        raise ValueError(f"method {info.name!r} is there already")
+    METHODS[info.name] = info
+
+
+def matched_methods(config: Config) -> list[str]:
+    """Return the methods of a run that match experts."""
+    return [method for method in config.run.methods if method_info(method).needs_experts]
+
+
+def method_info(name: str) -> MethodInfo:
+    """Return a method's record.
+
+    Raises:
+        ValueError: no method has the name; the message has the nearest one.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}{suggestion(name, METHODS)}")
+    return METHODS[name]
+
+
+register(
+    MethodInfo(
+        name="ast",
+        title="AST",
+        summary="a student aligned to smooth experts: balanced loss, intermediate matching, perturbed weights",
+        paper="arXiv 2310.10541",
+        family="trajectory matching",
+        module="trajectory",
+        settings=as_ast,
+        color=0,
+    )
+)
+register(
+    MethodInfo(
+        name="mtt",
+        title="MTT",
+        summary="a student follows plain experts' trajectories, matched at the end",
+        paper="arXiv 2203.11932",
+        family="trajectory matching",
+        module="trajectory",
+        settings=as_mtt,
+        color=1,
+    )
+)

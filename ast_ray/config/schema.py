@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -25,7 +25,7 @@ class Setting:
     default: object
     doc: str
     symbol: str
-    choices: tuple[str, ...]
+    choices: Collection[str]
     is_list: bool
     bounds: Mapping[str, float | None]
     pattern: str = ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ast_ray.config.field import LARGEST_SEED, setting
+from ast_ray.config.methods import METHODS
 from ast_ray.config.networks import NETWORKS
 
 PLAIN_NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})?"  # it becomes the name of a folder
@@ -299,9 +300,7 @@ class RunConfig:
         "settings of method mtt alone, as NAME=VALUE of expert and distill joined by commas, e.g. "
         "distill.student_lr=0.001; the others it shares with ast",
     )
-    methods: tuple[Literal["ast", "mtt"], ...] = setting(
-        ("ast", "mtt"), "distillation methods; ast = the settings given"
-    )
+    methods: tuple[str, ...] = setting(("ast", "mtt"), "methods to distil with; ast = as given", choices=METHODS)
     baselines: tuple[Literal["random", "representative", "herding", "k-centre", "forgetting", "full"], ...] = setting(
         ("random", "representative", "full"),
         "real images of the same number (random, representative, herding, k-centre, forgetting), the full set",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ast_ray.config.methods import METHODS
+
 TITLES = {
     "random": "random real images",
     "representative": "representative real images",
-    "mtt": "MTT",
-    "ast": "AST",
     "full": "full data",
     "herding": "herding real images",
     "k-centre": "k-centre real images",
@@ -16,7 +16,7 @@ TITLES = {
 
 def set_title(name: str) -> str:
     """Return the title of a set; a set without one is called by its name."""
-    return TITLES.get(name, name)
+    return METHODS[name].title if name in METHODS else TITLES.get(name, name)
 
 
 # Key of a result row, column title, factor.

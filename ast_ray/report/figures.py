@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from ast_ray.config.methods import METHODS
 from ast_ray.report.records import MethodRecord, RunRecord
 from ast_ray.report.svg import Axis, Series, chart
 from ast_ray.storage.records.features import Features
 
-COLOURS = {"ast": 0, "mtt": 1}
 WINDOW = 9
 
 
@@ -28,7 +28,7 @@ class Figure:
 
 def colour(name: str, place: int) -> int:
     """The same method has the same colour everywhere."""
-    return COLOURS.get(name, place % 5)
+    return METHODS[name].color if name in METHODS else place % 5
 
 
 def running_mean(values: Sequence[float], window: int = WINDOW) -> list[float]:
@@ -73,7 +73,9 @@ def distillation_figures(run: RunRecord, key: str) -> list[Figure]:
         loss.append(Series(method.title, number, _thin(raw), faint=True))
         strong = [(at, mean) for (at, _), mean in zip(raw, smooth, strict=True)]
         loss.append(Series(method.title, number, _thin(strong)))
-        alpha.append(Series(method.title, number, _thin([(row["iteration"], row["student_lr"]) for row in rows])))
+        rates = [(row["iteration"], row["student_lr"]) for row in rows if "student_lr" in row]
+        if rates:
+            alpha.append(Series(method.title, number, _thin(rates)))
         accuracy.append(_validation(method, number))
     share = Axis("validation accuracy, %", percent=True)
     ratio, rate = Axis("relative matching loss", low=0.0), Axis("alpha", low=0.0)
@@ -84,13 +86,16 @@ def distillation_figures(run: RunRecord, key: str) -> list[Figure]:
             chart(f"{key}-loss", "Relative matching loss by iteration", _told(loss, ratio), loss, x, ratio),
             "Squared distance left to the expert, relative to the start (Eq. 22): 1 means that the student covered "
             f"nothing. Strong line: mean over {WINDOW} logged iterations; faint: as logged.",
-        ),
-        Figure(
-            "Student learning rate",
-            chart(f"{key}-alpha", "Learned step size alpha by iteration", _told(alpha, rate), alpha, x, rate),
-            "The learned step size alpha, published with the set. It should settle.",
-        ),
+        )
     ]
+    if alpha:
+        figures.append(
+            Figure(
+                "Student learning rate",
+                chart(f"{key}-alpha", "Learned step size alpha by iteration", _told(alpha, rate), alpha, x, rate),
+                "The learned step size alpha, published with the set. It should settle.",
+            )
+        )
     if validated:
         title = "Validation accuracy by iteration"
         figures.append(

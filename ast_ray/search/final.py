@@ -19,7 +19,7 @@ from ast_ray.config.text_seal import sealed_text
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.search.directory import SearchDirectory
-from ast_ray.search.trial import canonicalize
+from ast_ray.search.trial import METHOD, canonicalize
 from ast_ray.stages.distillation.loop import distill, finished
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row
 from ast_ray.stages.executor import Executor
@@ -30,7 +30,6 @@ from ast_ray.storage.records.outcome import whole_outcome
 from ast_ray.storage.run_directory import RunDirectory
 from ast_ray.telemetry.progress import ProgressSink, Update
 
-_METHOD = "ast"
 # Far from the seeds a person types, so that the final stage repeats no run the search or the user has seen.
 _FIRST_SEED = 1000
 
@@ -64,11 +63,11 @@ def final_stage(
         for candidate in candidates
         for seed in seeds
     }
-    experts = [job for plan in plans.values() for job in expert_jobs(plan, [_METHOD])]
+    experts = [job for plan in plans.values() for job in expert_jobs(plan, [METHOD])]
     unique = {job.buffer.path(job.expert_id): _labelled(job) for job in experts}
     _follow(executor.run(train_one_expert, list(unique.values())), len(unique), sink, "final experts")
-    named = {key: plan.distill_job(_METHOD) for key, plan in plans.items() if not plan.buffer(_METHOD).missing()}
-    todo = [dataclasses.replace(job, method=_whose(key)) for key, job in named.items() if not finished(job)]
+    named = {key: plan.distill_job(METHOD) for key, plan in plans.items() if not plan.buffer(METHOD).missing()}
+    todo = [dataclasses.replace(job, title=_whose(key)) for key, job in named.items() if not finished(job)]
     _follow(executor.run(distill, todo), len(todo), sink, "final distillations")
     jobs = {key: [_FinalEvaluation.of(job, key) for job in evaluation_jobs(plan)] for key, plan in plans.items()}
     distilled = [key for key, job in named.items() if finished(job)]
@@ -137,7 +136,7 @@ def _row(
     accuracies = []
     per_seed = []
     for seed in seeds:
-        job = plans[candidate.name, seed].distill_job(_METHOD)
+        job = plans[candidate.name, seed].distill_job(METHOD)
         outcome = whole_outcome(job.directory.outcome) if finished(job) else None
         if outcome is not None:
             validation.append(outcome["validation_accuracy"])

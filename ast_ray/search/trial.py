@@ -87,6 +87,8 @@ def expert_costs(search: SearchDirectory) -> list[ExpertRow]:
     return rows
 
 
+METHOD = "ast"
+"""The method that a search varies."""
 _START = "distill.max_start_epoch"
 _AHEAD = "distill.expert_epochs"
 _EPOCHS = "expert.epochs"
@@ -118,7 +120,7 @@ class Trial:
         """Its distillation."""
         board = str(self.search.trial_board(self.name))
         folder = str(self.directory.path)
-        return DistillJob(f"trial {self.name[:8]}", self.config, self.buffer, self.identity, folder, board)
+        return DistillJob(METHOD, self.config, self.buffer, self.identity, folder, board, f"trial {self.name[:8]}")
 
 
 @dataclass

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ast_ray.config.settings import Config
 from ast_ray.core.experts.training import train_expert
+from ast_ray.core.methods.base import STUDENT_LR
 from ast_ray.core.methods.coverage import probe
-from ast_ray.core.methods.trajectory import DistillState, Problem, draw_segment, match_segment
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.core.selection import initial_images
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
@@ -32,7 +33,7 @@ _STUDENT_STEPS = 10  # student steps of the probe at most; alpha's gradient is s
 
 @dataclass(frozen=True)
 class _DrawnOut:
-    """One expert on a straight line from theta_0: ``step`` [P] per epoch (see `core.methods.trajectory.Experts`)."""
+    """One expert on a straight line from theta_0: ``step`` [P] per epoch (see `core.methods.base.Experts`)."""
 
     start: Tensor
     step: Tensor
@@ -80,15 +81,15 @@ def _outlook(config: Config, data: RealData, experts: _DrawnOut) -> str:
     settings = replace(config.distill, syn_steps=steps, gradient="recompute", segments=1, max_start_epoch=1)
     network = expert_network(config, data, 0)
     images, labels = _images(config, data)
-    problem = Problem(network, labels, experts, settings, config.seed, None, data.image_std)
+    problem = TrajectoryMatching(network, labels, experts, settings, config.seed, None, data.image_std)
     coverage = probe(problem, images, config.distill.student_lr)
     if coverage.perturbed > _DROWNED:
         share = f"{100 * coverage.perturbed:.0f} %"
         return f"distill.rho = {settings.rho:.2g}: the perturbation is about {share} of the squared distance to match"
     if settings.outer == "normalized":
         return ""
-    state = DistillState.begin(images, coverage.student_lr)
-    gradient = float(match_segment(problem, state, draw_segment(problem, state, 0)).alpha)
+    state = problem.begin(images, coverage.student_lr)
+    gradient = float(problem.gradients(state, problem.draw(state, 0)).learned[STUDENT_LR])
     change = settings.lr_lr * gradient * config.distill.syn_steps / steps
     if abs(change) < coverage.student_lr:  # a leap upwards comes back below zero in the next iteration
         return ""

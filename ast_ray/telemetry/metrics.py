@@ -20,11 +20,11 @@ _HINT = "delete the file and go on without its curves"
 
 
 class MetricRow(TypedDict):
-    """One logged iteration; other numbers stand beside these. The loss is None where every segment was skipped."""
+    """One logged iteration; other numbers stand beside these. The loss is None where everything was skipped."""
 
     iteration: Count
     relative_loss: float | None
-    student_lr: float
+    student_lr: NotRequired[float]
     validation_accuracy: NotRequired[Share]
     validation_accuracies: NotRequired[list[Share]]
 

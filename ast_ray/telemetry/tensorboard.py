@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from ast_ray.config.loading import flatten
-from ast_ray.core.methods.trajectory import IterationReport
+from ast_ray.core.methods.base import Report
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.storage import mirror
 from ast_ray.storage.atomic import writing
@@ -80,20 +80,10 @@ class DistillationBoard:
             self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
         self._quiet.enter_context(quiet_writers())
 
-    def iteration(self, report: IterationReport) -> None:
+    def iteration(self, report: Report) -> None:
         """Log the scalars of one iteration."""
-        values = {
-            "match/loss": report.loss,
-            "match/relative_loss": report.relative_loss,
-            "match/start_epoch": report.start_epoch,
-            "match/skipped": report.skipped,
-            "student/lr_alpha": report.student_lr,
-            "student/nu": report.nu,
-            "gradient/images_norm": report.image_gradient_norm,
-            "gradient/alpha": report.lr_gradient,
-        }
         with writing(self._folder):
-            for tag, value in values.items():
+            for tag, value in report.scalars().items():
                 _scalar(self._writer, tag, value, report.iteration)
 
     def validation(self, iteration: int, accuracies: Sequence[float]) -> None:

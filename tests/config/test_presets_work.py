@@ -19,7 +19,8 @@ from ast_ray.config import Config, check
 from ast_ray.config.presets import PRESETS, facts_of_preset, preset
 from ast_ray.core.experts.training import train_expert
 from ast_ray.core.methods.coverage import probe
-from ast_ray.core.methods.trajectory import DistillState, Problem, iterate
+from ast_ray.core.methods.iteration import iterate
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.core.networks import build
 from ast_ray.core.rng import stream
 
@@ -71,9 +72,9 @@ def test_a_preset_trains_and_distils(name: str):
     weights = [weights[0] + STEPS_PER_EPOCH * (theta - weights[0]) for theta in weights]
 
     start = torch.randn(facts.classes, *shape, generator=stream(0, "synthetic"))
-    problem = Problem(network, torch.arange(facts.classes), OneExpert(weights), config.distill, 0)
+    problem = TrajectoryMatching(network, torch.arange(facts.classes), OneExpert(weights), config.distill, 0)
     alpha = config.distill.student_lr or probe(problem, start).student_lr
-    state = DistillState.begin(start, alpha)
+    state = problem.begin(start, alpha)
     for _ in range(2):
         state, report = iterate(problem, state)
         assert report.loss > 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.methods.trajectory import DistillState, Problem
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.core.parameters import flatten
 from tests.core.recorded import CONFIG, Recorded
 
@@ -30,7 +30,7 @@ def begin(make_network, make_images):
     def start(config: DistillConfig = CONFIG, *, seed: int = 0, **options: object):
         network, (images, labels) = make_network(), make_images()
         experts = Recorded(flatten(network), **options)
-        problem = Problem(network=network, labels=labels, experts=experts, config=config, seed=seed)
-        return problem, DistillState.begin(images, config.student_lr), experts
+        problem = TrajectoryMatching(network=network, labels=labels, experts=experts, config=config, seed=seed)
+        return problem, problem.begin(images, config.student_lr), experts
 
     return start

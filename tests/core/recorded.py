@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.methods.trajectory import DistillState
+from ast_ray.core.methods.base import State
 from ast_ray.core.rng import stream
 
 CONFIG = DistillConfig(
@@ -34,11 +34,11 @@ class Recorded:
         return self.trajectories[expert_id][start_epoch : start_epoch + length + 1]
 
 
-def same(a: DistillState, b: DistillState) -> bool:
+def same(a: State, b: State) -> bool:
     """Tell whether two states have the same bytes."""
     return a.numbers == b.numbers and all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
 
 
-def copied(state: DistillState) -> DistillState:
+def copied(state: State) -> State:
     """Return a state with memory of its own."""
-    return DistillState.from_saved({name: tensor.clone() for name, tensor in state.tensors.items()}, state.numbers)
+    return state.changed({name: tensor.clone() for name, tensor in state.tensors.items()})

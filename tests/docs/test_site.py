@@ -87,7 +87,7 @@ def test_commands_and_paths(hooks: ModuleType) -> None:
 
 def test_code_is_described_from_docstrings(hooks: ModuleType) -> None:
     page = hooks.code_page()
-    assert "### `ast_ray/core/methods/trajectory.py`" in page
-    summary = "Run one iteration of Algorithm 2: draw the segments, match them, average, update."
-    assert f"| `iterate(problem, state, match_all)` | {summary} |" in page
+    assert "### `ast_ray/core/methods/iteration.py`" in page
+    summary = "Run one iteration: draw the units, differentiate them, average, update, advance."
+    assert f"| `iterate(problem, state, map_units)` | {summary} |" in page
     assert "_update" not in page

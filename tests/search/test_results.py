@@ -11,8 +11,9 @@ import torch
 
 from ast_ray.config import Config, load_yaml
 from ast_ray.core.experts.training import require_finite
-from ast_ray.core.methods.outer import MomentumSGD, SegmentGradient
-from ast_ray.core.methods.trajectory import IterationReport, _divergence
+from ast_ray.core.methods.base import Gradients, State
+from ast_ray.core.methods.outer import MomentumSGD
+from ast_ray.core.methods.trajectory import Report, TrajectoryMatching
 from ast_ray.errors import DivergenceError
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.record import Rung, TrialRecord
@@ -125,22 +126,25 @@ def told(update: Callable[[], object]) -> str:
     """Return the message about an update that is refused, with the place that distillation adds."""
     with pytest.raises(DivergenceError) as caught:
         update()
-    report = IterationReport(12, 3, 5, 1.0, 0.9, 0.9, (), 0.0213, 1.0, 0.5)
-    return str(_divergence(report, str(caught.value), "; ".join(caught.value.__notes__)))
+    losses = {"loss": 0.9, "relative_loss": 0.9, "image_gradient_norm": 1.0, "lr_gradient": 0.5, "parts": ()}
+    report = Report(iteration=12, expert_id=3, start_epoch=5, nu=1.0, student_lr=0.0213, **losses)
+    problem = TrajectoryMatching(None, None, None, None, 0)  # type: ignore[arg-type]
+    return str(problem.divergence(report, str(caught.value), "; ".join(caught.value.__notes__)))
 
 
 def test_trials_that_died_of_the_same_cause_are_one_entry(tmp_path: Path) -> None:
-    images, alpha = torch.zeros(1, 1, 2, 2), torch.tensor(0.02)
+    learned = {"images": torch.zeros(1, 1, 2, 2), "student_lr": torch.tensor(0.02)}
     rule = MomentumSGD(lr_img=1.0, lr_lr=1.0, momentum=0.5)
-    state = rule.init(images, alpha)
+    state = State.begin({**learned, **rule.init(learned)})
     reasons = []
     for number in range(20):
-        gradient = SegmentGradient(images, torch.tensor(0.1 * 3**number), 1.0)
-        text = told(lambda gradient=gradient: rule.update(state, images, alpha, [gradient], images))  # type: ignore[misc]
+        slope = Gradients(torch.tensor(1.0), {**learned, "student_lr": torch.tensor(0.1 * 3**number)})
+        text = told(lambda slope=slope: rule.update(state, [slope], slope))  # type: ignore[misc]
         where = f"last good state: iteration {number}, /search/trials/{number:08x}/checkpoint.safetensors"
         reasons.append(f"trial {number:08x}: {text}; {where}")
-    bad = SegmentGradient(images, torch.tensor(0.0), 1.0)
-    pixels = told(lambda: rule.update(state, images, alpha, [bad], images * math.nan + math.inf))
+    infinite = {"images": torch.full((1, 1, 2, 2), math.inf), "student_lr": torch.tensor(0.0)}
+    bad = Gradients(torch.tensor(1.0), infinite)
+    pixels = told(lambda: rule.update(state, [bad], bad))
     with pytest.raises(DivergenceError) as caught:
         require_finite(math.nan, torch.zeros(1), 7, 3)
     expert = str(caught.value)

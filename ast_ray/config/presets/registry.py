@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ast_ray.config.datasets import DATASETS, DatasetFacts
 from ast_ray.config.identity import trained
-from ast_ray.config.methods import as_mtt
+from ast_ray.config.methods import method_info
 from ast_ray.config.own_settings import with_own_settings
 from ast_ray.config.presets.demo import cifar10_cpu, digits
 from ast_ray.config.presets.published import published_presets
@@ -33,11 +33,13 @@ def preset(name: str) -> Config:
 
 
 def method_config(config: Config, method: str) -> Config:
-    """Return the settings of one method of a run: ``ast`` as given, ``mtt`` with every component off and its own set.
+    """Return the settings of one method of a run (`config.methods`): ``ast`` as given, others with switches turned.
 
-    ``expert.epochs`` is what is trained (`config.identity`).
+    ``mtt`` has settings of its own besides (``run.mtt_settings``). ``expert.epochs`` is what is trained
+    (`config.identity`).
     """
-    return trained(with_own_settings(as_mtt(config)) if method == "mtt" else config)
+    settings = method_info(method).settings(config)
+    return trained(with_own_settings(settings) if method == "mtt" else settings)
 
 
 def facts_of_preset(config: Config) -> DatasetFacts:

@@ -20,8 +20,9 @@ from torch import Tensor
 from ast_ray.core.bilevel.matching_loss import Target, matching_points, targets_of
 from ast_ray.core.bilevel.student import Student, StudentStep, plan_steps, run_student
 from ast_ray.core.methods.ast import perturb
+from ast_ray.core.methods.outer import total_weight
 from ast_ray.core.methods.segment_draws import balance_of
-from ast_ray.core.methods.trajectory import Problem, total_weight
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream
 
@@ -65,7 +66,7 @@ class _Segment:
     perturbed: float
 
 
-def probe(problem: Problem, images: Tensor, student_lr: float = 0.0) -> Coverage:
+def probe(problem: TrajectoryMatching, images: Tensor, student_lr: float = 0.0) -> Coverage:
     """Probe the experts with the initial images [S, C, H, W].
 
     Args:
@@ -97,12 +98,12 @@ def probe(problem: Problem, images: Tensor, student_lr: float = 0.0) -> Coverage
     )
 
 
-def _start_epochs(problem: Problem) -> list[int]:
+def _start_epochs(problem: TrajectoryMatching) -> list[int]:
     last = problem.config.max_start_epoch - 1
     return sorted({place * last // (SEGMENTS - 1) for place in range(SEGMENTS)})
 
 
-def _open(problem: Problem, images: Tensor, number: int) -> _Segment:
+def _open(problem: TrajectoryMatching, images: Tensor, number: int) -> _Segment:
     """Read the probe's segment ``number`` and plan the student's steps on it."""
     config, spec = problem.config, FlatSpec.of(problem.network)
     start_epoch, expert_id = _start_epochs(problem)[number], number % len(problem.experts)
@@ -120,7 +121,7 @@ def _open(problem: Problem, images: Tensor, number: int) -> _Segment:
     return _Segment(student, start, steps, targets, distance, perturbed)
 
 
-def _walk_as_long_as_the_way(problem: Problem, images: Tensor, segments: Sequence[_Segment]) -> float:
+def _walk_as_long_as_the_way(problem: TrajectoryMatching, images: Tensor, segments: Sequence[_Segment]) -> float:
     """Return the geometric mean of d*(1 - m)/(N*||g||) over the segments, g at the start.
 
     The balance nu of Eq. 20 makes ||g|| several times larger for late start epochs, and one alpha serves them all.
@@ -134,7 +135,7 @@ def _walk_as_long_as_the_way(problem: Problem, images: Tensor, segments: Sequenc
     return statistics.geometric_mean(usable) if usable else _FALLBACK
 
 
-def _mean_loss(problem: Problem, images: Tensor, segments: Sequence[_Segment], alpha: float) -> float:
+def _mean_loss(problem: TrajectoryMatching, images: Tensor, segments: Sequence[_Segment], alpha: float) -> float:
     rate, losses = torch.tensor(alpha, dtype=images.dtype, device=images.device), []
     for one in segments:
         run = run_student(one.student, one.start, images, rate, one.steps, engine=problem.engine)

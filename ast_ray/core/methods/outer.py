@@ -17,13 +17,15 @@ number, of order 1 where alpha matters.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
+from ast_ray.core.bilevel.matching_loss import matching_points
+from ast_ray.core.methods.base import IMAGES, STUDENT_LR, Gradients, OuterOptimizer, State
 from ast_ray.errors import DivergenceError
 
 DECAY = 0.9
@@ -36,131 +38,104 @@ OUTLIER_AFTER = 5
 """Updates before which no gradient counts as an outlier: until then there is no scale to compare with."""
 
 
-@dataclass(frozen=True)
-class OuterState:
-    """The running quantities of an outer optimizer.
-
-    image_velocity [S, C, H, W] and lr_velocity are the running means of the gradients, image_scale and lr_scale the
-    running mean squares (0 for ``sgd``); all but the first are 0-dim tensors. ``updates`` counts the updates made.
-    """
-
-    image_velocity: Tensor
-    lr_velocity: Tensor
-    image_scale: Tensor
-    lr_scale: Tensor
-    updates: int = 0
-
-
-@dataclass(frozen=True)
-class SegmentGradient:
-    """One segment's gradient: images [S, C, H, W], alpha (dL/dalpha, a 0-dim tensor), and sum(beta) of its loss."""
-
-    images: Tensor
-    alpha: Tensor
-    total_weight: float
-
-
-class OuterOptimizer(Protocol):
-    """An update rule of images and alpha."""
-
-    def init(self, images: Tensor, student_lr: Tensor) -> OuterState:
-        """Return the state before the first update."""
-
-    def is_outlier(self, state: OuterState, images: Tensor, segments: int) -> bool:
-        """Tell whether one of ``segments`` finite image gradients is too far beyond the running scale to be used."""
-
-    def update(
-        self, state: OuterState, images: Tensor, student_lr: Tensor, gradients: list[SegmentGradient], mean: Tensor
-    ) -> tuple[OuterState, Tensor, Tensor]:
-        """Return the new state, images and alpha.
-
-        Args:
-            gradients: the segments' gradients, at least one; mean: the mean of their image gradients [S, C, H, W].
-
-        Raises:
-            DivergenceError: images or alpha would not be finite, or alpha not positive; the message is the cause, its
-            note the advice.
-        """
-
-    def absorb(self, state: OuterState, images: Tensor) -> OuterState:
-        """Take note of an outlier [S, C, H, W] that is not used, so that a lasting change of scale is followed."""
-
-
 def outer_optimizer(config: DistillConfig, image_std: float) -> OuterOptimizer:
     """Return the optimizer of ``distill.outer``; ``image_std`` is the real images' standard deviation."""
     if config.outer == "sgd":
         return MomentumSGD(config.lr_img, config.lr_lr, config.outer_momentum)
-    return Normalized(config.step_img * image_std, config.step_lr)
+    return Normalized(config.step_img * image_std, config.step_lr, total_weight(config))
 
 
-def initial_state(images: Tensor, student_lr: Tensor) -> OuterState:
-    """Return zeros of the right shapes."""
-    zero = torch.zeros_like(student_lr)
-    return OuterState(torch.zeros_like(images), zero, zero.clone(), zero.clone())
+def total_weight(config: DistillConfig) -> float:
+    """Return the sum of the weights beta: the loss of a student that covers nothing."""
+    return sum(point.beta for point in matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy))
+
+
+def _running_quantities(learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return zeros: ``image_velocity`` [S, C, H, W] and ``lr_velocity``, the running means of the gradients.
+
+    ``image_scale`` and ``lr_scale`` are the running mean squares (unused by ``sgd``); all but the first are 0-dim.
+    """
+    images = learned[IMAGES]
+    found = {"image_velocity": torch.zeros_like(images), "image_scale": images.new_zeros(())}
+    if STUDENT_LR in learned:
+        found |= {"lr_velocity": images.new_zeros(()), "lr_scale": images.new_zeros(())}
+    return found
 
 
 @dataclass(frozen=True)
 class Normalized:
-    """The scale-free update (see the module). ``step_img`` in units of the pixels, ``step_lr`` of log(alpha).
+    """The scale-free update (see the module).
+
+    ``step_img`` is in units of the pixels, ``step_lr`` of log(alpha); ``total_weight`` is sum(beta) of a unit's loss.
 
     >>> rule, images, alpha = Normalized(step_img=0.1, step_lr=0.05), torch.zeros(1, 1, 1, 2), torch.tensor(0.01)
+    >>> learned = {"images": images, "student_lr": alpha}
+    >>> state = State.begin({**learned, **rule.init(learned)})
     >>> gradient = torch.tensor([[[[3.0, -4.0]]]])
-    >>> state = rule.init(images, alpha)
-    >>> state, images, alpha = rule.update(
-    ...     state, images, alpha, [SegmentGradient(gradient, torch.tensor(40.0), 1.0)], gradient
-    ... )
-    >>> [round(value, 4) for value in images.flatten().tolist()]  # -0.1 * g / sqrt(mean(g^2)), mean(g^2) = 12.5
+    >>> slope = Gradients(torch.tensor(1.0), {"images": gradient, "student_lr": torch.tensor(40.0)})
+    >>> after = rule.update(state, [slope], slope)
+    >>> [round(value, 4) for value in after["images"].flatten().tolist()]  # -0.1 * g / sqrt(mean(g^2)) = g / 12.5 ** .5
     [-0.0849, 0.1131]
-    >>> round(float(alpha), 6)  # 0.01 * exp(-0.05 * sign(40))
+    >>> round(float(after["student_lr"]), 6)  # 0.01 * exp(-0.05 * sign(40))
     0.009512
     """
 
     step_img: float
     step_lr: float
+    total_weight: float = 1.0
 
-    def init(self, images: Tensor, student_lr: Tensor) -> OuterState:
+    def init(self, learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `OuterOptimizer.init`."""
-        return initial_state(images, student_lr)
+        return _running_quantities(learned)
 
-    def is_outlier(self, state: OuterState, images: Tensor, segments: int) -> bool:
+    def is_outlier(self, state: State, gradients: Gradients, units: int) -> bool:
         """See `OuterOptimizer.is_outlier`: beyond ``OUTLIER`` times the running root mean square.
 
         A mean of W independent gradients is down to 1/sqrt(W) of one of them, which is allowed for.
         """
         if state.updates < OUTLIER_AFTER:
             return False
-        return float(images.square().mean()) > OUTLIER**2 * segments * self._scale(state)
+        return float(gradients.learned[IMAGES].square().mean()) > OUTLIER**2 * units * self._scale(state)
 
-    def update(
-        self, state: OuterState, images: Tensor, student_lr: Tensor, gradients: list[SegmentGradient], mean: Tensor
-    ) -> tuple[OuterState, Tensor, Tensor]:
+    def update(self, state: State, gradients: Sequence[Gradients], mean: Gradients) -> dict[str, Tensor]:
         """See `OuterOptimizer.update`."""
         corrected = math.sqrt(1 - DECAY ** (state.updates + 1))
-        velocity = _running(state.image_velocity, mean)
-        scale = _running(state.image_scale, mean.square().mean())
+        images, gradient = state.images, mean.learned[IMAGES]
+        velocity = _running(state.tensors["image_velocity"], gradient)
+        scale = _running(state.tensors["image_scale"], gradient.square().mean())
         if float(scale) > 0:  # all gradients zero: nothing to move along
             images = images - (self.step_img / corrected) * velocity / scale.sqrt()
-        slopes = [(student_lr * one.alpha / one.total_weight).clamp(-LR_CLIP, LR_CLIP) for one in gradients]
-        slope = torch.stack(slopes).mean()
-        lr_velocity, lr_scale = _running(state.lr_velocity, slope), _running(state.lr_scale, slope.square())
-        if float(lr_scale) > 0:
-            student_lr = student_lr * torch.exp(-(self.step_lr / corrected) * lr_velocity / lr_scale.sqrt())
-        _require_usable(images, student_lr, "lower distill.step_img", "lower distill.step_lr")
-        return OuterState(velocity, lr_velocity, scale, lr_scale, state.updates + 1), images, student_lr
+        found = {IMAGES: images, "image_velocity": velocity, "image_scale": scale}
+        if STUDENT_LR in state.tensors:
+            found |= self._update_lr(state, gradients, corrected)
+        _require_usable(found, "lower distill.step_img", "lower distill.step_lr")
+        return found
 
-    def absorb(self, state: OuterState, images: Tensor) -> OuterState:
+    def _update_lr(self, state: State, gradients: Sequence[Gradients], corrected: float) -> dict[str, Tensor]:
+        student_lr = state.student_lr
+        slopes = [
+            (student_lr * one.learned[STUDENT_LR] / self.total_weight).clamp(-LR_CLIP, LR_CLIP) for one in gradients
+        ]
+        slope = torch.stack(slopes).mean()
+        velocity = _running(state.tensors["lr_velocity"], slope)
+        scale = _running(state.tensors["lr_scale"], slope.square())
+        if float(scale) > 0:
+            student_lr = student_lr * torch.exp(-(self.step_lr / corrected) * velocity / scale.sqrt())
+        return {STUDENT_LR: student_lr, "lr_velocity": velocity, "lr_scale": scale}
+
+    def absorb(self, state: State, gradients: Gradients) -> dict[str, Tensor]:
         """See `OuterOptimizer.absorb`: the running mean square takes the outlier as if it were at the limit.
 
         So the limit grows by a factor of about three with each outlier, and only gradients that keep growing faster
         are refused many times in a row.
         """
         limit = OUTLIER**2 * self._scale(state)
-        taken = DECAY * state.image_scale + (1 - DECAY) * min(float(images.square().mean()), limit)
-        return replace(state, image_scale=taken)
+        square = float(gradients.learned[IMAGES].square().mean())
+        return {"image_scale": DECAY * state.tensors["image_scale"] + (1 - DECAY) * min(square, limit)}
 
-    def _scale(self, state: OuterState) -> float:
+    def _scale(self, state: State) -> float:
         """The bias-corrected running mean square; not corrected exactly once outliers were absorbed, and bounded."""
-        return float(state.image_scale) / (1 - DECAY**state.updates)
+        return float(state.tensors["image_scale"]) / (1 - DECAY**state.updates)
 
 
 @dataclass(frozen=True)
@@ -171,46 +146,39 @@ class MomentumSGD:
     lr_lr: float
     momentum: float
 
-    def init(self, images: Tensor, student_lr: Tensor) -> OuterState:
+    def init(self, learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `OuterOptimizer.init`."""
-        return initial_state(images, student_lr)
+        return _running_quantities(learned)
 
-    def is_outlier(self, state: OuterState, images: Tensor, segments: int) -> bool:
+    def is_outlier(self, state: State, gradients: Gradients, units: int) -> bool:
         """See `OuterOptimizer.is_outlier`: never; the published update has no scale to compare with."""
         return False
 
-    def update(
-        self, state: OuterState, images: Tensor, student_lr: Tensor, gradients: list[SegmentGradient], mean: Tensor
-    ) -> tuple[OuterState, Tensor, Tensor]:
+    def update(self, state: State, gradients: Sequence[Gradients], mean: Gradients) -> dict[str, Tensor]:
         """See `OuterOptimizer.update`."""
-        alpha = gradients[0].alpha
-        for gradient in gradients[1:]:
-            alpha = alpha + gradient.alpha
-        velocity = self.momentum * state.image_velocity + mean
-        lr_velocity = self.momentum * state.lr_velocity + alpha / len(gradients)
-        student_lr = student_lr - self.lr_lr * lr_velocity
-        images = images - self.lr_img * velocity
+        found = dict[str, Tensor]()
+        for name, carried, rate in ((IMAGES, "image_velocity", self.lr_img), (STUDENT_LR, "lr_velocity", self.lr_lr)):
+            if name in mean.learned:
+                velocity = self.momentum * state.tensors[carried] + mean.learned[name]
+                found |= {name: state.tensors[name] - rate * velocity, carried: velocity}
         remedy = "or use distill.outer = normalized, which needs no such rate"
-        _require_usable(images, student_lr, f"lower distill.lr_img, {remedy}", f"lower distill.lr_lr, {remedy}")
-        return (
-            replace(state, image_velocity=velocity, lr_velocity=lr_velocity, updates=state.updates + 1),
-            images,
-            student_lr,
-        )
+        _require_usable(found, f"lower distill.lr_img, {remedy}", f"lower distill.lr_lr, {remedy}")
+        return found
 
-    def absorb(self, state: OuterState, images: Tensor) -> OuterState:
+    def absorb(self, state: State, gradients: Gradients) -> dict[str, Tensor]:
         """See `OuterOptimizer.absorb`: there is no scale."""
-        return state
+        return {}
 
 
 def _running(mean: Tensor, value: Tensor) -> Tensor:
     return DECAY * mean + (1 - DECAY) * value
 
 
-def _require_usable(images: Tensor, student_lr: Tensor, images_advice: str, lr_advice: str) -> None:
-    if not 0 < float(student_lr) < float("inf"):
-        raise _divergence(f"alpha would become {float(student_lr):.3g}", lr_advice)
-    if not torch.isfinite(images).all():
+def _require_usable(learned: Mapping[str, Tensor], images_advice: str, lr_advice: str) -> None:
+    student_lr = float(learned.get(STUDENT_LR, 1.0))
+    if not 0 < student_lr < float("inf"):
+        raise _divergence(f"alpha would become {student_lr:.3g}", lr_advice)
+    if not torch.isfinite(learned[IMAGES]).all():
         raise _divergence("pixels would stop being finite", images_advice)
 
 

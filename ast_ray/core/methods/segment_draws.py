@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import torch
 
 from ast_ray.config.settings import DistillConfig
+from ast_ray.core.methods import base
 from ast_ray.core.methods.ast import balance
 from ast_ray.core.rng import stream
 
 
 @dataclass(frozen=True)
-class Draw:
+class Draw(base.Draw):
     """One of an iteration's segments: its place 0..W-1, whose trajectory, from which epoch, and the balance nu."""
 
-    iteration: int
-    place: int
     expert_id: int
     start_epoch: int
     nu: float

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from ast_ray.config.settings import DistillConfig
+from ast_ray.core.methods.base import Report
 from ast_ray.core.methods.coverage import Coverage
-from ast_ray.core.methods.trajectory import IterationReport
 from ast_ray.errors import counted
 
 NOTHING_COVERED, RUNS_AWAY = 0.95, 1.05
@@ -51,13 +51,13 @@ def describe_loss(mean: float, count: int, student_lr: float, coverage: Coverage
     return f"{over}: {away}; {advice}, and {_advise_pixels(config)}"
 
 
-def describe_skip(report: IterationReport) -> str | None:
-    """Return a line about segments that were not used, at the first one and at every tenfold of it; else None."""
+def describe_skip(report: Report) -> str | None:
+    """Return a line about what was not used, at the first one and at every tenfold of it; else None."""
     if report.skipped != 10 ** round(math.log10(report.skipped)):
         return None
     return (
-        f"iteration {report.iteration}: a segment of expert {report.expert_id} was left out ({report.unusable}); "
-        f"{counted(report.skipped, 'segment')} left out so far"
+        f"iteration {report.iteration}: {report.describe_unit()} was left out ({report.unusable}); "
+        f"{counted(report.skipped, report.unit)} left out so far"
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, NotRequired, TypedDict
 
+import torch
 from torch import Tensor
 
+from ast_ray.core.methods.base import IMAGES, State
 from ast_ray.storage.checkpoint import Checkpoint
 from ast_ray.storage.typed import Bounds, Count, Share
 
@@ -33,7 +35,7 @@ class _Values(TypedDict):
     """The plain values; counts that earlier versions did not keep may be missing."""
 
     iteration: Count
-    last_start_epoch: Annotated[int, Bounds(-1, 2**31)]
+    last_start_epoch: NotRequired[Annotated[int, Bounds(-1, 2**31)]]
     recent: list[float]
     best: _Best | None
     coverage: NotRequired[_Coverage | None]
@@ -42,16 +44,35 @@ class _Values(TypedDict):
     skipped_in_a_row: NotRequired[Count]
 
 
-def require_whole(found: Checkpoint, images: Tensor) -> None:
-    """Check that a checkpoint holds the state of a distillation of ``images`` [S, C, H, W].
+_LATER = ("image_scale", "lr_scale")  # tensors that earlier versions did not keep
+
+
+def state_of(found: Checkpoint, start: State) -> State:
+    """Return the state that a checkpoint holds, on the device of ``start``, the state before the first iteration.
 
     Raises:
         StoreError: something is missing or of another kind or shape, by name.
     """
-    pixels, number = (images.dtype, tuple(images.shape)), (images.dtype, ())
-    wanted = {"images": pixels, "image_velocity": pixels, "student_lr": number, "lr_velocity": number}
-    if "image_scale" in found.tensors:
-        wanted["image_scale"] = number
+    images = start.images
+    wanted = {
+        name: (tensor.dtype, tuple(tensor.shape))
+        for name, tensor in start.tensors.items()
+        if name in found.tensors or name not in _LATER
+    }
     if found.values.get("best") is not None:
-        wanted["best_images"] = pixels
+        published = [name.removeprefix(BEST) for name in found.tensors if name.startswith(BEST)]
+        for name in {IMAGES, *published} & start.tensors.keys():
+            wanted[f"{BEST}{name}"] = (start.tensors[name].dtype, tuple(start.tensors[name].shape))
     found.require(wanted, _Values)
+    return State.from_saved(found.tensors, found.values, start).on(images.device)
+
+
+BEST = "best_"
+"""Beginning of the names of the best set's tensors."""
+
+
+def best_of(found: Checkpoint, device: torch.device) -> dict[str, Tensor]:
+    """Return the tensors of the best set so far by name."""
+    return {
+        name.removeprefix(BEST): tensor.to(device) for name, tensor in found.tensors.items() if name.startswith(BEST)
+    }

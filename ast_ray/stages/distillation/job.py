@@ -15,24 +15,30 @@ from ast_ray.storage.run_directory import MethodDirectory
 
 @dataclass(frozen=True)
 class DistillJob:
-    """One method's distillation."""
+    """One method's distillation; ``buffer`` is None where it needs no experts, ``title`` its name in messages."""
 
     method: str
     config: Config
-    buffer: Buffer = field(hash=False)
+    buffer: Buffer | None = field(hash=False)
     identity: Mapping[str, Any] = field(hash=False)
     output: str
     tensorboard: str
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name in messages and in what is published: the method's, unless the job has one of its own."""
+        return self.title or self.method
 
     @property
     def key(self) -> str:
-        """The method's name."""
-        return f"distill {self.method}"
+        """The job's name in progress."""
+        return f"distill {self.name}"
 
     @property
     def needs(self) -> Resources:
-        """A worker per segment, unless the settings ask for fewer."""
-        segments = self.config.distill.segments
+        """A worker per segment, unless the settings ask for fewer; one for a method without experts."""
+        segments = self.config.distill.segments if self.buffer is not None else 1
         return Resources(members=min(segments, self.config.compute.distill_workers or segments))
 
     @property

@@ -1,11 +1,11 @@
-"""Distil one synthetic set: Algorithm 2's loop with validation, checkpoints, metrics, and an exact resume."""
+"""Distil one synthetic set by any method: iterations with validation, checkpoints, metrics, and an exact resume."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,23 @@ from torch import Tensor
 
 from ast_ray.config.identity import fingerprint
 from ast_ray.config.loading import to_dict
-from ast_ray.config.settings import Config
+from ast_ray.core.methods.base import IMAGES, STUDENT_LR, Problem, Report, State
 from ast_ray.core.methods.coverage import Coverage, probe
-from ast_ray.core.methods.trajectory import DistillState, IterationReport, Problem, iterate
-from ast_ray.core.networks import Network, build
-from ast_ray.core.parameters import FlatSpec, load
-from ast_ray.core.rng import stream
-from ast_ray.core.selection import initial_images
+from ast_ray.core.methods.iteration import iterate
+from ast_ray.core.methods.registry import open_problem
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError, counted
 from ast_ray.stages.device import real_data, resolve_device, torch_threads
 from ast_ray.stages.distillation.advice import describe_coverage, describe_loss, describe_skip
-from ast_ray.stages.distillation.checkpoint import require_whole
+from ast_ray.stages.distillation.checkpoint import BEST, best_of, state_of
 from ast_ray.stages.distillation.job import DistillJob
-from ast_ray.stages.distillation.prefetch import Prefetching
 from ast_ray.stages.distillation.publish import synthetic_set
 from ast_ray.stages.distillation.team import ALONE, Team
 from ast_ray.stages.distillation.worker_loop import follow, start_of
-from ast_ray.stages.engine import open_engine
 from ast_ray.stages.evaluation.validation import validation_accuracies
 from ast_ray.storage.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.storage.synthetic import save_synthetic
 from ast_ray.telemetry.metrics import MetricsLog
 from ast_ray.telemetry.outcome import is_finished, publish_outcome, read_outcome
@@ -47,9 +42,9 @@ WATCHED = 100
 
 @dataclass(frozen=True)
 class Best:
-    """The best set so far, by validation accuracy."""
+    """The best set so far, by validation accuracy: what is published of it by name, and its learning rate."""
 
-    images: Tensor
+    tensors: Mapping[str, Tensor]
     student_lr: float
     accuracy: float
     iteration: int
@@ -64,28 +59,22 @@ class Distillation:
         self.sink = sink
         self.team = team
         self.data: RealData = real_data(self.config.data, resolve_device(self.config.compute))
-        generator = stream(self.config.seed, "distill", "layout")
-        shape = self.data.image_shape
-        network = build(self.config.network, shape, self.data.classes, generator).to(self.data.train_images.device)
-        images, labels = start_images(self.config, self.data, job.buffer, network)
-        self.experts = Prefetching(job.buffer, self.config.distill, self.config.seed, team.places(self.config.distill))
-        self.choice, engine, note = open_engine(self.config, self.data, network)
-        if note:
-            sink.say(f"{job.method}: {note}")
-        settings = replace(self.config.distill, gradient=self.choice.method)
-        seed, image_std = self.config.seed, self.data.image_std
-        self.problem = Problem(network, labels, self.experts, settings, seed, engine, image_std)
-        self.state: DistillState
-        self.coverage: Coverage
+        opened = open_distillation(job, self.data, team, sink)
+        self.problem: Problem = open_problem(job.method, opened.sources)
+        self.labels, self.experts, self.choice = opened.sources.labels, opened.experts, opened.choice
+        self.state: State
+        self.coverage: Coverage | None = None
         self.best: Best | None = None
         self.recent: deque[float] = deque(maxlen=WATCHED)
         self.warned = False
         self.accuracies: tuple[float, ...] = ()
-        self._resume_or_begin(images)
+        self._resume_or_begin(opened.images)
         self.snapshots = Snapshots(job.directory.snapshots, after=self.state.iteration)
         if self.state.iteration == 0:
             self.snapshots.take(0, self.current_set())
-        team.share(start_of(self.problem, self.state, self.data.classes, self.choice))
+        if self.choice is not None:
+            start = start_of(self.labels, self.data.image_std, self.state, self.data.classes, self.choice)
+            team.share(start)
 
     @property
     def _fingerprint(self) -> str:
@@ -93,32 +82,41 @@ class Distillation:
 
     def _resume_or_begin(self, images: Tensor) -> None:
         found = read_checkpoint(self.job.directory.checkpoint, self._fingerprint)
-        if found is None:
+        if found is not None:
+            self.state = state_of(found, self.problem.begin(images, self.config.evaluate.real_lr))
+        saved = found.values.get("coverage") if found is not None else None
+        if saved:
+            self.coverage = Coverage(**saved)
+        elif isinstance(self.problem, TrajectoryMatching):  # also for checkpoints of earlier versions
             self.coverage = probe(self.problem, images, self.config.distill.student_lr)
-            self.sink.say(f"{self.job.method}: {describe_coverage(self.coverage, self.config.distill)}")
-            self.state = DistillState.begin(images, self.coverage.student_lr)
+        if found is None:
+            student_lr = self.config.evaluate.real_lr
+            if self.coverage is not None:
+                self.sink.say(f"{self.job.name}: {describe_coverage(self.coverage, self.config.distill)}")
+                student_lr = self.coverage.student_lr
+            self.state = self.problem.begin(images, student_lr)
             save_synthetic(self.job.directory.initial, self.current_set())
             return
-        require_whole(found, images)
-        tensors = {name: tensor.to(images.device) for name, tensor in found.tensors.items()}
-        self.state = DistillState.from_saved(tensors, found.values)
-        saved = found.values.get("coverage")  # absent in checkpoints of earlier versions
-        self.coverage = Coverage(**saved) if saved else probe(self.problem, images, self.config.distill.student_lr)
         self.recent.extend(found.values["recent"])
         if found.values["best"] is not None:
-            self.best = Best(images=tensors["best_images"], **found.values["best"])
+            self.best = Best(best_of(found, images.device), **found.values["best"])
+
+    @property
+    def student_lr(self) -> float:
+        """The learning rate that is published: alpha, or that of real images where the method learns none."""
+        return float(self.state.tensors.get(STUDENT_LR, self.config.evaluate.real_lr))
 
     def checkpoint(self) -> None:
         """Write the whole state, atomically."""
-        tensors, best = self.state.tensors, self.best
+        tensors, best = dict(self.state.tensors), self.best
         values: dict[str, Any] = {
             **self.state.numbers,
             "recent": list(self.recent),
-            "coverage": asdict(self.coverage),
+            "coverage": asdict(self.coverage) if self.coverage is not None else None,
             "best": None,
         }
         if best is not None:
-            tensors["best_images"] = best.images
+            tensors |= {f"{BEST}{name}": tensor for name, tensor in best.tensors.items()}
             values["best"] = {
                 "student_lr": best.student_lr,
                 "accuracy": best.accuracy,
@@ -126,33 +124,34 @@ class Distillation:
             }
         write_checkpoint(self.job.directory.checkpoint, Checkpoint(self._fingerprint, tensors, values))
 
-    def step(self) -> IterationReport:
+    def step(self) -> Report:
         """One iteration; a divergence is told with the checkpoint it can go on from."""
-        if self.state.iteration + 1 < self.config.distill.iterations:
-            self.experts.look_ahead(self.state.iteration + 1, self.state.last_start_epoch)
+        if self.experts is not None and self.state.iteration + 1 < self.config.distill.iterations:
+            self.experts.look_ahead(self.state.iteration + 1, self.state.numbers["last_start_epoch"])
         try:
             self.state, report = iterate(self.problem, self.state, self.team.match)
         except DivergenceError as error:
             self.checkpoint()
             where = f"last good state: iteration {self.state.iteration}, {self.job.directory.checkpoint}"
-            raise error.retold(f"{self.job.method}: {error}; {where}") from error
+            raise error.retold(f"{self.job.name}: {error}; {where}") from error
         if report.finite:
             self.recent.append(report.relative_loss)
         if report.unusable and (message := describe_skip(report)):
-            self.sink.say(f"{self.job.method}: {message}")
+            self.sink.say(f"{self.job.name}: {message}")
         return report
 
     def validate(self) -> float:
         """Accuracy on the validation split, mean over networks (``accuracies``); keeps the best set."""
-        student_lr, labels = float(self.state.student_lr), self.problem.labels
+        student_lr, published = self.student_lr, self.problem.published(self.state)
         try:
-            self.accuracies = validation_accuracies(self.config, self.data, self.state.images, labels, student_lr)
+            self.accuracies = validation_accuracies(self.config, self.data, published[IMAGES], self.labels, student_lr)
         except DivergenceError as error:
-            self.sink.say(f"{self.job.method}, iteration {self.state.iteration}: {error}; counted as accuracy 0")
+            self.sink.say(f"{self.job.name}, iteration {self.state.iteration}: {error}; counted as accuracy 0")
             self.accuracies = (0.0,) * self.config.distill.validate_networks
         accuracy = sum(self.accuracies) / len(self.accuracies)
         if self.best is None or accuracy > self.best.accuracy:
-            self.best = Best(self.state.images.clone(), student_lr, accuracy, self.state.iteration)
+            kept = {name: tensor.clone() for name, tensor in published.items()}
+            self.best = Best(kept, student_lr, accuracy, self.state.iteration)
         return accuracy
 
     def warn_if_stuck(self) -> None:
@@ -164,21 +163,19 @@ class Distillation:
 
     def stuck(self) -> str | None:
         """Return what to change when the mean loss is near 1 or above it; None when the student covers something."""
-        if len(self.recent) < min(WATCHED, self.config.distill.iterations):
+        if self.coverage is None or len(self.recent) < min(WATCHED, self.config.distill.iterations):
             return None
         mean = sum(self.recent) / len(self.recent)
-        message = describe_loss(
-            mean, len(self.recent), float(self.state.student_lr), self.coverage, self.config.distill
-        )
-        return message and f"{self.job.method}: {message}"
+        message = describe_loss(mean, len(self.recent), self.student_lr, self.coverage, self.config.distill)
+        return message and f"{self.job.name}: {message}"
 
-    def _set(self, images: Tensor, student_lr: float, iteration: int) -> SyntheticSet:
-        about = {"method": self.job.method, "iteration": iteration, "fingerprint": self._fingerprint}
-        return synthetic_set(self.config, self.data, images, self.problem.labels, student_lr, about)
+    def _set(self, tensors: Mapping[str, Tensor], student_lr: float, iteration: int) -> SyntheticSet:
+        about = {"method": self.job.name, "iteration": iteration, "fingerprint": self._fingerprint}
+        return synthetic_set(self.config, self.data, tensors[IMAGES], self.labels, student_lr, about)
 
     def current_set(self) -> SyntheticSet:
         """The set as it stands."""
-        return self._set(self.state.images, float(self.state.student_lr), self.state.iteration)
+        return self._set(self.problem.published(self.state), self.student_lr, self.state.iteration)
 
     def publish(self) -> dict[str, Any]:
         """Write best and last set, the picture, and the outcome, the last of all.
@@ -187,18 +184,18 @@ class Distillation:
             DivergenceError: no iteration had a usable segment, so nothing was distilled.
         """
         assert self.best is not None
-        if not self.state.outer.updates:
+        if not self.state.updates:
             told = counted(self.state.iteration, "iteration")
-            reason = f"none of {told} had a usable segment (loss or gradient not finite)"
-            raise DivergenceError(f"{self.job.method}: {reason}; lower distill.student_lr or distill.syn_steps")
+            reason = f"none of {told} had a usable gradient (loss or gradient not finite)"
+            raise DivergenceError(f"{self.job.name}: {reason}; {self.problem.skip_advice}")
         directory, best = self.job.directory, self.best
         save_synthetic(directory.last, self.current_set())
-        chosen = self._set(best.images, best.student_lr, best.iteration)
+        chosen = self._set(best.tensors, best.student_lr, best.iteration)
         save_synthetic(directory.synthetic, chosen)
         save_grid(directory.picture, chosen)
         mean = sum(self.recent) / max(1, len(self.recent))
         outcome = {
-            "method": self.job.method,
+            "method": self.job.name,
             "fingerprint": self._fingerprint,
             "iterations": self.state.iteration,
             "best_iteration": best.iteration,
@@ -206,34 +203,20 @@ class Distillation:
             "student_lr": best.student_lr,
             "relative_loss": mean if self.recent else None,
             "skipped": self.state.skipped,
-            "coverage": _finite(asdict(self.coverage)),
-            "warning": self.stuck(),
-            "engine": self.choice.engine,
-            "gradient": self.choice.method,
         }
+        if self.coverage is not None and self.choice is not None:
+            outcome |= {
+                "coverage": _finite(asdict(self.coverage)),
+                "warning": self.stuck(),
+                "engine": self.choice.engine,
+                "gradient": self.choice.method,
+            }
         return publish_outcome(directory, outcome)
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
     """Return the values with null for those that JSON cannot hold."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def start_images(config: Config, data: RealData, buffer: Buffer, network: Network) -> tuple[Tensor, Tensor]:
-    """Initial images and labels; representative ones look through expert 0 at its last recorded epoch."""
-    if config.distill.init == "representative":
-        (theta,) = buffer.segment(0, config.expert.epochs, 0)
-        load(network, FlatSpec.of(network), theta.to(data.train_images.device))
-    return initial_images(
-        config.distill.init,
-        data.train_images,
-        data.train_labels,
-        data.classes,
-        config.distill.ipc,
-        seed=config.seed,
-        network=network,
-        clusters=config.distill.init_clusters,
-    )
 
 
 def distill(job: DistillJob, sink: ProgressSink, team: Team = ALONE) -> dict[str, Any]:
@@ -271,7 +254,7 @@ def distill_in_slices(
             DistillationBoard(Path(job.tensorboard), after=begun) as board,
         ):
             if metrics.lost:
-                sink.say(f"{job.method}: {job.directory.metrics} was damaged; curves up to iteration {begun} have gaps")
+                sink.say(f"{job.name}: {job.directory.metrics} was damaged; curves up to iteration {begun} have gaps")
             while run.state.iteration < settings.iterations:
                 report = run.step()
                 validated = _record(run, report, metrics, board)
@@ -286,7 +269,7 @@ def distill_in_slices(
     yield settings.iterations
 
 
-def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, board: DistillationBoard) -> bool:
+def _record(run: Distillation, report: Report, metrics: MetricsLog, board: DistillationBoard) -> bool:
     """Log, validate and checkpoint where the settings say so; return whether it validated."""
     settings, number = run.config.distill, report.iteration
     last = number == settings.iterations
@@ -311,7 +294,7 @@ def _record(run: Distillation, report: IterationReport, metrics: MetricsLog, boa
         metrics.publish()  # before the checkpoint: on resume, rows beyond it are dropped, missing ones stay missing
         board.publish()
         run.checkpoint()
-    note = f"loss {report.relative_loss:.3f}, alpha {report.student_lr:.4g}"
+    note = report.note()
     if run.best is not None:
         note += f", validation {run.best.accuracy:.1%}"
     run.sink.update(Update(run.job.key, number, settings.iterations, note))

@@ -9,14 +9,14 @@ from concurrent.futures import Future
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
+from ast_ray.core.methods.base import Experts
 from ast_ray.core.methods.segment_draws import draw_where
-from ast_ray.core.methods.trajectory import Experts
 
 Key = tuple[int, int, int]
 
 
 class Prefetching:
-    """Wrap `core.methods.trajectory.Experts`: read the next segment in a background thread, and others when asked for.
+    """Wrap `core.methods.base.Experts`: read the next segment in a background thread, and others when asked for.
 
     ``places`` are those of the iteration's segments that are matched here. One segment is held at most.
     """
@@ -71,5 +71,5 @@ class Prefetching:
         self._coming = (key, future)
 
     def _draw(self, iteration: int, last: int, place: int = 0) -> tuple[int, int]:
-        """Return what `core.methods.trajectory.iterate` will draw."""
+        """Return what `core.methods.iteration.iterate` will draw."""
         return draw_where(self._config, self._seed, len(self), iteration, place, last)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ast_ray.config.settings import Config, ExpertConfig
 from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.experts.training import train_expert
-from ast_ray.core.methods.trajectory import DistillState, Problem, draw_segment, match_segment
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
@@ -43,7 +43,7 @@ class _Segment:
         return 1
 
     def segment(self, _expert_id: int, _start_epoch: int, length: int) -> list[Tensor]:
-        """See `core.methods.trajectory.Experts`."""
+        """See `core.methods.base.Experts`."""
         return self._thetas[: length + 1]
 
 
@@ -95,9 +95,9 @@ class Stopwatch:
 
         def step(size: int) -> None:
             images, labels = self._images(size)
-            problem = Problem(self._network, labels, _Segment(self._network), settings, 0)
-            state = DistillState.begin(images, _RATE)
-            match_segment(problem, state, draw_segment(problem, state, 0))
+            problem = TrajectoryMatching(self._network, labels, _Segment(self._network), settings, 0)
+            state = problem.begin(images, _RATE)
+            problem.gradients(state, problem.draw(state, 0))
 
         return _seconds(step, batch, image * steps) / steps
 

@@ -1,7 +1,7 @@
 """Several processes that share one distillation: each matches some of the iteration's segments, all make the update.
 
 Every member keeps the whole state. What travels per iteration is one gradient per segment, gathered by all and added up
-in the segments' order (`core.methods.trajectory.average`): a team's bytes are those of one process, whatever its size.
+in the segments' order (`core.methods.iteration.average`): a team's bytes are those of one process, whatever its size.
 The processes are joined by torch.distributed; who starts them is not decided here.
 """
 
@@ -17,10 +17,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
-from ast_ray.core.bilevel.hypergradient import Hypergradient
-from ast_ray.core.bilevel.matching_loss import matching_points
-from ast_ray.core.methods.segment_draws import Draw
-from ast_ray.core.methods.trajectory import DistillState, Problem, match_segment, one_after_another
+from ast_ray.core.methods.base import Draw, Gradients, Problem, State
+from ast_ray.core.methods.iteration import one_after_another
 from ast_ray.errors import WorkerLostError
 
 PATIENCE = timedelta(days=1)
@@ -44,8 +42,8 @@ class Team(Protocol):
     def share(self, value: Any) -> Any:
         """Member 0's value, plain data and tensors on the CPU, on every member."""
 
-    def match(self, problem: Problem, state: DistillState, draws: Sequence[Draw]) -> Sequence[Hypergradient]:
-        """A `core.methods.trajectory.Matcher`: the same results on every member."""
+    def match(self, problem: Problem, state: State, draws: Sequence[Draw]) -> Sequence[Gradients]:
+        """`core.methods.iteration.Units`: the same results on every member."""
 
 
 class Alone:
@@ -61,7 +59,7 @@ class Alone:
         """The value itself."""
         return value
 
-    def match(self, problem: Problem, state: DistillState, draws: Sequence[Draw]) -> Sequence[Hypergradient]:
+    def match(self, problem: Problem, state: State, draws: Sequence[Draw]) -> Sequence[Gradients]:
         """All of them, here."""
         return one_after_another(problem, state, draws)
 
@@ -78,7 +76,7 @@ class ProcessTeam:
 
     def places(self, config: DistillConfig) -> range:
         """Every ``size``-th."""
-        return range(self.rank, config.segments, self.size)
+        return self._share(config.segments)
 
     def share(self, value: Any) -> Any:
         """See `Team.share`."""
@@ -87,20 +85,20 @@ class ProcessTeam:
             dist.broadcast_object_list(box)
         return box[0]
 
-    def match(self, problem: Problem, state: DistillState, draws: Sequence[Draw]) -> Sequence[Hypergradient]:
+    def match(self, problem: Problem, state: State, draws: Sequence[Draw]) -> Sequence[Gradients]:
         """Match this member's draws and gather the others'; members with fewer draws fill up with zeros."""
-        mine = [pack(match_segment(problem, state, draws[place])) for place in self.places(problem.config)]
-        config, rounds = problem.config, -(-len(draws) // self.size)
-        points = len(matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy))
-        width = 2 + points + state.images.numel()
-        block = torch.zeros(rounds, width, dtype=state.images.dtype, device=state.images.device)
-        for row, packed in zip(block, mine, strict=False):
-            row.copy_(packed)
+        mine = [problem.gradients(state, draws[place]) for place in self._share(len(draws))]
+        # Every member has at least one draw: a job has no more members than units.
+        like, rounds = mine[0], -(-len(draws) // self.size)
+        packed = [pack(one) for one in mine]
+        block = torch.zeros(rounds, len(packed[0]), dtype=packed[0].dtype, device=packed[0].device)
+        for row, one in zip(block, packed, strict=False):
+            row.copy_(one)
         blocks = self._gather(block)
-        return [
-            unpack(blocks[place % self.size][place // self.size], points, state.images.shape)
-            for place in range(len(draws))
-        ]
+        return [unpack(blocks[place % self.size][place // self.size], like) for place in range(len(draws))]
+
+    def _share(self, units: int) -> range:
+        return range(self.rank, units, self.size)
 
     def _gather(self, block: Tensor) -> list[Tensor]:
         sent = block if self._on_gpu else block.cpu()
@@ -119,13 +117,20 @@ def _peers() -> Iterator[None]:
         raise WorkerLostError(f"a worker of the team is gone ({str(error).splitlines()[0]})") from error
 
 
-def pack(result: Hypergradient) -> Tensor:
-    """Loss, alpha's gradient, parts and images in one vector [2 + points + S*C*H*W]."""
-    scalars = torch.stack([result.loss, result.alpha, *result.parts])
-    return torch.cat([scalars.to(result.images), result.images.flatten()])
+def pack(result: Gradients) -> Tensor:
+    """Return loss, parts and gradients in one vector: [1 + parts + number of values learned]."""
+    scalars = torch.stack([result.loss, *result.parts])
+    learned = [gradient.flatten() for gradient in result.learned.values()]
+    return torch.cat([scalars.to(learned[0]), *learned])
 
 
-def unpack(packed: Tensor, points: int, shape: torch.Size) -> Hypergradient:
-    """The inverse of `pack`."""
-    loss, alpha, *parts = packed[: 2 + points].unbind()
-    return Hypergradient(loss, tuple(parts), packed[2 + points :].reshape(shape), alpha)
+def unpack(packed: Tensor, like: Gradients) -> Gradients:
+    """Return what `pack` packed; ``like`` has the same names and shapes."""
+    numbers = 1 + len(like.parts)
+    loss, *parts = packed[:numbers].unbind()
+    sizes = [gradient.numel() for gradient in like.learned.values()]
+    learned = {
+        name: values.reshape(gradient.shape)
+        for (name, gradient), values in zip(like.learned.items(), packed[numbers:].split(sizes), strict=True)
+    }
+    return Gradients(loss, learned, tuple(parts))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ast_ray.config.methods import METHODS
 from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.config.titles import set_title
@@ -21,7 +22,6 @@ Kind = Literal["start", "random", "coreset", "full", "training"]
 Outcome = Literal["better", "worse", "unclear", "unknown"]
 CORESETS = ("representative", "herding", "k-centre", "forgetting")
 STARTS = {"representative": "representative", "random-real": "random", "noise": ""}
-METHODS = ("ast", "mtt")
 SMALL_SPLIT = 100
 """Images below which an accuracy's standard error may exceed 5 points."""
 RISING = 0.02
@@ -74,8 +74,13 @@ def verdicts(
     """
     found = _scope(rows, network)
     judge = _Judge(found, test_images)
-    verdicts = [verdict for method in METHODS if method in found for verdict in judge.method(method, starts)]
-    return [*verdicts, *judge.full([method for method in METHODS if method in found])]
+    verdicts = [verdict for method in _methods(found) for verdict in judge.method(method, starts)]
+    return [*verdicts, *judge.full(_methods(found))]
+
+
+def _methods(found: Mapping[str, Row]) -> list[str]:
+    """Return the methods among the sets of a table, AST first."""
+    return [method for method in METHODS if method in found]
 
 
 def resolution(images: int) -> float:

@@ -124,8 +124,10 @@ def _conflicts(plan: Plan, found: Mapping[str, Any], changed: list[str]) -> Iter
     if whole and _holds_work(plan.directory):
         yield "the whole run", whole
     earlier = dataclasses.replace(plan, config=before)
-    for method in expert_methods(plan.config):
-        for owner, lines in (_distilled(plan, earlier, method), _trained(plan, earlier, method)):
+    trained = expert_methods(plan.config)
+    for method in dict.fromkeys((*trained, *plan.config.run.methods)):
+        both = [_distilled(plan, earlier, method)] + ([_trained(plan, earlier, method)] if method in trained else [])
+        for owner, lines in both:
             yield owner, _told(lines)
     yield from _evaluated(plan, before)
 
@@ -173,7 +175,7 @@ def _distilled(plan: Plan, earlier: Plan, method: str) -> tuple[str, list[str]]:
     try:
         provenance = load_synthetic(path).provenance
         made = made or provenance["fingerprint"]
-        identity = method_identity(earlier_config(provenance["config"]), provenance["data_id"])
+        identity = method_identity(earlier_config(provenance["config"]), provenance["data_id"], method)
     except (StoreError, ConfigError, KeyError):
         made = made or fingerprint(earlier.distill_job(method).identity)
     if made == fingerprint(wanted):

@@ -12,6 +12,7 @@ from typing import Literal
 
 from ast_ray.config.engine import choose_expert_engine
 from ast_ray.config.full_data import full_epochs
+from ast_ray.config.methods import matched_methods, method_info
 from ast_ray.config.settings import ComputeConfig
 from ast_ray.core.training import TrainingRecipe
 from ast_ray.stages.device import cores, resolve_device, torch_threads
@@ -63,7 +64,8 @@ def expected(plan: Plan, stages: Sequence[Stage] = STAGES) -> Expected:
     memory = run_memory(config, plan.data)
     peaks = [memory.expert * bool(todo.experts), memory.evaluation * bool(todo.rows)]
     if not elsewhere:
-        peaks += [matching_choice(plan.method(name), plan.data)[0].memory for name in todo.methods]
+        matched = [name for name in todo.methods if method_info(name).needs_experts]
+        peaks += [matching_choice(plan.method(name), plan.data)[0].memory for name in matched]
     disk = sum(count * expert_bytes(plan.method(method), plan.data) for method, count in todo.experts.items())
     partly = any(job.network != job.config.network for job in todo.rows)
     available = 0 if elsewhere else machine(config.compute).memory
@@ -88,7 +90,7 @@ class _Todo:
 
     @classmethod
     def of(cls, plan: Plan, stages: Sequence[Stage]) -> _Todo:
-        names = expert_methods(plan.config) if "evaluation" in stages else list(plan.config.run.methods)
+        names = expert_methods(plan.config) if "evaluation" in stages else matched_methods(plan.config)
         buffers = {plan.buffer(name).folder: name for name in reversed(names)}
         experts = {name: len(plan.buffer(name).missing()) for name in buffers.values()}
         methods, rows = list[str](), list[EvaluationJob]()
@@ -126,10 +128,14 @@ def expert_seconds(plan: Plan, method: str, watch: Stopwatch) -> float:
 def distillation_seconds(plan: Plan, method: str, watch: Stopwatch) -> float:
     """Return the seconds of one distillation: student steps, and the networks of its validations."""
     config, data = plan.method(method), plan.data
-    distill = config.distill
-    compiled = matching_choice(config, data)[0].engine == "compiled"
-    steps = distill.iterations * distill.segments * distill.syn_steps
-    matching = steps * watch.student_step(config) / (_COMPILED_STUDENT if compiled else 1)
+    distill, info = config.distill, method_info(method)
+    compiled = info.forwards is None and matching_choice(config, data)[0].engine == "compiled"
+    if info.forwards is not None:
+        forwards = info.forwards(config, data.classes, len(data.train_labels) / data.classes)
+        matching = distill.iterations * forwards * watch.scored_image
+    else:
+        steps = distill.iterations * distill.segments * distill.syn_steps
+        matching = steps * watch.student_step(config) / (_COMPILED_STUDENT if compiled else 1)
     validations = -(-distill.iterations // distill.validate_every) if distill.validate_every else 1
     recipe = TrainingRecipe.of(config.evaluate, lr=1.0, augmentation="none")
     network = _trained(recipe.passes, recipe.batch_size, distill.ipc * data.classes, watch)

@@ -24,6 +24,7 @@ from ast_ray.stages.experts.groups import ExpertGroup
 from ast_ray.stages.experts.train import ExpertJob
 from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import write_document
+from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.telemetry.failure import Failure, FailureRecord, Stage, read_failure
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.provenance import environment
@@ -59,9 +60,9 @@ class Failures:
                 f"{record.failure.advice} (or delete {mirror.shown(job.directory.failure)} to try it all the same)"
             )
         for failure in [one for one in self._methods.values() if one.stage == "experts"]:
-            folder = self._jobs[failure.set_name].buffer.folder
+            buffer = self._jobs[failure.set_name].buffer
             for name, job in self._jobs.items():
-                if job.buffer.folder == folder:
+                if buffer is not None and _matches(job, buffer):
                     self._methods.setdefault(name, replace(failure, set_name=name))
 
     def _holds(self, record: FailureRecord, job: DistillJob) -> bool:
@@ -70,6 +71,8 @@ class Failures:
             return False
         if record.failure.stage == "distillation":
             return record.method == fingerprint(job.identity)
+        if job.buffer is None:
+            return False
         wanted = [number for number in record.failure.numbers if number < job.config.expert.count]
         return record.experts == job.buffer.fingerprint and any(not job.buffer.has(number) for number in wanted)
 
@@ -106,7 +109,7 @@ class Failures:
         self._methods[job.method] = failure
 
     def _record(self, job: DistillJob, failure: Failure, message: str) -> None:
-        made_with = job.buffer.fingerprint, fingerprint(job.identity)
+        made_with = job.buffer.fingerprint if job.buffer is not None else "", fingerprint(job.identity)
         FailureRecord(failure, message, *made_with, versions=self._versions).write(job.directory)
 
     def _take_experts(self, job: ExpertJob | ExpertGroup, error: AstRayError) -> None:
@@ -114,7 +117,7 @@ class Failures:
         self._end_bars([one.key for one in jobs])
         numbers = tuple(one.expert_id for one in jobs if not one.buffer.has(one.expert_id))
         for name, distillation in self._jobs.items():
-            if distillation.buffer.folder != job.buffer.folder:
+            if not _matches(distillation, job.buffer):
                 continue
             failure = self._methods.get(name) or _failure(name, "experts", error)
             count = distillation.config.expert.count
@@ -165,7 +168,7 @@ class Failures:
         if not self._methods or job.source not in NEEDS_EXPERT or job.buffer.has(0):
             return True
         for name, failure in self._methods.items():
-            if self._jobs[name].buffer.folder == job.buffer.folder:
+            if _matches(self._jobs[name], job.buffer):
                 self._sets[job.set_name, "", ""] = replace(failure, set_name=job.set_name)
         return False
 
@@ -197,6 +200,11 @@ class Failures:
     def _end_bars(self, keys: Sequence[str]) -> None:
         for key in keys:
             self._sink.update(Update(key, 0, 0, "failed", failed=True))
+
+
+def _matches(job: DistillJob, buffer: Buffer) -> bool:
+    """Return whether a distillation matches the experts of a buffer."""
+    return job.buffer is not None and job.buffer.folder == buffer.folder
 
 
 def concerns_the_run(error: AstRayError) -> bool:

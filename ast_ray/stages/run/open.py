@@ -10,6 +10,7 @@ from typing import Any
 
 from ast_ray.config.identity import unused_epochs
 from ast_ray.config.loading import to_dict, to_yaml
+from ast_ray.config.methods import matched_methods
 from ast_ray.config.text_seal import sealed_text
 from ast_ray.errors import StoreError
 from ast_ray.stages.run.changes import content, earlier_settings, refuse_other_settings
@@ -59,7 +60,7 @@ def check_run(plan: Plan) -> None:
 def unused(plan: Plan) -> list[str]:
     """Return messages about epochs that missing experts are trained for and matching never reaches, each once."""
     said: dict[str, None] = {}
-    for method in plan.config.run.methods:
+    for method in matched_methods(plan.config):
         line = unused_epochs(plan.method(method))
         if line and plan.buffer(method).missing():
             said[line] = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from ast_ray.config.identity import expert_identity, fingerprint, method_identity
 from ast_ray.config.loading import to_yaml
+from ast_ray.config.methods import METHODS, matched_methods, method_info
 from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.data.real import RealData
@@ -63,31 +64,36 @@ class Plan:
         config = self.method(method)
         identity = expert_identity(config, self.data.data_id)
         store = mirror.place(config.compute.store) if config.compute.store else self.directory.experts
-        return Buffer(self.buffer_folder or store / fingerprint(identity), identity, config.expert.count)
+        count = config.expert.count if matched_methods(self.config) else 1  # real images are chosen with the first one
+        return Buffer(self.buffer_folder or store / fingerprint(identity), identity, count)
 
     def distill_job(self, method: str) -> DistillJob:
         """The distillation of one method."""
-        config, buffer = self.method(method), self.buffer(method)
+        config = self.method(method)
         return DistillJob(
             method,
             config,
-            buffer,
-            method_identity(config, self.data.data_id),
+            self.buffer(method) if method_info(method).needs_experts else None,
+            method_identity(config, self.data.data_id, method),
             str(self.directory.method(method).path),
             str(self.directory.tensorboard / "distill" / method),
         )
 
 
 def expert_methods(config: Config) -> list[str]:
-    """Methods whose experts a run needs; chosen real images are looked at through AST's first one."""
-    if config.run.methods:
-        return list(config.run.methods)
+    """Return the methods whose experts a run needs.
+
+    Real images are chosen with features of an expert: AST's first one, where no method matches any.
+    """
+    if found := matched_methods(config):
+        return found
     return ["ast"] if any(name in NEEDS_EXPERT for name in config.run.baselines) else []
 
 
 def open_failures(plan: Plan, sink: ProgressSink, distilled: Collection[str] = ()) -> Failures:
     """Take up what failed before in the run; ``distilled`` are the methods to be distilled now."""
-    failures = Failures({method: plan.distill_job(method) for method in expert_methods(plan.config)}, sink)
+    methods = dict.fromkeys((*plan.config.run.methods, *expert_methods(plan.config)))
+    failures = Failures({method: plan.distill_job(method) for method in methods}, sink)
     failures.take_up(distilled)
     return failures
 
@@ -140,7 +146,7 @@ def train_and_distill(
     trained method's experts.
     """
     names = list(trained)
-    jobs: list[ExpertJob | ExpertGroup | DistillJob] = [*grouped(expert_jobs(plan, names, failures), plan.data)]
+    jobs = grouped(expert_jobs(plan, names, failures), plan.data)
     absent = Counter(str(job.buffer.folder) for job in jobs)
     hopeful = [method for method in distilled if failures is None or not failures.includes(method)]
     waiting = [job for method in hopeful if not finished(job := plan.distill_job(method))]
@@ -148,8 +154,10 @@ def train_and_distill(
         log_overview(plan.directory.tensorboard / "overview", to_yaml(plan.config))
 
     def possible() -> list[DistillJob]:
-        ready = [job for job in waiting if not absent[str(job.buffer.folder)]]
-        waiting[:] = [job for job in waiting if absent[str(job.buffer.folder)]]
+        ready, rest = list[DistillJob](), list[DistillJob]()
+        for job in waiting:
+            (rest if job.buffer is not None and absent[str(job.buffer.folder)] else ready).append(job)
+        waiting[:] = rest
         return ready
 
     def following(folder: str) -> list[DistillJob]:
@@ -179,11 +187,11 @@ def evaluation_jobs(plan: Plan) -> list[EvaluationJob]:
 
 
 def evaluated_sets(plan: Plan) -> list[tuple[str, str, str]]:
-    """Name, source and method of every set in the table; real sets go by the settings of the first method."""
+    """Name, source and method of every set in the table; real sets go by the settings of the first with experts."""
     config = plan.config
-    first = config.run.methods[0] if config.run.methods else "ast"
+    first = next(iter(matched_methods(config)), "ast")
     real = with_scored(config.run.baselines, config)
-    methods = [method for method in ("mtt", "ast") if method in config.run.methods]
+    methods = [method for method in reversed(METHODS) if method in config.run.methods]
     return [
         *((name, name, first) for name in real if name != "full"),
         *((method, str(plan.directory.method(method).synthetic), method) for method in methods),
@@ -196,7 +204,7 @@ def set_identity(plan: Plan, name: str, source: str, method: str) -> dict[str, A
     config, data_id = plan.method(method), plan.data.data_id
     if source in REAL_SETS:
         return real_set_identity(source, config, plan.data)
-    return {"method": name, "identity": method_identity(config, data_id)}
+    return {"method": name, "identity": method_identity(config, data_id, method)}
 
 
 def _jobs(plan: Plan, name: str, source: str, method: str) -> list[EvaluationJob]:

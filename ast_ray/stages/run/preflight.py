@@ -11,6 +11,7 @@ import torch
 from ast_ray.config.address import is_address
 from ast_ray.config.engine import choose_expert_engine
 from ast_ray.config.identity import trained
+from ast_ray.config.methods import matched_methods
 from ast_ray.config.settings import Config
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import FlatSpec
@@ -49,7 +50,9 @@ def check_against_data(config: Config, data: RealData) -> None:
         raise ConfigError(problems)
     build(config.network, data.image_shape, data.classes, stream(config.seed, "preflight"))
     check_architectures(config, data)
-    if config.run.methods and not config.compute.address:  # elsewhere, the machine that does the work checks itself
+    if (
+        matched_methods(config) and not config.compute.address
+    ):  # elsewhere, the machine that does the work checks itself
         matching_choice(config, data)
         choose_expert_engine(config, data.image_shape, len(data.train_labels), machine(config.compute))
 

@@ -62,7 +62,7 @@ def has_features(directory: RunDirectory, config: Config, method: str, data_id: 
 
 def _wanted(directory: RunDirectory, config: Config, method: str, data_id: str) -> dict[str, Any]:
     """Return the identity of the features of a method's images."""
-    identity = method_identity(method_config(config, method), data_id)
+    identity = method_identity(method_config(config, method), data_id, method)
     distilled = directory.method(method).synthetic.exists()
     return {"token": fingerprint({"format": FORMAT, "identity": identity}), "distilled": distilled}
 

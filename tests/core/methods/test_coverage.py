@@ -12,7 +12,7 @@ from torch import Tensor
 from ast_ray.config.settings import DistillConfig
 from ast_ray.core.bilevel.student import Student, plan_steps, run_student
 from ast_ray.core.methods.coverage import probe
-from ast_ray.core.methods.trajectory import Problem
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.rng import stream
 from ast_ray.errors import StoreError
@@ -44,9 +44,9 @@ class Followed:
 def opened(make_network, make_images):
     """(problem, images) whose expert is a student of alpha 0.02 on these very images."""
 
-    def build(config: DistillConfig = CONFIG, alpha: float = 0.02) -> tuple[Problem, Tensor]:
+    def build(config: DistillConfig = CONFIG, alpha: float = 0.02) -> tuple[TrajectoryMatching, Tensor]:
         network, (images, labels) = make_network(), make_images()
-        return Problem(network, labels, Followed(network, images, labels, alpha, config), config, 0), images
+        return TrajectoryMatching(network, labels, Followed(network, images, labels, alpha, config), config, 0), images
 
     return build
 

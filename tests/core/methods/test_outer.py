@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
+from ast_ray.core.methods.base import Gradients, OuterOptimizer, State
+from ast_ray.core.methods.iteration import average
 from ast_ray.core.methods.outer import (
     DECAY,
     OUTLIER_AFTER,
     MomentumSGD,
     Normalized,
-    OuterOptimizer,
-    SegmentGradient,
     outer_optimizer,
 )
 from ast_ray.core.rng import stream
@@ -25,17 +25,33 @@ from ast_ray.errors import DivergenceError
 RULE = Normalized(step_img=0.1, step_lr=0.05)
 
 
+def _number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def _gradients(images: Tensor, slope: float) -> Gradients:
+    return Gradients(_number(1.0), {"images": images, "student_lr": _number(slope)})
+
+
+def _begin(rule: OuterOptimizer, like: Tensor, alpha: float = 0.01) -> State:
+    """The state of zero images and alpha."""
+    learned = {"images": torch.zeros_like(like), "student_lr": _number(alpha)}
+    return State.begin({**learned, **rule.init(learned)})
+
+
+def _update(rule: OuterOptimizer, state: State, *gradients: Gradients) -> State:
+    return state.changed(rule.update(state, gradients, average(gradients)), updates=state.updates + 1)
+
+
 def _run(
-    rule: OuterOptimizer, gradients: list[tuple[Tensor, float]], alpha: float = 0.01, weight: float = 1.0
+    rule: OuterOptimizer, gradients: list[tuple[Tensor, float]], alpha: float = 0.01
 ) -> tuple[list[Tensor], list[float]]:
     """Images and alpha after each gradient, from zero images."""
-    images, rate = torch.zeros_like(gradients[0][0]), torch.tensor(alpha, dtype=torch.float64)
-    state, seen, rates = rule.init(images, rate), [], []
+    state, seen, rates = _begin(rule, gradients[0][0], alpha), [], []
     for gradient, slope in gradients:
-        one = SegmentGradient(gradient, torch.tensor(slope, dtype=torch.float64), weight)
-        state, images, rate = rule.update(state, images, rate, [one], gradient)
-        seen.append(images)
-        rates.append(float(rate))
+        state = _update(rule, state, _gradients(gradient, slope))
+        seen.append(state.images)
+        rates.append(float(state.student_lr))
     return seen, rates
 
 
@@ -54,7 +70,8 @@ def test_pixels_follow_the_hand_calculation():
 
 def test_alpha_follows_the_hand_calculation_in_log_space():
     zero = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
-    _, rates = _run(RULE, [(zero, 40.0), (zero, -30.0)], alpha=0.01, weight=2.0)
+    rule = dataclasses.replace(RULE, total_weight=2.0)
+    _, rates = _run(rule, [(zero, 40.0), (zero, -30.0)])
     first = 0.01 * math.exp(-0.05)  # one slope over its own root mean square
     slopes = [0.01 * 40 / 2, first * -30 / 2]
     mean = (0.09 * slopes[0] + 0.1 * slopes[1]) / 0.19
@@ -100,31 +117,32 @@ def test_a_zero_gradient_leaves_the_pixels():
 
 
 def test_the_slopes_of_several_segments_are_clipped_one_by_one():
-    images, alpha = torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.tensor(0.01, dtype=torch.float64)
-    slopes = [SegmentGradient(images, torch.tensor(value, dtype=torch.float64), 1.0) for value in (1e9, -20.0)]
-    state, _, after = RULE.update(RULE.init(images, alpha), images, alpha, slopes, images)
-    assert float(state.lr_velocity) == pytest.approx(0.1 * (1.0 - 0.2) / 2, rel=1e-12)
-    assert float(state.lr_scale) == pytest.approx(0.1 * ((1.0 - 0.2) / 2) ** 2, rel=1e-12)
-    assert float(after) == pytest.approx(0.01 * math.exp(-0.05), rel=1e-12)
+    images = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    state = _update(RULE, _begin(RULE, images), *(_gradients(images, slope) for slope in (1e9, -20.0)))
+    assert float(state.tensors["lr_velocity"]) == pytest.approx(0.1 * (1.0 - 0.2) / 2, rel=1e-12)
+    assert float(state.tensors["lr_scale"]) == pytest.approx(0.1 * ((1.0 - 0.2) / 2) ** 2, rel=1e-12)
+    assert float(state.student_lr) == pytest.approx(0.01 * math.exp(-0.05), rel=1e-12)
 
 
 def test_outliers_count_from_the_running_scale_and_are_followed_when_they_last():
     gradient = torch.ones(1, 1, 2, 2, dtype=torch.float64)
-    alpha = torch.tensor(0.01, dtype=torch.float64)
-    state, images = RULE.init(gradient, alpha), torch.zeros_like(gradient)
+    state = _begin(RULE, gradient)
+
+    def outlier(state: State, factor: float, units: int) -> bool:
+        return RULE.is_outlier(state, _gradients(factor * gradient, 0.0), units)
+
     for _ in range(OUTLIER_AFTER):
-        assert not RULE.is_outlier(state, 1e9 * gradient, 1), "no scale yet"
-        one = SegmentGradient(gradient, torch.zeros_like(alpha), 1.0)
-        state, images, alpha = RULE.update(state, images, alpha, [one], gradient)
-    assert not RULE.is_outlier(state, 9.9 * gradient, 1)
-    assert RULE.is_outlier(state, 10.1 * gradient, 1)
-    assert not RULE.is_outlier(state, 19.9 * gradient, 4)
-    assert RULE.is_outlier(state, 20.1 * gradient, 4)
-    absorbed = RULE.absorb(state, 1e6 * gradient)
-    corrected = float(absorbed.image_scale) / (1 - DECAY**OUTLIER_AFTER)
+        assert not outlier(state, 1e9, 1), "no scale yet"
+        state = _update(RULE, state, _gradients(gradient, 0.0))
+    assert not outlier(state, 9.9, 1)
+    assert outlier(state, 10.1, 1)
+    assert not outlier(state, 19.9, 4)
+    assert outlier(state, 20.1, 4)
+    absorbed = state.changed(RULE.absorb(state, _gradients(1e6 * gradient, 0.0)))
+    corrected = float(absorbed.tensors["image_scale"]) / (1 - DECAY**OUTLIER_AFTER)
     assert corrected > 9
-    assert not RULE.is_outlier(absorbed, 30 * gradient, 1)
-    assert torch.equal(absorbed.image_velocity, state.image_velocity)
+    assert not outlier(absorbed, 30, 1)
+    assert torch.equal(absorbed.tensors["image_velocity"], state.tensors["image_velocity"])
 
 
 def test_sgd_is_torchs():
@@ -138,7 +156,7 @@ def test_sgd_is_torchs():
         torchs.step()
         assert torch.allclose(ours, images.detach(), rtol=1e-12)
         assert rate == pytest.approx(alpha.item(), rel=1e-12)
-    assert not rule.is_outlier(rule.init(images.detach(), alpha.detach()), 1e300 * gradients[0], 1)
+    assert not rule.is_outlier(_begin(rule, images.detach()), _gradients(1e300 * gradients[0], 0.0), 1)
 
 
 @pytest.mark.parametrize(("slope", "cause"), [(1e6, "alpha would become -"), (math.nan, "alpha would become nan")])
@@ -152,5 +170,5 @@ def test_sgd_refuses_an_alpha_that_is_not_positive_and_says_what_else_there_is(s
 
 def test_the_settings_choose_and_the_step_is_in_units_of_the_images():
     config = DistillConfig(step_img=0.05, step_lr=0.1, lr_img=7.0, lr_lr=0.1, outer_momentum=0.25)
-    assert outer_optimizer(config, 3.0) == Normalized(0.05 * 3.0, 0.1)
+    assert outer_optimizer(config, 3.0) == Normalized(0.05 * 3.0, 0.1, 2.0)
     assert outer_optimizer(dataclasses.replace(config, outer="sgd"), 3.0) == MomentumSGD(7.0, 0.1, 0.25)

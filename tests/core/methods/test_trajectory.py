@@ -13,25 +13,21 @@ from torch.func import functional_call
 from ast_ray.config import Config
 from ast_ray.config.methods import as_mtt
 from ast_ray.core.methods.ast import balance
-from ast_ray.core.methods.trajectory import (
-    DistillState,
-    draw_segment,
-    iterate,
-    match_segment,
-)
+from ast_ray.core.methods.base import IMAGES, STUDENT_LR
+from ast_ray.core.methods.iteration import iterate
 from ast_ray.core.rng import stream
 from ast_ray.errors import StoreError
 from tests.core.recorded import CONFIG, Recorded, copied, same
 
 
-def test_the_first_state(make_images):
+def test_the_first_state(begin, make_images):
     images = make_images()[0]
-    state = DistillState.begin(images, 0.02)
+    state = begin()[0].begin(images, 0.02)
     assert torch.equal(state.images, images)
     assert state.images.data_ptr() != images.data_ptr()
     assert float(state.student_lr) == 0.02
-    assert not state.outer.image_velocity.any()
-    assert (float(state.outer.lr_velocity), state.iteration, state.last_start_epoch) == (0.0, 0, -1)
+    assert not state.tensors["image_velocity"].any()
+    assert (float(state.tensors["lr_velocity"]), state.iteration, state.numbers["last_start_epoch"]) == (0.0, 0, -1)
 
 
 def test_update_is_torch_sgd_with_momentum(begin):
@@ -44,13 +40,13 @@ def test_update_is_torch_sgd_with_momentum(begin):
     )
     for _ in range(4):
         gradient = iterate(twin, state)[0]
-        images.grad, alpha.grad = gradient.outer.image_velocity, gradient.outer.lr_velocity
+        images.grad, alpha.grad = gradient.tensors["image_velocity"], gradient.tensors["lr_velocity"]
         optimizer.step()
         state, report = iterate(problem, state)
         assert torch.allclose(state.images, images.detach(), rtol=1e-12, atol=1e-14)
         assert float(state.student_lr) == pytest.approx(alpha.item(), rel=1e-12)
-        assert report.image_gradient_norm == pytest.approx(float(gradient.outer.image_velocity.norm()))
-        assert report.lr_gradient == pytest.approx(float(gradient.outer.lr_velocity))
+        assert report.image_gradient_norm == pytest.approx(float(gradient.tensors["image_velocity"].norm()))
+        assert report.lr_gradient == pytest.approx(float(gradient.tensors["lr_velocity"]))
         assert float(state.student_lr) != CONFIG.student_lr
 
 
@@ -59,7 +55,7 @@ def test_only_the_segment_is_read_and_reported(begin):
     state, report = iterate(problem, state)
     assert experts.asked == [(report.expert_id, report.start_epoch, 2)]
     assert state.iteration == report.iteration == 1
-    assert state.last_start_epoch == report.start_epoch
+    assert state.numbers["last_start_epoch"] == report.start_epoch
     assert report.nu == balance(report.start_epoch, 3)
     assert report.student_lr == 0.05
     assert len(report.parts) == 2
@@ -70,7 +66,7 @@ def test_only_the_segment_is_read_and_reported(begin):
 def test_experts_and_start_epochs_are_drawn_uniformly(begin):
     problem, state, experts = begin(dataclasses.replace(CONFIG, syn_steps=1, expert_epochs=1), count=3)
     for number in range(180):
-        iterate(problem, dataclasses.replace(state, iteration=number))
+        iterate(problem, state.changed({}, iteration=number))
     counts = [experts.asked.count((expert, epoch, 1)) for expert in range(3) for epoch in range(3)]
     assert sum(counts) == 180
     assert sum((count - 20) ** 2 / 20 for count in counts) < 26.1  # chi-square, 8 degrees of freedom, p = 0.001
@@ -182,8 +178,8 @@ def test_all_switches_off_is_mtt(begin, batch_size):
             problem.network, state.images, problem.labels, segment, 4, float(state.student_lr), batches
         )
         assert report.loss == pytest.approx(loss, rel=1e-12)
-        assert float((after.outer.image_velocity - images).norm()) <= 1e-10 * float(images.norm())
-        assert float(after.outer.lr_velocity) == pytest.approx(float(alpha), rel=1e-10)
+        assert float((after.tensors["image_velocity"] - images).norm()) <= 1e-10 * float(images.norm())
+        assert float(after.tensors["lr_velocity"]) == pytest.approx(float(alpha), rel=1e-10)
         state = after
 
 
@@ -196,18 +192,18 @@ def test_several_segments_are_matched_and_their_gradients_averaged(begin):
     assert experts.asked[:1] == single.asked
     assert report.segments == tuple((expert, epoch) for expert, epoch, _ in experts.asked)
     assert len(set(report.segments)) > 1
-    draws = [draw_segment(three, state, place) for place in range(3)]
-    results = [match_segment(three, state, draw) for draw in draws]
-    assert torch.equal(results[0].images, alone.outer.image_velocity)
-    mean = (results[0].images + results[1].images + results[2].images) / 3
-    assert torch.equal(after.outer.image_velocity, mean)
-    assert float(after.outer.lr_velocity) == pytest.approx(
-        sum(float(result.alpha) for result in results) / 3, rel=1e-12
+    draws = [three.draw(state, place) for place in range(3)]
+    results = [three.gradients(state, draw) for draw in draws]
+    assert torch.equal(results[0].learned[IMAGES], alone.tensors["image_velocity"])
+    mean = (results[0].learned[IMAGES] + results[1].learned[IMAGES] + results[2].learned[IMAGES]) / 3
+    assert torch.equal(after.tensors["image_velocity"], mean)
+    assert float(after.tensors["lr_velocity"]) == pytest.approx(
+        sum(float(result.learned[STUDENT_LR]) for result in results) / 3, rel=1e-12
     )
     assert report.loss == pytest.approx(sum(float(result.loss) for result in results) / 3, rel=1e-12)
     assert report.nu == pytest.approx(sum(draw.nu for draw in draws) / 3)
     assert (report.expert_id, report.start_epoch) == (first.expert_id, first.start_epoch)
-    assert after.last_start_epoch == first.start_epoch
+    assert after.numbers["last_start_epoch"] == first.start_epoch
     assert "segments" in report.row()
     assert "segments" not in first.row()
 
@@ -215,18 +211,18 @@ def test_several_segments_are_matched_and_their_gradients_averaged(begin):
 def test_the_segments_of_an_iteration_are_independent(begin):
     """No two of them share their draws, their perturbation, or the plan of the student's steps."""
     problem, state, _ = begin(dataclasses.replace(CONFIG, segments=2, max_start_epoch=1), count=1)
-    one, two = (draw_segment(problem, state, place) for place in range(2))
+    one, two = (problem.draw(state, place) for place in range(2))
     assert (one.expert_id, one.start_epoch) == (two.expert_id, two.start_epoch)
-    assert not torch.equal(match_segment(problem, state, one).images, match_segment(problem, state, two).images)
+    assert not torch.equal(problem.gradients(state, one).learned[IMAGES], problem.gradients(state, two).learned[IMAGES])
     plain = dataclasses.replace(problem, config=dataclasses.replace(problem.config, rho=0.0))
-    assert not torch.equal(match_segment(plain, state, one).images, match_segment(plain, state, two).images)
+    assert not torch.equal(plain.gradients(state, one).learned[IMAGES], plain.gradients(state, two).learned[IMAGES])
 
 
 def test_who_matches_which_segment_is_the_callers_choice(begin):
     problem, state, _ = begin(dataclasses.replace(CONFIG, segments=3))
 
     def backwards(problem, state, draws):
-        return [match_segment(problem, state, draw) for draw in reversed(draws)][::-1]
+        return [problem.gradients(state, draw) for draw in reversed(draws)][::-1]
 
     ours, theirs = iterate(problem, state), iterate(problem, state, backwards)
     assert same(ours[0], theirs[0])

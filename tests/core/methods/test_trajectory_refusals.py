@@ -8,7 +8,8 @@ import math
 import pytest
 import torch
 
-from ast_ray.core.methods.trajectory import SKIPS_IN_A_ROW, draw_segment, iterate, match_segment
+from ast_ray.core.methods.base import IMAGES
+from ast_ray.core.methods.iteration import SKIPS_IN_A_ROW, iterate
 from ast_ray.errors import DivergenceError
 from tests.core.recorded import CONFIG, copied, same
 
@@ -24,9 +25,9 @@ def test_a_loss_that_is_not_finite_is_skipped_and_ten_in_a_row_stop(begin, value
         state, report = iterate(problem, state)
         assert report.unusable == "matching loss is nan"
         assert report.row()["relative_loss"] is None
-        assert (report.skipped, state.skipped, state.skipped_in_a_row) == (number, number, number)
+        assert (report.skipped, state.skipped, state.numbers["skipped_in_a_row"]) == (number, number, number)
         assert all(torch.equal(state.tensors[name], good.tensors[name]) for name in good.tensors)
-        assert (state.iteration, state.outer.updates) == (1 + number, 1)
+        assert (state.iteration, state.updates) == (1 + number, 1)
     kept = copied(state)
     with pytest.raises(
         DivergenceError, match=r"iteration 11, expert \d, start epoch \d: matching loss is nan, 10 iter.*lower"
@@ -35,12 +36,16 @@ def test_a_loss_that_is_not_finite_is_skipped_and_ten_in_a_row_stop(begin, value
     assert same(state, kept)
 
 
+def _times(result, factor):
+    return dataclasses.replace(result, learned={**result.learned, IMAGES: result.learned[IMAGES] * factor})
+
+
 def _with_gradient_times(factor):
     """A matcher whose image gradients are those of the problem, multiplied."""
 
     def match(problem, state, draws):
-        results = [match_segment(problem, state, draw) for draw in draws]
-        return [dataclasses.replace(result, images=result.images * factor) for result in results]
+        results = [problem.gradients(state, draw) for draw in draws]
+        return [_times(result, factor) for result in results]
 
     return match
 
@@ -53,7 +58,7 @@ def test_an_infinite_gradient_is_skipped_and_the_next_iteration_goes_on(begin):
     assert torch.equal(skipped.images, state.images)
     assert torch.equal(skipped.student_lr, state.student_lr)
     after, report = iterate(problem, skipped)
-    assert (report.unusable, report.skipped, after.skipped_in_a_row) == ("", 1, 0)
+    assert (report.unusable, report.skipped, after.numbers["skipped_in_a_row"]) == ("", 1, 0)
     assert not torch.equal(after.images, skipped.images)
 
 
@@ -78,24 +83,23 @@ def test_a_bad_segment_among_good_ones_is_left_out_of_the_mean(begin):
     problem, state, _ = begin(dataclasses.replace(CONFIG, segments=3, outer_momentum=0.0))
 
     def second_breaks(problem, state, draws):
-        results = [match_segment(problem, state, draw) for draw in draws]
-        results[1] = dataclasses.replace(results[1], images=results[1].images * math.nan)
+        results = [problem.gradients(state, draw) for draw in draws]
+        results[1] = _times(results[1], math.nan)
         return results
 
     after, report = iterate(problem, state, second_breaks)
-    draws = [draw_segment(problem, state, place) for place in range(3)]
-    first, _, third = (match_segment(problem, state, draw) for draw in draws)
-    assert torch.equal(after.outer.image_velocity, (first.images + third.images) / 2)
+    draws = [problem.draw(state, place) for place in range(3)]
+    first, _, third = (problem.gradients(state, draw) for draw in draws)
+    assert torch.equal(after.tensors["image_velocity"], (first.learned[IMAGES] + third.learned[IMAGES]) / 2)
     assert report.loss == pytest.approx(float(first.loss + third.loss) / 2)
-    assert (report.skipped, after.skipped, after.skipped_in_a_row) == (1, 1, 0)
+    assert (report.skipped, after.skipped, after.numbers["skipped_in_a_row"]) == (1, 1, 0)
     assert math.isfinite(report.image_gradient_norm)
 
 
 @pytest.mark.parametrize(("velocity", "becomes"), [(1e6, r"-\S+"), (-1e308, "inf"), (math.nan, "nan")])
 def test_alpha_must_stay_positive_and_finite(begin, velocity, becomes):
     problem, state, _ = begin(dataclasses.replace(CONFIG, lr_lr=10.0))
-    outer = dataclasses.replace(state.outer, lr_velocity=torch.tensor(velocity, dtype=torch.float64))
-    state = dataclasses.replace(state, outer=outer)
+    state = state.changed({"lr_velocity": torch.tensor(velocity, dtype=torch.float64)})
     kept = copied(state)
     with pytest.raises(DivergenceError, match=rf"alpha would become {becomes} \(alpha was 0\.05.*lower distill\.lr_lr"):
         iterate(problem, state)
@@ -105,8 +109,7 @@ def test_alpha_must_stay_positive_and_finite(begin, velocity, becomes):
 
 def test_pixels_must_stay_finite(begin):
     problem, state, _ = begin(dataclasses.replace(CONFIG, lr_img=10.0))
-    outer = dataclasses.replace(state.outer, image_velocity=torch.full_like(state.images, 1e308))
-    state = dataclasses.replace(state, outer=outer)
+    state = state.changed({"image_velocity": torch.full_like(state.images, 1e308)})
     kept = copied(state)
     with pytest.raises(DivergenceError, match=r"iteration 1, .*pixels would stop being finite .*lower distill\.lr_img"):
         iterate(problem, state)

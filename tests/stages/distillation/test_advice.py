@@ -10,7 +10,7 @@ import pytest
 
 from ast_ray.config.settings import DistillConfig
 from ast_ray.core.methods.coverage import Coverage
-from ast_ray.core.methods.trajectory import IterationReport
+from ast_ray.core.methods.trajectory import Report
 from ast_ray.stages.distillation.advice import describe_coverage, describe_loss, describe_skip
 
 GOOD = Coverage(
@@ -91,9 +91,9 @@ def test_no_learning_rate_above_the_present_one_is_advised(present: float, mean:
 
 
 def test_skips_are_said_at_the_first_and_at_every_tenfold():
-    report = IterationReport(
-        7, 2, 0, 1.0, math.nan, math.nan, (), 0.02, math.nan, 0.0, skipped=1, unusable="loss is nan"
-    )
+    numbers = {"loss": math.nan, "relative_loss": math.nan, "image_gradient_norm": math.nan, "lr_gradient": 0.0}
+    place = {"iteration": 7, "expert_id": 2, "start_epoch": 0, "nu": 1.0, "parts": (), "student_lr": 0.02}
+    report = Report(**place, **numbers, skipped=1, unusable="loss is nan")
     assert describe_skip(report) == (
         "iteration 7: a segment of expert 2 was left out (loss is nan); 1 segment left out so far"
     )

@@ -231,7 +231,7 @@ def test_a_run_without_a_usable_segment_is_a_divergence_however_short(
     tiny: Callable[..., Config], reference: Plan, tmp_path: Path
 ) -> None:
     job = job_in(tiny(distill__student_lr=1e6, distill__syn_steps=10, distill__iterations=3), tmp_path, reference)
-    with pytest.raises(DivergenceError, match="none of 3 iterations had a usable segment"):
+    with pytest.raises(DivergenceError, match="none of 3 iterations had a usable gradient"):
         distill(job, Recorder())
     assert not finished(job)
 
@@ -256,15 +256,16 @@ def test_an_infinite_gradient_is_skipped_said_and_survives_an_interruption(
     tiny: Callable[..., Config], reference: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Iteration 3 has an infinite gradient; cut after it and gone on with, the run has an uncut one's bytes."""
-    from ast_ray.core.methods import trajectory as module
+    from ast_ray.core.methods.trajectory import Draw, Gradients, State, TrajectoryMatching
 
-    real = module.match_segment
+    real = TrajectoryMatching.gradients
 
-    def broken(problem: object, state: object, draw: module.Draw) -> module.Hypergradient:
-        found = real(problem, state, draw)  # type: ignore[arg-type]
-        return dataclasses.replace(found, images=found.images * math.inf) if draw.iteration == 3 else found
+    def broken(problem: TrajectoryMatching, state: State, draw: Draw) -> Gradients:
+        found = real(problem, state, draw)
+        infinite = {**found.learned, "images": found.learned["images"] * math.inf}
+        return dataclasses.replace(found, learned=infinite) if draw.iteration == 3 else found
 
-    monkeypatch.setattr(module, "match_segment", broken)
+    monkeypatch.setattr(TrajectoryMatching, "gradients", broken)
     config = tiny(distill__iterations=6, distill__checkpoint_every=1, distill__log_every=1)
     whole, cut = (job_in(config, tmp_path / name, reference) for name in ("whole", "cut"))
     sink = Recorder()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ast_ray.config import Config, DistillConfig
-from ast_ray.core.methods.trajectory import DistillState, Problem, draw_segment
+from ast_ray.core.methods.trajectory import TrajectoryMatching
 from ast_ray.errors import StoreError
 from ast_ray.stages.distillation.loop import Distillation
 from ast_ray.stages.distillation.prefetch import Prefetching
@@ -72,14 +72,14 @@ def test_with_several_segments_each_is_read_while_the_one_before_it_is_matched(p
     """Those that are matched here, and then the first of them in the next iteration."""
     inner = Slow()
     experts = Prefetching(inner, CONFIG, 0, places)
-    problem = Problem(None, None, experts, dataclasses.replace(CONFIG, segments=3), 0)  # type: ignore[arg-type]
-    state = DistillState.begin(torch.zeros(1), 0.1)
+    problem = TrajectoryMatching(None, None, experts, dataclasses.replace(CONFIG, segments=3), 0)  # type: ignore[arg-type]
+    state = problem.begin(torch.zeros(1), 0.1)
     for number in range(3):
-        experts.look_ahead(number + 1, state.last_start_epoch)
-        draws = [draw_segment(problem, state, place) for place in range(3)]
+        experts.look_ahead(number + 1, state.numbers["last_start_epoch"])
+        draws = [problem.draw(state, place) for place in range(3)]
         for place in places:
             experts.segment(draws[place].expert_id, draws[place].start_epoch, 2)
-        state = dataclasses.replace(state, iteration=number + 1, last_start_epoch=draws[0].start_epoch)
+        state = state.changed({}, iteration=number + 1, last_start_epoch=draws[0].start_epoch)
     assert experts.hits == 3 * len(places) - 1
 
 

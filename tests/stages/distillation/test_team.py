@@ -3,19 +3,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ast_ray.core.bilevel.hypergradient import Hypergradient
+from ast_ray.core.methods.base import Gradients
 from ast_ray.stages.distillation.team import ALONE, pack, unpack
 
 
 def test_a_gradient_travels_without_losing_a_bit() -> None:
     images = torch.randn(6, 3, 4, 4)
-    result = Hypergradient(torch.tensor(1.5), (torch.tensor(0.1), torch.tensor(1.4)), images, torch.tensor(-3e-9))
+    learned = {"images": images, "student_lr": torch.tensor(-3e-9)}
+    result = Gradients(torch.tensor(1.5), learned, (torch.tensor(0.1), torch.tensor(1.4)))
     packed = pack(result)
-    assert packed.shape == (2 + 2 + images.numel(),)
-    found = unpack(packed, 2, images.shape)
-    assert torch.equal(found.images, images)
+    assert packed.shape == (1 + 2 + images.numel() + 1,)
+    found = unpack(packed, result)
+    assert torch.equal(found.learned["images"], images)
     assert found.parts == result.parts
-    assert (found.loss, found.alpha) == (result.loss, result.alpha)
+    assert (found.loss, found.learned["student_lr"]) == (result.loss, learned["student_lr"])
 
 
 @pytest.mark.parametrize("value", [None, {"a": torch.zeros(2)}])
