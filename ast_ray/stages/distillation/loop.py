@@ -25,6 +25,7 @@ from ast_ray.stages.device import real_data, resolve_device, torch_threads
 from ast_ray.stages.distillation.advice import describe_coverage, describe_loss, describe_skip
 from ast_ray.stages.distillation.checkpoint import BEST, best_of, state_of
 from ast_ray.stages.distillation.job import DistillJob
+from ast_ray.stages.distillation.opening import open_distillation
 from ast_ray.stages.distillation.publish import synthetic_set
 from ast_ray.stages.distillation.team import ALONE, Team
 from ast_ray.stages.distillation.worker_loop import follow, start_of
@@ -61,7 +62,8 @@ class Distillation:
         self.data: RealData = real_data(self.config.data, resolve_device(self.config.compute))
         opened = open_distillation(job, self.data, team, sink)
         self.problem: Problem = open_problem(job.method, opened.sources)
-        self.labels, self.experts, self.choice = opened.sources.labels, opened.experts, opened.choice
+        self.labels = opened.sources.labels
+        self.experts, self.choice = opened.experts, opened.choice
         self.state: State
         self.coverage: Coverage | None = None
         self.best: Best | None = None
