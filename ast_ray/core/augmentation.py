@@ -49,6 +49,19 @@ def draw(
     return Draw(name, values)
 
 
+def repeated(chosen: Draw, batch: int) -> Draw:
+    """Expand a draw for one image to ``batch`` images: the same operation and the same parameters for all.
+
+    Batches of different sizes share a draw so, as real and synthetic images do (Zhao and Bilen 2021).
+
+    Raises:
+        ValueError: the draw is for several images.
+    """
+    if any(len(value) != 1 for value in chosen.values):
+        raise ValueError("only a draw for one image can be repeated")
+    return Draw(chosen.operation, tuple(value.expand(batch) for value in chosen.values))
+
+
 _NUMBER_OF_VALUES = {"color": 3, "crop": 2, "cutout": 2, "flip": 1, "scale": 2, "rotate": 1}
 
 

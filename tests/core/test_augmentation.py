@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as functional
 from PIL import Image, ImageOps
 
-from ast_ray.core.augmentation import NO_AUGMENTATION, Draw, apply, draw, operations, sample_by_gathering
+from ast_ray.core.augmentation import NO_AUGMENTATION, Draw, apply, draw, operations, repeated, sample_by_gathering
 from ast_ray.core.rng import stream
 
 ALL = ("color", "crop", "cutout", "flip", "scale", "rotate")
@@ -228,3 +228,25 @@ def test_sampling_by_gathering_is_grid_sample(size: tuple[int, int]) -> None:
     along = torch.randn(ours.shape, generator=stream(3), dtype=torch.float64)
     (back,), (there,) = (torch.autograd.grad(sampled, x, along) for sampled in (ours, expected))
     torch.testing.assert_close(back, there, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_draw_for_batches_of_different_sizes(name):
+    x = _images(1).expand(5, -1, -1, -1).contiguous()  # equal images
+    shared = draw((name,), 1, (HEIGHT, WIDTH), stream(11, name), siamese=True)
+    few, many = apply(x[:2], repeated(shared, 2)), apply(x, repeated(shared, 5))
+    assert repeated(shared, 5).operation == name
+    assert all(len(value) == 5 for value in repeated(shared, 5).values)
+    alone = apply(x[:1], shared)
+    for image in (*few, *many):  # stay equal, across both batches
+        torch.testing.assert_close(image, alone[0], rtol=0, atol=1e-14)
+
+
+def test_a_repeated_draw_of_nothing_is_nothing():
+    x = _images()
+    assert apply(x, repeated(NO_AUGMENTATION, 3)) is x
+
+
+def test_only_a_draw_for_one_image_is_repeated():
+    with pytest.raises(ValueError, match="one image"):
+        repeated(draw(("rotate",), 3, (HEIGHT, WIDTH), stream(0)), 3)

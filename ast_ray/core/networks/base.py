@@ -21,6 +21,13 @@ class Network(nn.Module):
         """Images [B, C, H, W] -> features [B, F] before the linear layer."""
         raise NotImplementedError(f"{type(self).__name__} defines no features")
 
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """Images [B, C, H, W] -> the maps that are compared layer by layer, first to last; the features alone here.
+
+        The last one holds the features, in any shape [B, ...].
+        """
+        return [self.features(x)]
+
     def forward(self, x: Tensor, feature_mask: Tensor | None = None) -> Tensor:
         """Images [B, C, H, W] -> logits [B, K]; ``feature_mask`` [B, F] scales the features (dropout)."""
         features = self.features(x)

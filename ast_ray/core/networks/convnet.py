@@ -42,6 +42,18 @@ class ConvNet(Network):
         """Images [B, C, H, W] -> [B, width * H/2^D * W/2^D]."""
         return self.blocks(x).flatten(1)  # type: ignore[no-any-return]
 
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """Images [B, C, H, W] -> D + 1 maps: each block's after its ReLU, before its pooling, and the last pooling's.
+
+        Block d = 1..D gives [B, width, H/2^(d-1), W/2^(d-1)], the last pooling [B, width, H/2^D, W/2^D].
+        """
+        maps = []
+        for module in self.blocks:
+            x = module(x)
+            if isinstance(module, nn.ReLU):
+                maps.append(x)
+        return [*maps, x]
+
 
 def build(config: NetworkConfig, image_shape: tuple[int, int, int], classes: int, norm: str) -> Network:
     """Return the network of these settings."""

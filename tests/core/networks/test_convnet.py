@@ -70,3 +70,28 @@ def test_other_image_shapes(shape):
         network = ConvNet(shape, 5, width=2, depth=2)
     assert network(torch.zeros(2, *shape)).shape == (2, 5)
     assert network.classifier.in_features == 2 * (shape[1] // 4) * (shape[2] // 4)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_layers_are_each_relu_and_the_last_pooling(make_network, make_images, depth):
+    network, images = make_network(depth=depth), make_images()[0]
+    maps, x = network.layers(images), images
+    assert len(maps) == depth + 1
+    for block in range(depth):
+        convolution, norm = network.blocks[4 * block], network.blocks[4 * block + 1]
+        side = 8 >> block
+        assert maps[block].shape == (6, 4, side, side)
+        x = F.conv2d(x, convolution.weight, convolution.bias, padding=1)
+        x = _normalise(x) * norm.weight[:, None, None] + norm.bias[:, None, None]
+        x = x.clamp(min=0)
+        torch.testing.assert_close(maps[block], x, rtol=1e-10, atol=1e-12)
+        x = F.avg_pool2d(x, 2)
+    torch.testing.assert_close(maps[-1], x, rtol=1e-10, atol=1e-12)
+    assert torch.equal(maps[-1].flatten(1), network.features(images))
+
+
+def test_other_networks_have_their_features_for_layers():
+    network = build(NetworkConfig(name="mlp", width=4), (1, 8, 8), 3, stream(0))
+    x = torch.randn(2, 1, 8, 8, generator=stream(1))
+    (only,) = network.layers(x)
+    assert torch.equal(only, network.features(x))
