@@ -19,7 +19,7 @@ DSA_OPERATIONS = tuple(DSA_ALL.split("_"))
 
 def problems_of(config: Config) -> list[Problem]:
     """Return everything wrong with a configuration that can be seen without the data."""
-    single = [*_single(config), *_augmentations(config), *_networks(config)]
+    single = [*_single(config), *_augmentations(config), *_networks(config), *_sharpness(config)]
     return [*single, *_epochs(config), *_distill(config), *_own(config), *_compute(config), *_tune(config)]
 
 
@@ -107,6 +107,14 @@ def _networks(config: Config) -> list[Problem]:
     if not config.evaluate.protocols:
         problems.append(Problem("evaluate.protocols", (), "name at least one protocol"))
     return problems
+
+
+def _sharpness(config: Config) -> list[Problem]:
+    expert = config.expert
+    if expert.sharpness_rho or not expert.sharpness_alpha:
+        return []
+    reason = "not used with expert.sharpness_rho = 0, which trains plain experts; set both (FTD: rho 0.01) or none"
+    return [Problem("expert.sharpness_alpha", expert.sharpness_alpha, reason)]
 
 
 def _epochs(config: Config) -> list[Problem]:

@@ -18,7 +18,7 @@ from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, ResourceError
 
 Engine = Literal["eager", "compiled", "graphed"]
-Method = Literal["recompute", "stored", "full_graph"]
+Method = Literal["recompute", "stored", "full_graph", "direct"]
 
 _FLOAT = 4
 # Compiling pays from this much student arithmetic on (forward operations of all steps): it costs about a minute.
@@ -43,11 +43,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine and method that match, with the bytes they are expected to need."""
+    """The engine and method that match, with the bytes they are expected to need.
+
+    ``roomy``: method ``direct`` keeps every step's intermediates, as ``stored`` does, for the memory holds them.
+    """
 
     engine: Engine
     method: Method
     memory: int
+    roomy: bool = False
 
     def told(self, machine: Machine) -> str:
         """In words, for the start of a run."""
@@ -94,9 +98,12 @@ def choose(config: Config, image_shape: tuple[int, int, int], classes: int, mach
     asked = config.distill.gradient
     method: Method = "recompute" if asked == "auto" else asked
     stored = matching_memory(config, image_shape, classes, engine, "stored", machine)
-    if asked == "auto" and engine != "eager" and stored <= machine.memory * _STORED_SHARE[machine.device]:
+    holds = engine != "eager" and stored <= machine.memory * _STORED_SHARE[machine.device]
+    if asked == "auto" and holds:
         method = "stored"
-    choice = Choice(engine, method, matching_memory(config, image_shape, classes, engine, method, machine))
+    roomy = method == "direct" and holds
+    memory = stored if roomy else matching_memory(config, image_shape, classes, engine, method, machine)
+    choice = Choice(engine, method, memory, roomy)
     if choice.memory > machine.memory:
         raise ResourceError(_too_much(config, image_shape, classes, machine, choice))
     return choice
@@ -142,7 +149,8 @@ def matching_memory(
     """Bytes of one distillation's matching: step intermediates, kept weights and images; 0 where it is not counted.
 
     Activations are counted for ConvNets. Eager recompute holds one double backward, the unrolled graph N of them,
-    a compiled step z and twice its pooled quarter per image, and the temporaries of one chunk.
+    a compiled step z and twice its pooled quarter per image, and the temporaries of one chunk. ``direct`` counts as
+    recompute; a roomy choice of it needs what ``stored`` does.
     """
     if config.network.name != "convnet":
         return 0
@@ -242,6 +250,6 @@ def choose_expert_engine(
         return "eager"
     if machine.device == "cuda" and not expert.penalty_weight:
         return "eager"  # there the compiled step saves time only with the penalty
-    passes = _PLAIN + (_PENALTY if expert.penalty_weight else 0)
+    passes = (_PLAIN + (_PENALTY if expert.penalty_weight else 0)) * (2 if expert.sharpness_rho else 1)
     work = forward_work(config, image_shape) * images * trained(config).expert.epochs * passes
     return "compiled" if work >= _WORTH_COMPILING_EXPERTS[machine.device] else "eager"

@@ -31,8 +31,14 @@ OUTER_SETTINGS = {"sgd": ("step_img", "step_lr"), "normalized": ("lr_img", "lr_l
 
 # Settings that came later: with these values they change nothing, and identities made before them stay what they were.
 _NOTHING_NEW: dict[str, dict[str, object]] = {
-    "distill": {"segments": 1, "engine": "eager", "precision": "float32", "outer": "sgd"},
-    "expert": {"optimizer": "sgd", "expert_engine": "auto", "expert_precision": "float32"},
+    "distill": {"segments": 1, "engine": "eager", "precision": "float32", "outer": "sgd", "image_average": 0.0},
+    "expert": {
+        "optimizer": "sgd",
+        "expert_engine": "auto",
+        "expert_precision": "float32",
+        "sharpness_rho": 0.0,
+        "sharpness_alpha": 0.0,
+    },
     "evaluate": {"full_steps": 0},
 }
 
@@ -49,8 +55,13 @@ def earlier_config(values: Mapping[str, Any]) -> Config:
 def _section(config: Config, name: str) -> dict[str, Any]:
     values, before = to_dict(config)[name], _NOTHING_NEW.get(name, {})
     left_out = _NOT_CONTENT.get(name, ()) + (OUTER_SETTINGS[config.distill.outer] if name == "distill" else ())
-    kept = {key: value for key, value in values.items() if key not in left_out}
+    kept = {key: value for key, value in values.items() if key not in left_out or _another_gradient(key, value)}
     return {key: value for key, value in kept.items() if key not in before or before[key] != value}
+
+
+def _another_gradient(name: str, value: object) -> bool:
+    """True for ``distill.gradient = direct``; all its other values are ways to one gradient."""
+    return name == "gradient" and value == "direct"
 
 
 def expert_identity(config: Config, data_id: str) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def as_mtt(config: Config) -> Config:
         lr_decay_epoch=0,
         clip_schedule="constant",
         penalty_weight=0.0,
+        sharpness_rho=0.0,
+        sharpness_alpha=0.0,
     )
     distill = dataclasses.replace(
         config.distill,

@@ -117,6 +117,18 @@ class ExpertConfig:
     penalty_norm: Literal["sample", "pixel"] = setting(
         "sample", "norm over the whole image (Eq. 19), or over the channels of each pixel (authors' code)"
     )
+    sharpness_rho: float = setting(
+        0.0,
+        "radius of the sharpness-aware step that trains flat experts (GSAM, adaptive; FTD: 0.01), which takes two "
+        "gradients; 0 = off",
+        low=0,
+    )
+    sharpness_alpha: float = setting(
+        0.0,
+        "with sharpness_rho: coefficient of the part of the gradient orthogonal to the perturbed one, GSAM's alpha "
+        "(FTD: 0.3 or 1); 0 = the perturbed gradient alone",
+        low=0,
+    )
     augmentation: str = setting(DSA_ALL, "DSA operations of the cross-entropy batch, joined by _; none = off")
     expert_engine: Literal["auto", "eager", "compiled"] = setting(
         "auto",
@@ -190,15 +202,22 @@ class DistillConfig:
         "that as CUDA graphs; auto = where the run is long enough to repay compiling, compiled on CPUs and on GPUs the "
         "first of graphed and compiled that agrees with autograd there, else eager",
     )
-    gradient: Literal["auto", "recompute", "stored", "full_graph"] = setting(
+    gradient: Literal["auto", "recompute", "stored", "full_graph", "direct"] = setting(
         "auto",
         "exact gradient in constant memory, with every step's intermediates stored (faster, same values), or from the "
-        "unrolled graph (for checking); auto = stored where an eighth of the memory holds it and engine is not eager",
+        "unrolled graph (for checking); auto = stored where an eighth of the memory holds it and engine is not eager; "
+        "direct = TESLA's, another gradient: every step's weights count as constants, intermediates kept as by auto",
     )
     precision: Literal["float32", "tf32", "bf16"] = setting(
         "float32",
         "what the student's network computes in: float32 = exact; tf32 = on GPUs, convolutions and products round to "
         "ten bits; bf16 = they take bfloat16, which is several times faster where the hardware has it",
+    )
+    image_average: float = setting(
+        0.0,
+        "decay per iteration of the moving average of the images, which FTD publishes (0.999 to 0.9999); 0 = off",
+        low=0,
+        below=1,
     )
     segments: int = setting(
         1, "expert segments matched per iteration, their gradients averaged (paper: 1)", symbol="W", low=1, high=1024

@@ -15,7 +15,7 @@ from ast_ray.config.cost import JobMemory, job_memory
 from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.engine import CHUNK, Choice, Machine, choose, choose_expert_engine
 from ast_ray.config.settings import ComputeConfig, Config
-from ast_ray.core.engines.autograd import Engine
+from ast_ray.core.engines.autograd import Engine, RoomyEngine
 from ast_ray.core.engines.convnet.engine import ManualConvNetEngine
 from ast_ray.core.engines.convnet.kernels import Kernels
 from ast_ray.core.engines.cuda_graph import GraphedEngine
@@ -106,8 +106,9 @@ def build_engine(choice: Choice, network: Network, config: Config) -> Engine | N
     """
     if choice.engine == "eager":
         return None
-    engine = _written(network, config, config.distill.precision, "distill.engine")
-    return GraphedEngine(replace(engine, limit=0)) if choice.engine == "graphed" else engine
+    written = _written(network, config, config.distill.precision, "distill.engine")
+    engine: Engine = GraphedEngine(replace(written, limit=0)) if choice.engine == "graphed" else written
+    return RoomyEngine(engine) if choice.roomy else engine
 
 
 def build_expert_step(

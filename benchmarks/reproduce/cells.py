@@ -98,7 +98,7 @@ def _content(config: Config) -> dict[str, Any]:
     for path, value in flatten(to_dict(config)).items():
         default = defaults[path]
         plain = list(default) if isinstance(default, tuple) else default
-        if value != plain and not path.startswith(_NOT_CONTENT) and path not in _NOT_LOGGED:
+        if value != plain and not path.startswith(_NOT_CONTENT) and (path not in _NOT_LOGGED or value == "direct"):
             kept[path] = value
     return kept
 

@@ -28,7 +28,11 @@ class StudentStep:
 
 @dataclass(frozen=True)
 class Student:
-    """A network's layout with the labels of D_syn: turns (theta, images) into the scaled inner loss."""
+    """A network's layout with the labels of D_syn: turns (theta, images) into the scaled inner loss.
+
+    ``labels`` are classes, int64 [S]. ``targets`` [S, K], where given, are the probabilities that the cross-entropy
+    takes in their place (TESLA's assigned labels); rows add up to 1.
+    """
 
     network: Network
     spec: FlatSpec
@@ -36,6 +40,7 @@ class Student:
     nu: float = 1.0
     momentum: float = 0.0
     precision: Precision = "float32"
+    targets: Tensor | None = None
 
     def batch(self, images: Tensor, step: StudentStep) -> Tensor:
         """The step's synthetic images [B, C, H, W] out of D_syn [S, C, H, W]."""
@@ -43,7 +48,8 @@ class Student:
 
     def data(self, batch: Tensor, step: StudentStep) -> StepData:
         """Return the network's input: A(s_b), y_b, the dropout mask and nu; differentiable in the batch."""
-        labels = self.labels if step.rows is None else self.labels.index_select(0, step.rows)
+        labels = self.labels if self.targets is None else self.targets
+        labels = labels if step.rows is None else labels.index_select(0, step.rows)
         return StepData(apply(batch, step.augmentation), labels, step.feature_mask, self.nu)
 
     def loss(self, theta: Tensor, batch: Tensor, step: StudentStep) -> Tensor:

@@ -16,9 +16,10 @@ from ast_ray.core.precision import Precision, autocast
 
 @dataclass(frozen=True)
 class StepData:
-    """The data of one student step: augmented images [B, C, H, W], labels [B], feature mask [B, F] or None, and nu.
+    """The data of one student step: augmented images [B, C, H, W], labels, feature mask [B, F] or None, and nu.
 
-    Nu is a number, or a 0-dim tensor where a captured graph reads it.
+    Labels are classes, int64 [B], or probabilities [B, K] whose rows add up to 1. Nu is a number, or a 0-dim tensor
+    where a captured graph reads it.
     """
 
     images: Tensor
@@ -38,6 +39,9 @@ class Engine(Protocol):
 
     def derivative(self, kept: Any, toward: Tensor) -> tuple[Tensor, Tensor]:
         """Return the derivatives of <g, toward> with respect to theta [P] and the images [B, C, H, W]."""
+
+    def image_derivative(self, kept: Any, toward: Tensor) -> Tensor:
+        """Return the second of the two derivatives alone, in place of `derivative`."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +69,28 @@ class AutogradEngine:
         gradient, theta, images = kept
         through_theta, through_images = torch.autograd.grad(gradient, (theta, images), grad_outputs=toward)
         return through_theta, through_images
+
+    def image_derivative(self, kept: Any, toward: Tensor) -> Tensor:
+        """See `Engine`."""
+        gradient, _, images = kept
+        (through_images,) = torch.autograd.grad(gradient, images, grad_outputs=toward)
+        return through_images
+
+
+@dataclass(frozen=True)
+class RoomyEngine:
+    """An engine on a machine that holds every step's intermediates at once: `direct` need not compute a step twice."""
+
+    inner: Engine
+
+    def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:
+        """See `Engine`."""
+        return self.inner.gradient(theta, data, keep=keep, slot=slot)
+
+    def derivative(self, kept: Any, toward: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Engine`."""
+        return self.inner.derivative(kept, toward)
+
+    def image_derivative(self, kept: Any, toward: Tensor) -> Tensor:
+        """See `Engine`."""
+        return self.inner.image_derivative(kept, toward)

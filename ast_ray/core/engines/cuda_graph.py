@@ -44,7 +44,8 @@ class GraphedEngine:
     def gradient(self, theta: Tensor, data: StepData, *, keep: bool, slot: int = 0) -> tuple[Tensor, Any]:
         """See `step.Engine`; without ``keep`` the one pair of graphs of slot 0 serves every step."""
         mask = data.feature_mask
-        key = (slot if keep else 0, tuple(data.images.shape), None if mask is None else tuple(mask.shape))
+        shapes = (tuple(data.images.shape), tuple(data.labels.shape), None if mask is None else tuple(mask.shape))
+        key = (slot if keep else 0, *shapes)
         found = self._slots.get(key)
         if found is None:
             found = self._slots[key] = self._capture(theta, data)
@@ -70,6 +71,10 @@ class GraphedEngine:
         slot.toward.copy_(toward)
         slot.backward.replay()
         return slot.through[0].clone(), slot.through[1].clone()
+
+    def image_derivative(self, kept: Any, toward: Tensor) -> Tensor:
+        """See `step.Engine`; replays the graph of both derivatives, so that no step needs a third graph."""
+        return self.derivative(kept, toward)[1]
 
     def _capture(self, theta: Tensor, data: StepData) -> _Slot:
         mask = None if data.feature_mask is None else data.feature_mask.clone()

@@ -17,6 +17,7 @@ from ast_ray.config.settings import ExpertConfig
 from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.engines.expert_step import AutogradExpertStep, ExpertBatch, ExpertStep
 from ast_ray.core.experts import optimizer
+from ast_ray.core.experts.sharpness import SharpnessAware, ascent, direction
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec, flatten
@@ -72,13 +73,16 @@ def train_expert(
         network: initialised; its parameters are read, never written.
         images: [n, C, H, W] on the device; labels: int64 [n].
         start: a state of this very expert, on the device; None = from the beginning.
-        step: what computes the gradient of L_SC (Eq. 19); None = autograd.
+        step: what computes the gradient of L_SC (Eq. 19); None = autograd. With ``sharpness_rho`` it is asked twice a
+            batch (`core.experts.sharpness`).
 
     Raises:
         DivergenceError: a loss or weight stopped being finite; names the epoch and what to lower.
     """
     theta = flatten(network)
     step = step or AutogradExpertStep(network, FlatSpec.of(network), config)
+    if config.sharpness_rho:
+        step = SharpnessAware(step, config.sharpness_rho, config.sharpness_alpha)
     velocity, begin = optimizer.init(theta, config), 0
     if start is None:
         yield EpochRecord(0, theta.clone(), velocity.clone(), float("nan"), float("nan"))
@@ -186,38 +190,48 @@ def _epoch(
     done = epoch * -(-len(images) // config.batch_size)
     for step, rows in enumerate(batches(len(images), config.batch_size, generators), done + 1):
         index = rows.to(images.device)
-        theta.requires_grad_()
-        x, y = gather_images(images, index), labels[index]
-        loss, penalty = _losses(network, spec, theta, x, y, config, coefficient, generators)
-        (gradient,) = torch.autograd.grad(loss.sum(), theta)
-        with torch.no_grad():
-            theta = optimizer.update(theta.detach(), gradient, velocity, config, lr=lr, step=step)
-        losses.append(loss.detach())
-        penalties.append(penalty.detach())
+        x = gather_images(images, index)
+        batch = ExpertBatch(x, _augmented(x, config, generators), labels[index], coefficient)
+        gradient, loss, penalty = _gradients(network, spec, theta, batch, config)
+        if config.sharpness_rho:
+            moved = theta + ascent(theta, gradient, config.sharpness_rho)
+            perturbed, _, _ = _gradients(network, spec, moved, batch, config)
+            gradient = direction(gradient, perturbed, config.sharpness_alpha)
+        theta = optimizer.update(theta, gradient, velocity, config, lr=lr, step=step)
+        losses.append(loss)
+        penalties.append(penalty)
     return theta, torch.stack(losses).mean(0).cpu(), torch.stack(penalties).mean(0).cpu()
 
 
-def _losses(
-    network: Network,
-    spec: FlatSpec,
-    theta: Tensor,
-    x: Tensor,
-    y: Tensor,
-    config: ExpertConfig,
-    coefficient: float,
-    generators: Sequence[torch.Generator],
-) -> tuple[Tensor, Tensor]:
-    """(L_SC, penalty), both [E], of batches [E, B, C, H, W]; each expert's augmentation is one draw of its own."""
+def _augmented(x: Tensor, config: ExpertConfig, generators: Sequence[torch.Generator]) -> Tensor:
+    """Batches [E, B, C, H, W], augmented by one draw of each expert's own."""
     names = operations(config.augmentation)
     size = (x.shape[3], x.shape[4])
-    shape = x.shape[:2]
-    augmented = torch.stack(
+    return torch.stack(
         [apply(own, draw(names, len(own), size, generator)) for own, generator in zip(x, generators, strict=True)]
     )
+
+
+def _gradients(
+    network: Network, spec: FlatSpec, theta: Tensor, batch: ExpertBatch, config: ExpertConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Every expert's gradient [E, P] at theta [E, P], L_SC and penalty [E], without a graph."""
+    theta = theta.detach().requires_grad_()
+    loss, penalty = _losses(network, spec, theta, batch, config)
+    (gradient,) = torch.autograd.grad(loss.sum(), theta)
+    return gradient, loss.detach(), penalty.detach()
+
+
+def _losses(
+    network: Network, spec: FlatSpec, theta: Tensor, batch: ExpertBatch, config: ExpertConfig
+) -> tuple[Tensor, Tensor]:
+    """(L_SC, penalty), both [E], of batches whose tensors begin with the experts' dimension."""
+    x, y = batch.images, batch.labels
+    shape = x.shape[:2]
     with autocast(config.expert_precision, x.device):
-        logits = call_stacked(network, spec, theta, augmented).to(theta.dtype)
+        logits = call_stacked(network, spec, theta, batch.augmented).to(theta.dtype)
     entropy = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").unflatten(0, shape)
-    loss = coefficient * entropy.mean(1)
+    loss = batch.coefficient * entropy.mean(1)
     if config.penalty_weight == 0:
         return loss, torch.zeros_like(loss)
 

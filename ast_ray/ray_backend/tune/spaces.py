@@ -29,7 +29,7 @@ _FIXED = {
     "distill.validate_networks": "it is part of the objective",
     "distill.checkpoint_every": "it changes no result",
     "distill.log_every": "it changes no result",
-    "distill.gradient": "it changes no result",
+    "distill.gradient": "it changes no result, but for direct, which is another method",
     "distill.engine": "it changes no more than rounding",
     "expert.expert_engine": "it changes no more than rounding",
 }

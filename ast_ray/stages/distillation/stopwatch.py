@@ -69,7 +69,7 @@ class Stopwatch:
     def _expert_step(self, expert: ExpertConfig, images: int) -> float:
         """Seconds of one expert step where there are so many training images."""
         batch = min(expert.batch_size, images)
-        factor = _PENALTY if expert.penalty_weight else 1.0
+        factor = (_PENALTY if expert.penalty_weight else 1.0) * (2 if expert.sharpness_rho else 1)
         if factor * self._image > _SHARE:
             return factor * self.training_step(batch)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ast_ray.core.engines.autograd import StepData
 from ast_ray.core.engines.convnet.kernels import Kernels
-from ast_ray.core.engines.convnet.step import Parts, Weights, derivative, gradient
+from ast_ray.core.engines.convnet.step import Parts, Weights, derivative, gradient, image_derivative
 from ast_ray.core.networks import Network
 from ast_ray.core.networks.convnet import ConvNet
 from ast_ray.core.parameters import FlatSpec
@@ -79,6 +79,13 @@ class ManualConvNetEngine:
             through.append(images.permute(0, 3, 1, 2).to(toward.dtype))
         return total, torch.cat(through).contiguous()
 
+    @torch.no_grad()
+    def image_derivative(self, kept: Any, toward: Tensor) -> Tensor:
+        """See `core.engines.autograd.Engine`; leaves out the convolutions that only the weights' part needs."""
+        direction = weights_of(self.spec, toward, self.precision)
+        through = [image_derivative(self.passes, chunk, direction).permute(0, 3, 1, 2) for chunk in kept]
+        return torch.cat([part.to(toward.dtype) for part in through]).contiguous()
+
     def rows(self, batch: int, images: Tensor) -> int:
         """Images per chunk of a batch of so many images like these [B, C, H, W]."""
         if not self.limit:
@@ -111,8 +118,10 @@ def weights_of(spec: FlatSpec, theta: Tensor, precision: torch.dtype | None = No
 
 
 def one_hot(labels: Tensor, weights: Weights) -> Tensor:
-    """Labels [B] as [B, K], in the type of the head."""
+    """Labels [B] as [B, K], in the type of the head; probabilities [B, K] are so already."""
     offset = weights.offset
+    if labels.dim() == 2:
+        return labels.to(offset.dtype)
     return (labels[:, None] == torch.arange(len(offset), device=offset.device)).to(offset.dtype)
 
 

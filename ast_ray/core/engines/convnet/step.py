@@ -76,8 +76,8 @@ def gradient(
     """Differentiate sum_b scale_b * CE_b.
 
     Args:
-        x: images [B, H, W, C]; one_hot: labels [B, K]; mask: on the features [B, F] or None; scale: nu/B, 0-dim or
-            one per image [B, 1].
+        x: images [B, H, W, C]; one_hot: labels [B, K], rows adding up to 1; mask: on the features [B, F] or None;
+            scale: nu/B, 0-dim or one per image [B, 1].
     """
     computed, a = forward(passes, weights, x)
     features = flat(a, one_hot.dtype) if mask is None else flat(a, one_hot.dtype) * mask
@@ -99,6 +99,17 @@ def gradient(
 
 def derivative(passes: Kernels, kept: Saved, toward: Weights) -> tuple[Parts, Tensor]:
     """Return the tangent of the gradient in the direction ``toward``, and that of the images' gradient [B, H, W, C]."""
+    parts, images = _tangent(passes, kept, toward, weights_too=True)
+    assert parts is not None
+    return parts, images
+
+
+def image_derivative(passes: Kernels, kept: Saved, toward: Weights) -> Tensor:
+    """Return the second of `derivative`'s results alone: two convolutions per layer less, one in the first."""
+    return _tangent(passes, kept, toward, weights_too=False)[1]
+
+
+def _tangent(passes: Kernels, kept: Saved, toward: Weights, *, weights_too: bool) -> tuple[Parts | None, Tensor]:
     weights, mask = kept.weights, kept.mask
     at: Tensor | None = None
     tangents: list[Tangent] = []
@@ -113,8 +124,10 @@ def derivative(passes: Kernels, kept: Saved, toward: Weights) -> tuple[Parts, Te
     logits_t = F.linear(features_t, weights.linear, toward.offset) + kept.features @ toward.linear.T
     weighted = kept.probability * logits_t
     d_logits_t = (weighted - kept.probability * weighted.sum(1, keepdim=True)) * kept.scale
-    linear = d_logits_t.T @ kept.features + kept.d_logits.T @ features_t
-    parts = Parts.of(weights, linear, d_logits_t.sum(0))
+    parts = None
+    if weights_too:
+        linear = d_logits_t.T @ kept.features + kept.d_logits.T @ features_t
+        parts = Parts.of(weights, linear, d_logits_t.sum(0))
     dat = unflat(d_logits_t @ weights.linear + kept.d_logits @ toward.linear, mask, at)
     for index in range(len(kept.blocks) - 1, -1, -1):
         block = kept.blocks[index]
@@ -123,9 +136,10 @@ def derivative(passes: Kernels, kept: Saved, toward: Weights) -> tuple[Parts, Te
         dzt, d_gamma_t, d_beta_t = blocks_of.dzt(passes, block, moved, toward.gammas[index], dat)
         dz = blocks_of.dz(passes, block)
         a, z = block.forward.a, block.forward.z
-        found = conv_weight(dzt, a, kernel)
-        parts.kernels[index] = found if moved.at is None else found + conv_weight(dz, moved.at, kernel)
-        parts.gammas[index], parts.betas[index] = total(d_gamma_t, z), total(d_beta_t, z)
+        if parts is not None:
+            found = conv_weight(dzt, a, kernel)
+            parts.kernels[index] = found if moved.at is None else found + conv_weight(dz, moved.at, kernel)
+            parts.gammas[index], parts.betas[index] = total(d_gamma_t, z), total(d_beta_t, z)
         dat = through_inputs([(dzt, kernel), (dz, toward.kernels[index])], a)
     return parts, dat
 
@@ -142,4 +156,4 @@ def unflat(d_features: Tensor, mask: Tensor | None, like: Tensor) -> Tensor:
     return masked.view(batch, channels, height, width).permute(0, 2, 3, 1).contiguous().to(like.dtype)
 
 
-__all__ = ["Parts", "Saved", "Weights", "derivative", "forward", "gradient"]
+__all__ = ["Parts", "Saved", "Weights", "derivative", "forward", "gradient", "image_derivative"]
