@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ast_ray.errors import suggestion
 
@@ -27,7 +27,8 @@ class MethodInfo:
     Attributes:
         name: as in ``run.methods``; title: as tables print it; summary: one line for `ast-ray methods`.
         paper: where it was published; family: what is matched.
-        module: module of `core.methods` with ``open_problem(sources)``, or a dotted path to one elsewhere.
+        opens: module of `core.methods`, or the dotted path of one elsewhere, whose ``open_problem(sources)`` returns
+            the problem; ``module:function`` names another function.
         settings: turns the run's settings into the method's: AST's as given, others with switches turned.
         needs_experts: whether recorded trajectories are matched; else real images are drawn.
         learns_lr: whether alpha is learned with the images; else ``evaluate.real_lr`` is published.
@@ -44,7 +45,7 @@ class MethodInfo:
     summary: str
     paper: str
     family: str
-    module: str
+    opens: str
     settings: Callable[[Config], Config]
     needs_experts: bool = True
     learns_lr: bool = True
@@ -94,6 +95,45 @@ def as_mtt(config: Config) -> Config:
     return dataclasses.replace(config, expert=expert, distill=distill)
 
 
+def _of_real_images(config: Config, init: Literal["random-real", "noise"]) -> Config:
+    """Switch off what experts bring: one unit per iteration, and a start that no expert chooses."""
+    return dataclasses.replace(
+        config, distill=dataclasses.replace(config.distill, init=init, init_clusters=0, segments=1)
+    )
+
+
+def as_dc(config: Config) -> Config:
+    """Dataset Condensation: gradients matched class by class, from noise unless ``init`` says else."""
+    given = config.gradient_matching.init
+    return _of_real_images(config, "noise" if given == "auto" else given)
+
+
+def as_dsa(config: Config) -> Config:
+    """Differentiable Siamese Augmentation: DC with ``distill.augmentation`` shared, from random real images."""
+    given = config.gradient_matching.init
+    return _of_real_images(config, "random-real" if given == "auto" else given)
+
+
+def as_cafe(config: Config) -> Config:
+    """CAFE: features of every layer aligned."""
+    return _of_real_images(config, config.feature_alignment.init)
+
+
+def _gradient_forwards(config: Config, classes: int, per_class: float) -> float:
+    """Count DC: real and synthetic gradients, and the network's epochs on the set after all but the last update."""
+    settings, images = config.gradient_matching, config.distill.ipc * classes
+    updates = settings.updates or config.distill.ipc
+    trained = 3 * images * (settings.epochs or max(1, 500 // config.distill.ipc)) * (updates - 1) / updates
+    return 3 * min(settings.real_batch, per_class) * classes + 12 * images + trained
+
+
+def _alignment_forwards(config: Config, classes: int, per_class: float) -> float:
+    """Count CAFE with ten epochs of training per update, its least."""
+    settings, images = config.feature_alignment, config.distill.ipc * classes
+    watched = min(settings.query_batch, per_class) * classes
+    return min(settings.real_batch, per_class) * classes + 3 * images + watched + 10 * (3 * images + watched)
+
+
 METHODS: dict[str, MethodInfo] = {}
 """All methods by name, AST first; tables have them in reverse. `register` adds to them."""
 
@@ -107,6 +147,11 @@ def register(info: MethodInfo) -> None:
     if METHODS.get(info.name, info) != info:
         raise ValueError(f"method {info.name!r} is there already")
     METHODS[info.name] = info
+
+
+def others_sections(method: str) -> set[str]:
+    """Return the sections of the settings that belong to other methods alone."""
+    return {info.section for info in METHODS.values()} - {"", method_info(method).section}
 
 
 def matched_methods(config: Config) -> list[str]:
@@ -132,7 +177,7 @@ register(
         summary="a student aligned to smooth experts: balanced loss, intermediate matching, perturbed weights",
         paper="arXiv 2310.10541",
         family="trajectory matching",
-        module="trajectory",
+        opens="trajectory",
         settings=as_ast,
         color=0,
     )
@@ -144,8 +189,59 @@ register(
         summary="a student follows plain experts' trajectories, matched at the end",
         paper="arXiv 2203.11932",
         family="trajectory matching",
-        module="trajectory",
+        opens="trajectory",
         settings=as_mtt,
         color=1,
+    )
+)
+register(
+    MethodInfo(
+        name="cafe",
+        title="CAFE",
+        summary="features of every layer aligned with real images', in loops that watch the accuracy",
+        paper="arXiv 2203.01531",
+        family="distribution matching",
+        opens="feature_alignment",
+        settings=as_cafe,
+        needs_experts=False,
+        learns_lr=False,
+        section="feature_alignment",
+        distill=OF_EVERY_METHOD,
+        forwards=_alignment_forwards,
+        color=2,
+    )
+)
+register(
+    MethodInfo(
+        name="dsa",
+        title="DSA",
+        summary="DC with one augmentation shared by real and synthetic images",
+        paper="arXiv 2102.08259",
+        family="gradient matching",
+        opens="gradient_matching:open_augmented",
+        settings=as_dsa,
+        needs_experts=False,
+        learns_lr=False,
+        section="gradient_matching",
+        distill=OF_EVERY_METHOD,
+        forwards=_gradient_forwards,
+        color=4,
+    )
+)
+register(
+    MethodInfo(
+        name="dc",
+        title="DC",
+        summary="gradients of one network on real and synthetic images, class by class",
+        paper="arXiv 2006.05929",
+        family="gradient matching",
+        opens="gradient_matching",
+        settings=as_dc,
+        needs_experts=False,
+        learns_lr=False,
+        section="gradient_matching",
+        distill=OF_EVERY_METHOD,
+        forwards=_gradient_forwards,
+        color=5,
     )
 )

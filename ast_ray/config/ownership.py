@@ -14,6 +14,7 @@ from typing import Any
 
 from ast_ray.config.datasets import NAMED_SOURCES
 from ast_ray.config.loading import apply_overrides, from_dict
+from ast_ray.config.methods import METHODS, others_sections
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem
 
@@ -28,9 +29,13 @@ def computed(values: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def published(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `computed` part as a set carries it to other people: images named by a path keep its last part."""
-    kept = computed(values)
+def published(values: Mapping[str, Any], method: str = "") -> dict[str, Any]:
+    """Return the `computed` part as a set of a method carries it to other people.
+
+    Images named by a path keep its last part; sections of other methods are left out, where the method is a known one.
+    """
+    others = others_sections(method) if method in METHODS else set()
+    kept = {name: value for name, value in computed(values).items() if name not in others}
     if isinstance(data := kept.get("data"), Mapping) and isinstance(source := data.get("source"), str):
         kept["data"] = {**data, "source": source if source in NAMED_SOURCES else Path(source).name or "images"}
     return kept

@@ -57,19 +57,23 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "match/relative_loss",
         "Relative matching loss",
-        "1 = the student covered none of the expert's distance",
+        "1 = the set is as good as nothing",
         _ITERATION,
-        "The matching loss of Eq. 22 divided by the sum of its weights beta, so that settings can be compared.",
-        "Stays above 0.95: rho drowns the match, or alpha and N are too small; above 1: the student runs away.",
+        "The matching loss divided by what counts as nothing gained, so that settings can be compared. Trajectories: "
+        "the sum of the weights beta of Eq. 22, the loss of a student that stays where it is. Gradients: the distance "
+        "of orthogonal ones. Features: the distance to features of zero.",
+        "Trajectories: stays above 0.95 (rho drowns the match, or alpha and N are too small), or above 1 (the student "
+        "runs away). Others: not falling in a running mean.",
     ),
     Metric(
         "match/loss",
         "Matching loss",
-        "sum of ratios of squared distances",
+        "the method's own",
         _ITERATION,
-        "Eq. 22 as optimised: sum over matching points of beta times the squared distance left, divided by the "
-        "squared distance at the start.",
-        "Not falling over hundreds of iterations; its scale depends on the number of matching points.",
+        "The loss as optimised. Trajectories: Eq. 22, the sum over matching points of beta times the squared distance "
+        "left, divided by the squared distance at the start. Gradients: the sum over classes and rows of one minus "
+        "the cosine. Features: the sum over classes of squared distances of means.",
+        "Not falling over hundreds of iterations; its scale depends on method, network and number of classes.",
     ),
     Metric(
         "match/start_epoch",
@@ -81,12 +85,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "match/skipped",
-        "Segments not used",
+        "Gradients not used",
         "number since the first iteration",
         _ITERATION,
-        "Segments whose loss or gradient was not finite, or whose gradient was far beyond its running scale; they are "
-        "left out of the update.",
-        "Rising steadily: the student's steps overflow; ten iterations in a row without a usable segment stop the run.",
+        "Segments (trajectories) or updates whose loss or gradient was not finite, or whose gradient was beyond its "
+        "running scale by far; they are left out.",
+        "Rising steadily: steps overflow; ten iterations in a row without a usable gradient stop the run.",
     ),
     Metric(
         "student/lr_alpha",
@@ -104,6 +108,22 @@ METRICS: tuple[Metric, ...] = (
         _ITERATION,
         "The factor of the inner loss at this start epoch (Eq. 20); 1 when balancing is off.",
         "Cannot be bad by itself: it follows from the start epoch.",
+    ),
+    Metric(
+        "student/networks",
+        "Networks used up",
+        "number since the first iteration",
+        _ITERATION,
+        "Networks whose life has ended (cafe): their accuracy on real images settled.",
+        "0 throughout: no network settles; feature_alignment.settled is too small for the noise of the query.",
+    ),
+    Metric(
+        "student/inner_epochs",
+        "Epochs of training between updates",
+        "epochs",
+        _ITERATION,
+        "Epochs the present network was trained on the set before this iteration (cafe).",
+        "Always at feature_alignment.inner_limit: the network has converged and its accuracy moves no more.",
     ),
     Metric(
         "gradient/images_norm",

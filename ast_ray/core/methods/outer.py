@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,6 +43,44 @@ def outer_optimizer(config: DistillConfig, image_std: float) -> OuterOptimizer:
     if config.outer == "sgd":
         return MomentumSGD(config.lr_img, config.lr_lr, config.outer_momentum)
     return Normalized(config.step_img * image_std, config.step_lr, total_weight(config))
+
+
+def image_optimizer(config: DistillConfig, image_std: float, lr_img: float, setting: str) -> OuterOptimizer:
+    """Return the optimizer of a method that learns pixels alone: ``lr_img``, named ``setting``, is its rate for SGD."""
+    if config.outer == "sgd":
+        return MomentumSGD(lr_img, 0.0, config.outer_momentum, setting)
+    return Normalized(config.step_img * image_std, 0.0)
+
+
+@dataclass(frozen=True)
+class LateHalving:
+    """A rule whose rate is halved after 60, 80 and 90 % of the iterations (CAFE's schedule, in updates)."""
+
+    rule: Normalized | MomentumSGD
+    iterations: int
+
+    def at(self, iteration: int) -> Normalized | MomentumSGD:
+        """Return the rule for the update that follows ``iteration`` iterations."""
+        factor = 0.5 ** sum(iteration >= share * self.iterations for share in (0.6, 0.8, 0.9))
+        if isinstance(self.rule, MomentumSGD):
+            return replace(self.rule, lr_img=factor * self.rule.lr_img)
+        return replace(self.rule, step_img=factor * self.rule.step_img)
+
+    def init(self, learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `OuterOptimizer.init`."""
+        return self.rule.init(learned)
+
+    def is_outlier(self, state: State, gradients: Gradients, units: int) -> bool:
+        """See `OuterOptimizer.is_outlier`."""
+        return self.rule.is_outlier(state, gradients, units)
+
+    def update(self, state: State, gradients: Sequence[Gradients], mean: Gradients) -> dict[str, Tensor]:
+        """See `OuterOptimizer.update`."""
+        return self.at(state.iteration).update(state, gradients, mean)
+
+    def absorb(self, state: State, gradients: Gradients) -> dict[str, Tensor]:
+        """See `OuterOptimizer.absorb`."""
+        return self.rule.absorb(state, gradients)
 
 
 def total_weight(config: DistillConfig) -> float:
@@ -145,6 +183,7 @@ class MomentumSGD:
     lr_img: float
     lr_lr: float
     momentum: float
+    setting: str = "distill.lr_img"
 
     def init(self, learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `OuterOptimizer.init`."""
@@ -162,7 +201,7 @@ class MomentumSGD:
                 velocity = self.momentum * state.tensors[carried] + mean.learned[name]
                 found |= {name: state.tensors[name] - rate * velocity, carried: velocity}
         remedy = "or use distill.outer = normalized, which needs no such rate"
-        _require_usable(found, f"lower distill.lr_img, {remedy}", f"lower distill.lr_lr, {remedy}")
+        _require_usable(found, f"lower {self.setting}, {remedy}", f"lower distill.lr_lr, {remedy}")
         return found
 
     def absorb(self, state: State, gradients: Gradients) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Turn a method's name into the problem it solves.
 
-A record of `config.methods.METHODS` names the module, which has ``open_problem``; it is imported when it is asked for.
+A record of `config.methods.METHODS` names the function that opens it; its module is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ def open_problem(method: str, sources: Sources) -> Problem:
     Raises:
         ValueError: no such method, or sources that lack what it needs.
     """
-    module = method_info(method).module
-    problem: Problem = import_module(module if "." in module else f"ast_ray.core.methods.{module}").open_problem(
-        sources
-    )
+    module, _, name = method_info(method).opens.partition(":")
+    found = import_module(module if "." in module else f"ast_ray.core.methods.{module}")
+    problem: Problem = getattr(found, name or "open_problem")(sources)
     return problem

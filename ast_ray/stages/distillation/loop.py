@@ -173,7 +173,7 @@ class Distillation:
 
     def _set(self, tensors: Mapping[str, Tensor], student_lr: float, iteration: int) -> SyntheticSet:
         about = {"method": self.job.name, "iteration": iteration, "fingerprint": self._fingerprint}
-        return synthetic_set(self.config, self.data, tensors[IMAGES], self.labels, student_lr, about)
+        return synthetic_set(self.config, self.job.method, self.data, tensors[IMAGES], self.labels, student_lr, about)
 
     def current_set(self) -> SyntheticSet:
         """The set as it stands."""

@@ -16,14 +16,20 @@ from ast_ray.telemetry.provenance import environment
 
 
 def synthetic_set(
-    config: Config, data: RealData, images: Tensor, labels: Tensor, student_lr: float, about: Mapping[str, Any]
+    config: Config,
+    method: str,
+    data: RealData,
+    images: Tensor,
+    labels: Tensor,
+    student_lr: float,
+    about: Mapping[str, Any],
 ) -> SyntheticSet:
     """Attach preprocessing, augmentation, class names, settings and environment to images [S, C, H, W].
 
     Where the work ran, how it was found and when are left out: the same settings give the same bytes everywhere.
     """
     preprocessing = data.preprocessing
-    settings = published(to_dict(config))
+    settings = published(to_dict(config), method)
     return SyntheticSet(
         images=images.detach().cpu(),
         labels=labels.cpu(),
