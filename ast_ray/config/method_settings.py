@@ -34,6 +34,15 @@ class GradientMatchingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistributionMatchingConfig:
+    """Method dm: mean features of random networks on real and synthetic images (arXiv 2110.04181)."""
+
+    real_batch: int = setting(256, _REAL_BATCH, low=1, high=2**20)
+    lr_img: float = setting(1.0, _LR_IMG, above=0)
+    init: Literal["random-real", "noise"] = setting("random-real", "starting images")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FeatureAlignmentConfig:
     """Method cafe: features of every layer, a discrimination loss, watched loops (arXiv 2203.01531)."""
 

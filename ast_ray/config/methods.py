@@ -114,6 +114,11 @@ def as_dsa(config: Config) -> Config:
     return _of_real_images(config, "random-real" if given == "auto" else given)
 
 
+def as_dm(config: Config) -> Config:
+    """Distribution Matching: mean features under random networks, ``distill.augmentation`` shared."""
+    return _of_real_images(config, config.distribution_matching.init)
+
+
 def as_cafe(config: Config) -> Config:
     """CAFE: features of every layer aligned."""
     return _of_real_images(config, config.feature_alignment.init)
@@ -125,6 +130,11 @@ def _gradient_forwards(config: Config, classes: int, per_class: float) -> float:
     updates = settings.updates or config.distill.ipc
     trained = 3 * images * (settings.epochs or max(1, 500 // config.distill.ipc)) * (updates - 1) / updates
     return 3 * min(settings.real_batch, per_class) * classes + 12 * images + trained
+
+
+def _distribution_forwards(config: Config, classes: int, per_class: float) -> float:
+    """Count DM: real images forward, synthetic ones forward and backward."""
+    return min(config.distribution_matching.real_batch, per_class) * classes + 3 * config.distill.ipc * classes
 
 
 def _alignment_forwards(config: Config, classes: int, per_class: float) -> float:
@@ -209,6 +219,23 @@ register(
         distill=OF_EVERY_METHOD,
         forwards=_alignment_forwards,
         color=2,
+    )
+)
+register(
+    MethodInfo(
+        name="dm",
+        title="DM",
+        summary="mean features of real and synthetic images under random networks",
+        paper="arXiv 2110.04181",
+        family="distribution matching",
+        opens="distribution_matching",
+        settings=as_dm,
+        needs_experts=False,
+        learns_lr=False,
+        section="distribution_matching",
+        distill=OF_EVERY_METHOD,
+        forwards=_distribution_forwards,
+        color=3,
     )
 )
 register(

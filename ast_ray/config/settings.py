@@ -10,6 +10,7 @@ from typing import Literal
 
 from ast_ray.config.field import LARGEST_SEED, setting
 from ast_ray.config.method_settings import (
+    DistributionMatchingConfig,
     FeatureAlignmentConfig,
     FeatureRegressionConfig,
     GradientMatchingConfig,
@@ -302,6 +303,7 @@ class Config:
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     gradient_matching: GradientMatchingConfig = field(default_factory=GradientMatchingConfig)
+    distribution_matching: DistributionMatchingConfig = field(default_factory=DistributionMatchingConfig)
     feature_alignment: FeatureAlignmentConfig = field(default_factory=FeatureAlignmentConfig)
     feature_regression: FeatureRegressionConfig = field(default_factory=FeatureRegressionConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
