@@ -118,7 +118,9 @@ def cost(config: Config, facts: DatasetFacts) -> Cost:
     total = distill.ipc * facts.classes
     batch = min(distill.batch_size or total, total)
     penalties = sum(expert.penalty_weight > 0 and method == "ast" for method in methods)
-    per_epoch = train * (_PLAIN * len(methods) + _PENALTY * penalties) + held * len(methods)
+    flat = expert.sharpness_rho > 0 and "ast" in methods  # a second gradient of every step
+    second = flat * (_PLAIN + _PENALTY * min(penalties, 1))
+    per_epoch = train * (_PLAIN * len(methods) + _PENALTY * penalties + second) + held * len(methods)
     validations = -(-distill.iterations // distill.validate_every) if distill.validate_every else 1
     trained = evaluate.passes * total * _PLAIN
     validated = validations * distill.validate_networks * (trained + held)
