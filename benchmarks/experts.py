@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ast_ray.config.cost import network_cost
 from ast_ray.config.datasets import DATASETS
-from ast_ray.config.settings import ComputeConfig, Config, ExpertConfig, NetworkConfig
+from ast_ray.config.settings import Config, ExpertConfig, NetworkConfig
+from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.experts.training import train_expert, train_experts_together
 from ast_ray.core.networks import Network, build

@@ -30,7 +30,8 @@ from measure import as_in_a_run, finish
 from torch import Tensor
 
 from ast_ray.config.architectures import architecture
-from ast_ray.config.settings import DSA_ALL, ComputeConfig, Config, ExpertConfig, NetworkConfig
+from ast_ray.config.settings import DSA_ALL, Config, ExpertConfig, NetworkConfig
+from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.core.experts.training import train_expert, train_experts_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import flatten

@@ -9,7 +9,7 @@ from measure import as_in_a_run
 
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.engine import Choice, Machine, choose
-from ast_ray.config.settings import ComputeConfig
+from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.core.methods.trajectory import DistillState, Problem, iterate
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import flatten

@@ -74,7 +74,7 @@ def gradient_noise(work: DistillJob) -> dict[int, float]:
 
 def timing(base: Config, folder: Path, data: RealData, rounds: int) -> dict[str, Any]:
     """Seconds per iteration of W = 2 in one process and on two actors, alternating, start-up left out."""
-    from ast_ray.config.settings import ComputeConfig
+    from ast_ray.config.work_settings import ComputeConfig
     from ast_ray.ray_backend.executor import RayExecutor
     from ast_ray.ray_backend.session import ray_session
 

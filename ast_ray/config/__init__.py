@@ -5,7 +5,6 @@ from ast_ray.config.identity import differences, expert_identity, fingerprint, m
 from ast_ray.config.loading import apply_overrides, from_dict, load_yaml, to_dict, to_yaml
 from ast_ray.config.schema import Setting, schema
 from ast_ray.config.settings import (
-    ComputeConfig,
     Config,
     DataConfig,
     DistillConfig,
@@ -13,8 +12,8 @@ from ast_ray.config.settings import (
     ExpertConfig,
     NetworkConfig,
     RunConfig,
-    TuneConfig,
 )
+from ast_ray.config.work_settings import ComputeConfig, TuneConfig
 
 __all__ = [
     "ComputeConfig",

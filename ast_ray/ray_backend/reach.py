@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from ast_ray.config.files import reason
-from ast_ray.config.settings import ComputeConfig
+from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
 
 SECONDS = 5.0

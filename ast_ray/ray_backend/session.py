@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ast_ray.config.settings import ComputeConfig
+from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
 from ast_ray.ray_backend.private_ray import remove_dead_sessions, session_folder, watched
 from ast_ray.ray_backend.reach import require_cluster, require_folder

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 
 from ast_ray.config.cost import network_cost
 from ast_ray.config.datasets import DATASETS
-from ast_ray.config.settings import ComputeConfig, Config, DataConfig
+from ast_ray.config.settings import Config, DataConfig
+from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.core.networks import build
 from ast_ray.core.precision import Precision, reproducible, tf32_allowed
 from ast_ray.core.rng import stream

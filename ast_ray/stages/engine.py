@@ -14,7 +14,8 @@ import torch
 from ast_ray.config.cost import JobMemory, job_memory
 from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.engine import CHUNK, Choice, Machine, choose, choose_expert_engine
-from ast_ray.config.settings import ComputeConfig, Config
+from ast_ray.config.settings import Config
+from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.core.engines.autograd import Engine, RoomyEngine
 from ast_ray.core.engines.convnet.engine import ManualConvNetEngine
 from ast_ray.core.engines.convnet.kernels import Kernels

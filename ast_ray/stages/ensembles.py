@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from ast_ray.config.settings import ComputeConfig
+from ast_ray.config.work_settings import ComputeConfig
 
 MOST = 8  # a first choice; what a GPU gains from more or fewer is still to be measured
 _SHARE = 0.5  # of a GPU's memory

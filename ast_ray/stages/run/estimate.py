@@ -12,7 +12,7 @@ from typing import Literal
 
 from ast_ray.config.engine import choose_expert_engine
 from ast_ray.config.full_data import full_epochs
-from ast_ray.config.settings import ComputeConfig
+from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.core.training import TrainingRecipe
 from ast_ray.stages.device import cores, resolve_device, torch_threads
 from ast_ray.stages.distillation.loop import finished
