@@ -119,8 +119,11 @@ def cost(config: Config, facts: DatasetFacts) -> Cost:
     train = config.data.train_size or facts.train - held
     total = distill.ipc * facts.classes
     batch = min(distill.batch_size or total, total)
-    penalties = sum(expert.penalty_weight > 0 and method == "ast" for method in matched)
-    per_epoch = train * (_PLAIN * len(matched) + _PENALTY * penalties) + held * len(matched)
+    experts = [method_info(method).settings(config).expert for method in matched]
+    step = sum(
+        (_PLAIN + _PENALTY * (one.penalty_weight > 0)) * (2 if one.sharpness_rho > 0 else 1) for one in experts
+    )  # sharpness-aware experts take a second gradient of every step
+    per_epoch = train * step + held * len(matched)
     validations = -(-distill.iterations // distill.validate_every) if distill.validate_every else 1
     trained = evaluate.passes * total * _PLAIN
     validated = validations * distill.validate_networks * (trained + held)
@@ -130,7 +133,7 @@ def cost(config: Config, facts: DatasetFacts) -> Cost:
     steps = distill.syn_steps * batch * _STUDENT
     counts = [method_info(method).forwards for method in methods]
     iterations = sum(count(config, facts.classes, train / facts.classes) if count else steps for count in counts)
-    in_graph = max(2 * batch, expert.batch_size * (2 if penalties else 1))
+    in_graph = max(2 * batch, expert.batch_size * (2 if any(one.penalty_weight for one in experts) else 1))
     image = facts.channels * side_of(config, facts) ** 2
     held_images = (train + held + facts.test) * image
     return Cost(

@@ -120,7 +120,7 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
     """Name every setting in which two identities differ: ``expert.lr: 0.003 here, 0.01 there``."""
     ours = flatten(wanted)
     theirs = flatten(found)
-    unsaid = flatten(_NOTHING_NEW)
+    unsaid = {**flatten(_NOTHING_NEW), "distill.gradient": "exact"}
     names = sorted(ours.keys() | theirs.keys())
     return [
         f"{name}: {' here, '.join(str(side.get(name, unsaid.get(name, 'absent'))) for side in (ours, theirs))} there"

@@ -78,8 +78,9 @@ def _drawn_out(config: Config, data: RealData) -> _DrawnOut:
 def _outlook(config: Config, data: RealData, experts: _DrawnOut) -> str:
     steps = min(config.distill.syn_steps, _STUDENT_STEPS)
     steps = max(steps, config.distill.expert_epochs)  # a student step per matching point
-    way = "direct" if config.distill.gradient == "direct" else "recompute"
-    settings = replace(config.distill, syn_steps=steps, gradient=way, segments=1, max_start_epoch=1)
+    settings = replace(config.distill, syn_steps=steps, segments=1, max_start_epoch=1)
+    if settings.gradient != "direct":  # another gradient; the rest are ways to one
+        settings = replace(settings, gradient="recompute")
     network = expert_network(config, data, 0)
     images, labels = _images(config, data)
     problem = TrajectoryMatching(network, labels, experts, settings, config.seed, None, data.image_std)

@@ -194,3 +194,15 @@ def test_settings_of_the_other_outer_optimizer_are_named_with_what_to_set(outer,
     (problem,) = unused_settings(config, ["distill.rho", path, "expert.lr"])
     assert problem.setting == path
     assert problem.reason == f"not used with distill.outer = {outer}; {instead}"
+
+
+def test_the_coefficient_of_flat_experts_needs_their_radius():
+    assert list(_problems({"expert.sharpness_alpha": 0.3})) == ["expert.sharpness_alpha"]
+    assert "FTD: rho 0.01" in _problems({"expert.sharpness_alpha": 0.3})["expert.sharpness_alpha"]
+    assert _problems({"expert.sharpness_alpha": 0.3, "expert.sharpness_rho": 0.01}) == {}
+    assert _problems({"expert.sharpness_rho": 0.01}) == {}
+
+
+def test_mtt_trains_plain_experts():
+    flat = apply_overrides(Config(), {"expert.sharpness_rho": 0.01, "expert.sharpness_alpha": 0.3})
+    assert as_mtt(flat) == as_mtt(Config())

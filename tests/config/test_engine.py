@@ -124,3 +124,26 @@ def test_the_choice_is_told_with_the_estimate():
 def test_written_out_follows_the_networks_own_norm():
     assert hand_derived(Config())
     assert hand_derived(_config(network__norm="instance"))
+
+
+@pytest.mark.parametrize("machine", [CPU, GPU])
+def test_direct_keeps_the_steps_where_auto_would_store_them(machine):
+    """A choice of its own by every engine; its memory is that of what it keeps."""
+    few, many = (apply_overrides(_long(distill__gradient="direct"), {"distill.syn_steps": steps}) for steps in (10, 80))
+    small = dataclasses.replace(machine, memory=8 * 2**30)
+    for config, where, roomy in ((few, machine, True), (many, small, False)):
+        found = choose(config, SHAPE, CLASSES, where)
+        like = choose(apply_overrides(config, {"distill.gradient": "auto"}), SHAPE, CLASSES, where)
+        assert (found.method, found.roomy) == ("direct", roomy)
+        assert like.method == ("stored" if roomy else "recompute")
+        assert (found.engine, found.memory) == (like.engine, like.memory)
+        assert not like.roomy
+    eager = choose(apply_overrides(few, {"distill.engine": "eager"}), SHAPE, CLASSES, machine)
+    assert (eager.engine, eager.method, eager.roomy) == ("eager", "direct", False)
+    assert ", direct, about" in found.told(small)
+
+
+def test_direct_that_cannot_fit_is_told_what_would():
+    small = dataclasses.replace(CPU, memory=2**26)
+    with pytest.raises(ResourceError, match=r"direct needs about .*lower distill.batch_size"):
+        choose(_long(distill__gradient="direct"), SHAPE, CLASSES, small)

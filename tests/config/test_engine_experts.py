@@ -43,6 +43,12 @@ def test_the_penalty_counts():
     assert _chosen(_config(**whole, expert__penalty_weight=0.0), images=400) == "eager"
 
 
+def test_flat_experts_count_twice_and_compile_too():
+    plain = {"expert__reachable_only": False, "expert__penalty_weight": 0.0}
+    assert _chosen(_config(**plain), images=500) == "eager"
+    assert _chosen(_config(**plain, expert__sharpness_rho=0.01), images=500) == "compiled"
+
+
 def test_on_a_gpu_the_penalty_decides():
     assert _chosen(_config(), GPU) == "compiled"
     assert _chosen(_config(expert__penalty_weight=0.0), GPU) == "eager"

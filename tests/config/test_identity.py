@@ -18,6 +18,7 @@ from ast_ray.config import (
     schema,
     to_yaml,
 )
+from ast_ray.config.identity import earlier_config
 
 # What changes the bytes of an expert, and of a synthetic set; everything else must leave a fingerprint alone.
 EXPERT = ("seed", "data.", "network.", "expert.")
@@ -110,3 +111,31 @@ def test_a_setting_that_came_later_leaves_older_identities_alone():
     distill = method_identity(Config(), "d")["distill"]
     assert "segments" not in distill
     assert method_identity(apply_overrides(Config(), {"segments": 2}), "d")["distill"] == {**distill, "segments": 2}
+
+
+@pytest.mark.parametrize("way", ["recompute", "stored", "full_graph"])
+def test_ways_to_the_exact_gradient_are_not_part_of_a_set_and_another_gradient_is(way):
+    exact = method_identity(Config(), "d")
+    assert "gradient" not in exact["distill"]
+    assert method_identity(apply_overrides(Config(), {"gradient": way}), "d") == exact
+    direct = apply_overrides(Config(), {"gradient": "direct"})
+    assert method_identity(direct, "d")["distill"] == {**exact["distill"], "gradient": "direct"}
+    assert expert_identity(direct, "d") == expert_identity(Config(), "d")
+    assert differences(method_identity(direct, "d"), exact) == ["distill.gradient: direct here, exact there"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "experts"),
+    [
+        ("expert.sharpness_rho", 0.01, True),
+        ("expert.sharpness_alpha", 0.3, True),
+        ("distill.image_average", 0.99, False),
+    ],
+)
+def test_settings_of_ftd_are_part_of_an_identity_only_where_they_are_used(setting, value, experts):
+    plain, changed = Config(), apply_overrides(Config(), {setting: value})
+    section, name = setting.split(".")
+    assert name not in method_identity(plain, "d")[section]
+    assert method_identity(changed, "d")[section][name] == value
+    assert (expert_identity(changed, "d") != expert_identity(plain, "d")) is experts
+    assert earlier_config({}) == earlier_config({section: {name: 0.0}})

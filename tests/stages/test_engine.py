@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ast_ray.config import Config
 from ast_ray.config.engine import Machine
-from ast_ray.core.engines.autograd import AutogradEngine, Engine, StepData
+from ast_ray.core.engines.autograd import AutogradEngine, Engine, RoomyEngine, StepData
 from ast_ray.core.engines.convnet.engine import ManualConvNetEngine
 from ast_ray.core.engines.expert_step import ExpertBatch, ManualExpertStep
 from ast_ray.core.networks import Network, build
@@ -23,6 +23,7 @@ from ast_ray.errors import ResourceError
 from ast_ray.stages import engine as engines
 from ast_ray.stages.distillation.loop import distill
 from ast_ray.stages.engine_check import disagreement, expert_disagreement
+from ast_ray.storage.synthetic import load_synthetic
 from tests.stages.distillation.test_loop import job_in
 from tests.stages.run.test_pipeline import Plan
 from tests.tiny import Recorder, tiny_plan
@@ -159,3 +160,24 @@ def test_an_engine_by_name_is_taken_as_it_is(
     choice, engine, note = engines.open_engine(config, tiny_plan(config, tmp_path).data, _network(config))
     assert (choice.engine, note) == ("compiled", "")
     assert isinstance(engine, ManualConvNetEngine)
+
+
+def test_direct_runs_by_the_compiled_engine_with_room_for_every_step(
+    tiny: Callable[..., Config], reference: Plan, tmp_path: Path, compiled_code: None
+) -> None:
+    config = tiny(distill__engine="compiled", distill__gradient="direct")
+    data = tiny_plan(config, tmp_path).data
+    choice, engine, note = engines.open_engine(config, data, _network(config))
+    assert (choice.method, choice.roomy, note) == ("direct", True, "")
+    assert isinstance(engine, RoomyEngine)
+    assert isinstance(engine.inner, ManualConvNetEngine)
+    outcome = distill(job_in(config, tmp_path / "direct", reference), Recorder())
+    assert (outcome["engine"], outcome["gradient"]) == ("compiled", "direct")
+    eager = tiny(distill__engine="eager", distill__gradient="direct")
+    distill(job_in(eager, tmp_path / "eager", reference), Recorder())
+    exact = tiny(distill__engine="eager")
+    distill(job_in(exact, tmp_path / "exact", reference), Recorder())
+    found, same, other = (
+        load_synthetic(tmp_path / name / "distill/ast/last.safetensors").images for name in ("direct", "eager", "exact")
+    )
+    assert float((found - same).norm()) < 0.05 * float((found - other).norm())

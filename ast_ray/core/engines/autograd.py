@@ -73,7 +73,7 @@ class AutogradEngine:
     def image_derivative(self, kept: Any, toward: Tensor) -> Tensor:
         """See `Engine`."""
         gradient, _, images = kept
-        (through_images,) = torch.autograd.grad(gradient, images, grad_outputs=toward)
+        through_images: Tensor = torch.autograd.grad(gradient, images, grad_outputs=toward)[0]
         return through_images
 
 

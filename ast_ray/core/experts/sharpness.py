@@ -31,7 +31,7 @@ def ascent(theta: Tensor, gradient: Tensor, rho: float) -> Tensor:
     >>> ascent(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 6.0]), 0.1)
     tensor([0.0083, 0.1993])
     """
-    norm = torch.linalg.vector_norm(theta.abs() * gradient, dim=-1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(theta.abs() * gradient, dim=-1, keepdim=True)
     return rho * theta.square() * gradient / (norm + _EPS)
 
 

@@ -82,6 +82,17 @@ def test_a_resume_with_momentum_window_and_full_graph_too(
     assert_same(tmp_path / "a", tmp_path / "b")
 
 
+def test_a_resume_with_teslas_gradient_too(tiny: Callable[..., Config], reference: Plan, tmp_path: Path) -> None:
+    config = tiny(distill__gradient="direct", distill__student_momentum=0.5, distill__batch_size=4)
+    whole, broken = job_in(config, tmp_path / "a", reference), job_in(config, tmp_path / "b", reference)
+    distill(whole, Recorder())
+    with pytest.raises(StopError):
+        distill(broken, StopAt(3))
+    distill(broken, Recorder())
+    assert_same(tmp_path / "a", tmp_path / "b")
+    assert documents.content(whole.directory.outcome)["gradient"] == "direct"
+
+
 def test_metrics_hold_the_iterations_the_settings_ask_for(
     tiny: Callable[..., Config], reference: Plan, tmp_path: Path
 ) -> None:

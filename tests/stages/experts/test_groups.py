@@ -158,3 +158,20 @@ def test_how_many_together(tiny: Callable[..., Config], tmp_path: Path, monkeypa
     )
     Properties.total_memory = 2**10
     assert experts_together(plan.config, plan.data) == 1
+
+
+def test_flat_experts_at_once_are_those_one_at_a_time_and_others_than_plain_ones(
+    tiny: Callable[..., Config], whole: Plan, tmp_path: Path
+) -> None:
+    flat = {**TOGETHER, "expert__sharpness_rho": 2.0, "expert__sharpness_alpha": 0.3}
+    plans = []
+    for together in (1, 3):
+        plan = tiny_plan(tiny(**{**flat, "compute__experts_together": together}), tmp_path / str(together))
+        train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+        plans.append(plan)
+    assert plans[0].buffer("ast").fingerprint == plans[1].buffer("ast").fingerprint
+    assert plans[0].buffer("ast").fingerprint != whole.buffer("ast").fingerprint
+    for number in range(3):
+        one, other, plain = (read_segment(plan.buffer("ast").path(number), (3,))[0] for plan in (*plans, whole))
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+        assert np.abs(one - plain).max() > 1e-3
