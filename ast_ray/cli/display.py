@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ast_ray.config.printable import one_line
-from ast_ray.config.titles import SCORES, score_text, set_title
+from ast_ray.config.titles import SCORES, row_title, score_text, set_title, soft_notes
 from ast_ray.errors import counted
 from ast_ray.signals import check
 from ast_ray.telemetry.failure import Failure
@@ -106,8 +106,8 @@ def results_table(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[st
     several = any(row["protocol"] != "strict" for row in rows)
     title = "test accuracy, whole test set" if several else "test accuracy, strict protocol (last pass, whole test set)"
     peak = any(row["protocol"] == "peak" for row in rows)
-    caption = f"{_PEAK} best pass on the test set: for comparison with published tables only" if peak else None
-    table = Table(title=title, caption=caption)
+    notes = [f"{_PEAK} best pass on the test set: for comparison with published tables only"] if peak else []
+    table = Table(title=title, caption="\n".join((*notes, *soft_notes(rows))) or None)
     table.add_column("set")
     table.add_column("images", justify="right")
     table.add_column("network")
@@ -127,10 +127,8 @@ def results_table(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[st
 
 
 def _set(row: Mapping[str, Any]) -> str:
-    """The set's title; the full set with the steps that its networks took."""
-    return set_title(row["set"]) + (
-        f", {counted(row['steps'], 'step')}" if row["set"] == "full" and row.get("steps") else ""
-    )
+    """The set's title and mark; the full set with the steps that its networks took."""
+    return row_title(row) + (f", {counted(row['steps'], 'step')}" if row["set"] == "full" and row.get("steps") else "")
 
 
 def show_verdicts(console: Console, verdicts: Sequence[Mapping[str, Any]]) -> None:
@@ -144,12 +142,13 @@ def scores_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     scored = [row for row in rows if any(key in row for key, _, _ in SCORES)]
     if not scored:
         return None
-    table = Table(title="DD-Ranking: beyond random images, short of the full set")
+    notes = soft_notes(scored)
+    table = Table(title="DD-Ranking: beyond random images, short of the full set", caption="\n".join(notes) or None)
     table.add_column("set")
     table.add_column("network")
     for _, name, _ in SCORES:
         table.add_column(name, justify="right")
     for row in scored:
         values = (score_text(row.get(key), factor) for key, _, factor in SCORES)
-        table.add_row(one_line(set_title(row["set"])), one_line(str(row["network"])), *values)
+        table.add_row(one_line(row_title(row)), one_line(str(row["network"])), *values)
     return table

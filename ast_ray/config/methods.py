@@ -32,7 +32,8 @@ class MethodInfo:
         settings: turns the run's settings into the method's: AST's as given, others with switches turned.
         needs_experts: whether recorded trajectories are matched; else real images are drawn.
         learns_lr: whether alpha is learned with the images; else ``evaluate.real_lr`` is published.
-        learns_labels: whether label distributions are learned or assigned.
+        target_loss: how networks are trained on the labels that are learned (``mse``) or assigned (``ce``,
+            probabilities) with the images; see `core.synthetic_set.SyntheticSet`.
         section: section of the settings that this method alone reads; empty = none.
         distill: settings of ``distill`` that decide the method's bytes; None = all of them.
         forwards: arithmetic of one iteration in forward passes of one image, from the settings, the number of classes
@@ -49,7 +50,7 @@ class MethodInfo:
     settings: Callable[[Config], Config]
     needs_experts: bool = True
     learns_lr: bool = True
-    learns_labels: bool = False
+    target_loss: Literal["ce", "mse"] = "ce"
     section: str = ""
     distill: tuple[str, ...] | None = None
     forwards: Callable[[Config, int, float], float] | None = None

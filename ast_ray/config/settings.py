@@ -254,9 +254,9 @@ class EvaluateConfig:
     architectures: tuple[str, ...] = setting(
         (), "networks to evaluate on, e.g. convnet, alexnet, vgg11, resnet18-bn, convnet-w64, mlp, vit; empty = network"
     )
-    protocols: tuple[Literal["strict", "mtt", "ast", "peak", "no-augmentation"], ...] = setting(
+    protocols: tuple[Literal["strict", "mtt", "ast", "dc", "frepo", "peak", "no-augmentation"], ...] = setting(
         ("strict",),
-        "strict: these settings, last pass; mtt, ast: as published (rate x0.1 / x0.5 at pass 500 of 1000); "
+        "strict: these settings, last pass; mtt, ast (rate x0.1 / x0.5 at pass 500 of 1000), dc, frepo: as published; "
         "no-augmentation: strict without DSA; peak: best test pass, for comparison only",
     )
     peak_every: int = setting(20, "passes between the test scores that peak chooses from", low=1)

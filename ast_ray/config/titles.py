@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from ast_ray.config.methods import METHODS
 
 TITLES = {
@@ -17,6 +20,33 @@ TITLES = {
 def set_title(name: str) -> str:
     """Return the title of a set; a set without one is called by its name."""
     return METHODS[name].title if name in METHODS else TITLES.get(name, name)
+
+
+# Marks of rows of sets with soft labels, and the notes below the table, by the row's ``targets``.
+SOFT = {
+    "soft": ("†", "soft labels: the set has them, and networks are trained on them"),
+    "hard": ("‡", "soft labels: the set has them, and networks are trained on its hard labels alone"),
+}
+
+
+def soft_mark(row: Mapping[str, Any]) -> str:
+    """Return the mark of a row of a set with soft labels; empty for any other."""
+    return SOFT.get(str(row.get("targets")), ("", ""))[0]
+
+
+def row_title(row: Mapping[str, Any]) -> str:
+    """Return the title of a row's set, with its mark.
+
+    >>> row_title({"set": "ast"}), row_title({"set": "ast", "targets": "soft"})
+    ('AST', 'AST†')
+    """
+    return set_title(row["set"]) + soft_mark(row)
+
+
+def soft_notes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the notes to put below a table with these rows, one for each mark in it."""
+    found = {str(row.get("targets")) for row in rows}
+    return [f"{mark} {note}" for name, (mark, note) in SOFT.items() if name in found]
 
 
 # Key of a result row, column title, factor.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from ast_ray.core.augmentation import apply, draw, operations
 from ast_ray.core.images import Images
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec, load
+from ast_ray.core.synthetic_set import TargetLoss, hard_labels
 from ast_ray.core.vmapped import batches, call_stacked, gather_images, stack
 from ast_ray.errors import DivergenceError
 
@@ -47,7 +49,8 @@ class TrainingAccuracy:
         self._seen: list[int] = []
 
     def add(self, number: int, logits: Tensor, labels: Tensor) -> None:
-        """Count one batch of pass ``number`` (from 0): logits [B, K], labels int64 [B]."""
+        """Count one batch of pass ``number`` (from 0): logits [B, K], labels int64 [B] or float [B, K]."""
+        labels = labels if labels.ndim == 1 else labels.argmax(1)
         correct = (logits.detach().argmax(1) == labels).sum()
         if number == len(self._correct):
             self._correct.append(correct)
@@ -72,11 +75,23 @@ class TrainingAccuracy:
 
 # Factor on the learning rate after pass 500 of 1000 (MTT's evaluation; AST, Sec. V-A).
 _PUBLISHED_DECAY = {"mtt": 0.1, "ast": 0.5}
+# Optimizer steps by the number of images (FRePo's evaluation); other numbers take those of the nearest by ratio.
+_FREPO_STEPS = {10: 1000, 100: 2000, 200: 20000, 400: 5000, 500: 5000, 1000: 10000, 2000: 40000, 5000: 40000}
+_WARM_UP = 500
+_LAST_RATE = 0.01
+# Protocols whose rate is their own, neither learned with a set nor given by the settings.
+FIXED_RATE = ("dc", "frepo")
 
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """The training of a network in evaluation: SGD with momentum, the rate scaled once at ``lr_decay_pass``."""
+    """The training of a network in evaluation.
+
+    ``sgd``: with momentum, ``passes`` passes, the rate scaled once at ``lr_decay_pass``. ``adam``: as many steps as
+    FRePo takes on so many images, the rate rising linearly over the first 500 and falling by a cosine to 1 % after
+    them; ``passes`` is 0, and momentum and decay of the rate are not looked at. ``loss`` is the mean cross-entropy, or
+    ``mse``, the mean of 1/2 ||output - target||^2, where a hard label stands for its one-hot row minus 1/K.
+    """
 
     lr: float
     passes: int
@@ -87,6 +102,8 @@ class TrainingRecipe:
     lr_decay_factor: float
     augmentation: str
     siamese: bool = False
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    loss: TargetLoss = "ce"
 
     @classmethod
     def of(
@@ -95,13 +112,23 @@ class TrainingRecipe:
         """The recipe of a protocol; ``evaluate.lr`` overrides the given (learned) rate when it is not 0.
 
         ``strict`` and ``peak`` are the settings'; ``no-augmentation`` is strict without DSA; ``mtt`` and ``ast`` are
-        the published ones, whatever the settings say.
+        the published ones, whatever the settings say. So are, with rates of their own:
+
+        ``dc`` (DC, arXiv 2006.05929): SGD at 0.01, x0.1 after 151 of 300 passes, no augmentation.
+        ``frepo`` (FRePo, arXiv 2206.00719): Adam at 3e-4, 500 warm-up steps, cosine to 1 %, batches of 500, squared
+        error. Its own six augmentations are replaced by the set's DSA operations, drawn per image; its networks are
+        those of the settings, not its own without norm layers; the number is that after the last step, not the best
+        on the test set.
         """
         if protocol == "no-augmentation":
             augmentation = "none"
         if protocol in _PUBLISHED_DECAY:
             published = cls(config.lr or lr, 1000, 256, 0.9, 5e-4, 500, _PUBLISHED_DECAY[protocol], augmentation)
             return replace(published, siamese=siamese)
+        if protocol == "dc":
+            return cls(0.01, 300, 256, 0.9, 5e-4, 151, 0.1, "none")
+        if protocol == "frepo":
+            return cls(3e-4, 0, 500, 0.0, 0.0, 0, 1.0, augmentation, optimizer="adam", loss="mse")
         return cls(
             lr=config.lr or lr,
             passes=config.passes,
@@ -114,6 +141,58 @@ class TrainingRecipe:
             siamese=siamese,
         )
 
+    def steps(self, images: int) -> int:
+        """Optimizer steps on so many images."""
+        if self.optimizer == "sgd":
+            return self.passes * -(-images // self.batch_size)
+        return _FREPO_STEPS[min(_FREPO_STEPS, key=lambda known: abs(math.log(known / images)))]
+
+    def passes_over(self, images: int) -> int:
+        """Passes over so many images that those steps take; the last one may end early."""
+        return self.passes if self.optimizer == "sgd" else -(-self.steps(images) // -(-images // self.batch_size))
+
+    def rate(self, step: int, images: int) -> float:
+        """Learning rate of step ``step``, from 0, on so many images."""
+        if self.optimizer == "sgd":
+            late = self.lr_decay_pass and step >= self.lr_decay_pass * -(-images // self.batch_size)
+            return self.lr * self.lr_decay_factor if late else self.lr
+        if step < _WARM_UP:
+            return self.lr * step / _WARM_UP
+        falling = math.cos(math.pi * (step - _WARM_UP) / (self.steps(images) - _WARM_UP))
+        return self.lr * (_LAST_RATE + (1 - _LAST_RATE) * (1 + falling) / 2)
+
+    def begin(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+        """Return the optimizer of so many parameters, stacked ones of several networks among them."""
+        if self.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        return torch.optim.SGD(
+            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True
+        )
+
+    def loss_of(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Mean loss of B images: logits [B, K], answers int64 [B] or float [B, K]."""
+        return F.cross_entropy(logits, answers) if self.loss == "ce" else self.losses(logits, answers).mean()
+
+    def losses(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Loss [B] of each of B images."""
+        if self.loss == "ce":
+            return F.cross_entropy(logits, answers, reduction="none")
+        if answers.ndim == 1:
+            answers = F.one_hot(answers, logits.shape[1]).to(logits) - 1 / logits.shape[1]
+        return (logits - answers).square().sum(1) / 2
+
+
+def answers_of(labels: Tensor, targets: Tensor | None, target_loss: TargetLoss, protocol: str = "strict") -> Tensor:
+    """Return the answers a set's networks are trained on under a protocol: classes int64 [S], or float [S, K].
+
+    Assigned probabilities (``ce``) are part of a set, so that every protocol trains on them but ``dc``, which knows
+    hard labels alone; ``frepo`` takes 1/K off them, as off one-hot rows. Learned targets (``mse``) are for ``frepo``;
+    elsewhere the largest entry is the label, so that methods compare on equal terms.
+    """
+    if targets is None or protocol == "dc" or (target_loss == "mse" and protocol != "frepo"):
+        return hard_labels(labels, targets, target_loss)
+    return targets - 1 / targets.shape[1] if protocol == "frepo" and target_loss == "ce" else targets
+
 
 def train_network(
     network: Network,
@@ -125,7 +204,7 @@ def train_network(
     after_pass: Callable[[int], None] | None = None,
     watch: TrainingAccuracy | None = None,
 ) -> None:
-    """Train the network in place on images [n, C, H, W], labels int64 [n].
+    """Train the network in place on images [n, C, H, W], labels int64 [n] or float [n, K] (`answers_of`).
 
     ``after_pass`` is called with the number of passes done, after each; it may look at the network, not change it.
     ``watch`` records the training accuracy.
@@ -134,24 +213,25 @@ def train_network(
         DivergenceError: the last loss is not finite.
     """
     network.train()
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = recipe.begin(list(network.parameters()))
     names, size = operations(recipe.augmentation), (images.shape[2], images.shape[3])
     loss = torch.zeros(())
-    for number in range(recipe.passes):
-        if recipe.lr_decay_pass and number == recipe.lr_decay_pass:
-            optimizer.param_groups[0]["lr"] = recipe.lr * recipe.lr_decay_factor
-        for rows in torch.randperm(len(images), generator=generator).split(recipe.batch_size):
+    step, count = 0, len(images)
+    for number in range(recipe.passes_over(count)):
+        for rows in torch.randperm(count, generator=generator).split(recipe.batch_size):
+            if step == recipe.steps(count):
+                break
+            optimizer.param_groups[0]["lr"] = recipe.rate(step, count)
             index = rows.to(images.device)
             chosen = draw(names, len(index), size, generator, siamese=recipe.siamese)
             logits = network(apply(images[index], chosen))
-            loss = F.cross_entropy(logits, labels[index])
+            loss = recipe.loss_of(logits, labels[index])
             if watch is not None:
                 watch.add(number, logits, labels[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            step += 1
         if after_pass is not None:
             after_pass(number + 1)
             network.train()
@@ -189,7 +269,9 @@ def train_networks_together(
     generators: Sequence[torch.Generator],
     watches: Sequence[TrainingAccuracy] = (),
 ) -> list[float]:
-    """Train the networks in place on images [n, C, H, W], labels int64 [n], each with its own generator's draws.
+    """Train the networks in place on images [n, C, H, W], each with its own generator's draws.
+
+    Labels are int64 [n] or float [n, K] (`answers_of`).
 
     Equal to one after the other to float tolerance. Networks must be functions of their parameters alone
     (`core.vmapped.is_stateless`). Returns the last loss of each: one that is not finite is that network's divergence
@@ -198,15 +280,15 @@ def train_networks_together(
     """
     template, spec = networks[0].train(), FlatSpec.of(networks[0])
     theta = stack(networks).requires_grad_()
-    optimizer = torch.optim.SGD(
-        [theta], lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = recipe.begin([theta])
     names, size = operations(recipe.augmentation), (images.shape[2], images.shape[3])
     losses = torch.zeros(len(networks))
-    for number in range(recipe.passes):
-        if recipe.lr_decay_pass and number == recipe.lr_decay_pass:
-            optimizer.param_groups[0]["lr"] = recipe.lr * recipe.lr_decay_factor
-        for rows in batches(len(images), recipe.batch_size, generators):
+    step, count = 0, len(images)
+    for number in range(recipe.passes_over(count)):
+        for rows in batches(count, recipe.batch_size, generators):
+            if step == recipe.steps(count):
+                break
+            optimizer.param_groups[0]["lr"] = recipe.rate(step, count)
             index = rows.to(images.device)
             draws = [draw(names, rows.shape[1], size, own, siamese=recipe.siamese) for own in generators]
             own_batches = zip(gather_images(images, index), draws, strict=True)
@@ -215,11 +297,12 @@ def train_networks_together(
             if watches:
                 for watch, answers, chosen_labels in zip(watches, logits, labels[index], strict=True):
                     watch.add(number, answers, chosen_labels)
-            entropy = F.cross_entropy(logits.flatten(0, 1), labels[index].flatten(), reduction="none")
-            losses = entropy.unflatten(0, index.shape).mean(1)
+            each = recipe.losses(logits.flatten(0, 1), labels[index].flatten(0, 1))
+            losses = each.unflatten(0, index.shape).mean(1)
             optimizer.zero_grad()
             losses.sum().backward()
             optimizer.step()
+            step += 1
     for network, weights in zip(networks, theta.detach(), strict=True):
         load(network, spec, weights)
     return losses.tolist()

@@ -11,7 +11,7 @@ import jinja2
 
 from ast_ray.config import differences, to_dict
 from ast_ray.config.presets import PRESETS, preset
-from ast_ray.config.titles import set_title
+from ast_ray.config.titles import set_title, soft_notes
 from ast_ray.errors import counted
 from ast_ray.report import figures, tables
 from ast_ray.report.frames import Frames, load_frames
@@ -64,6 +64,7 @@ def _run(run: RunRecord, place: int, budget: int, notes: Sequence[str]) -> dict[
         "state": [_state(method) for method in run.methods if not _failed(run, method)],
         "galleries": [_gallery(run, method, f"{key}-{n}", budget) for n, method in enumerate(run.methods)],
         "results": tables.results(run.rows),
+        "results_notes": soft_notes(run.rows),
         "verdicts": [str(verdict["text"]) for verdict in run.verdicts],
         "scores": tables.score_titles(run.rows),
         "paper_accuracy": tables.paper_accuracy(run),

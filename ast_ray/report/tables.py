@@ -11,7 +11,7 @@ from typing import Any
 from ast_ray.config import to_dict
 from ast_ray.config.loading import flatten
 from ast_ray.config.networks import NETWORKS
-from ast_ray.config.titles import SCORES, score_text, set_title
+from ast_ray.config.titles import SCORES, row_title, score_text, set_title, soft_mark, soft_notes
 from ast_ray.report.records import MethodRecord, RunRecord
 
 PROTOCOLS = {"peak": "peak: best pass on the test set"}
@@ -51,7 +51,7 @@ def results(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         low, high = max(0.0, mean - (std or 0)), min(1.0, mean + (std or 0))
         lines.append(
             {
-                "set": set_title(row["set"]),
+                "set": row_title(row),
                 "images": row.get("images", ""),
                 "network": network_title(row["network"]),
                 "protocol": PROTOCOLS.get(row["protocol"], row["protocol"]),
@@ -76,7 +76,7 @@ def architectures(run: RunRecord) -> dict[str, Any]:
     lines = []
     for set_name, protocol in dict.fromkeys((row["set"], row["protocol"]) for row in run.rows):
         cells = {
-            row["network"]: percent(row["mean"], row["std"])
+            row["network"]: percent(row["mean"], row["std"]) + soft_mark(row)
             for row in run.rows
             if (row["set"], row["protocol"]) == (set_name, protocol)
         }
@@ -95,6 +95,7 @@ def architectures(run: RunRecord) -> dict[str, Any]:
         "ours_where": f"{run.config.data.source}, {run.config.distill.ipc} per class",
         "comparable": same,
         "several": len({row["network"] for row in run.rows}) > 1,
+        "notes": soft_notes(run.rows),
     }
 
 
@@ -129,7 +130,13 @@ def ablation(runs: Sequence[RunRecord]) -> dict[str, Any]:
             line["difference"] = f"{100 * (line['mean'] - first[method.name]):+.1f}" if known else "–"
             lines.append({"run": run.name, "settings": brief if len(brief) <= BRIEF else [], **line})
     settings = [{"name": name, "values": [_shown(value) for value in values]} for name, values in differing.items()]
-    return {"lines": lines, "settings": settings, "runs": [run.name for run in runs], "open": len(settings) <= 12}
+    return {
+        "lines": lines,
+        "settings": settings,
+        "runs": [run.name for run in runs],
+        "open": len(settings) <= 12,
+        "notes": soft_notes(lines),
+    }
 
 
 def _line(run: RunRecord, method: MethodRecord) -> dict[str, Any]:
@@ -144,8 +151,9 @@ def _line(run: RunRecord, method: MethodRecord) -> dict[str, Any]:
         "loss": "–" if loss is None else f"{loss:.3f}",
         "validation": percent(outcome.get("validation_accuracy")),
         "mean": row["mean"] if row else None,
-        "test": percent(row["mean"], row["std"]) if row else "–",
+        "test": percent(row["mean"], row["std"]) + soft_mark(row) if row else "–",
         "n": row["n"] if row else "–",
+        "targets": row.get("targets") if row else None,
     }
 
 

@@ -1,6 +1,7 @@
 """A SyntheticSet as one self-describing safetensors file, with the same description as JSON beside it for people.
 
-The description carries the checksum of tensors and description, whatever container they lie in.
+The description carries the checksum of tensors and description, whatever container they lie in. A set with soft labels
+is of format 2: it has a tensor ``targets`` and a ``target_loss``, which an earlier version would not have looked for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ast_ray.config.checks import DSA_OPERATIONS
-from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.core.synthetic_set import SyntheticSet, TargetLoss, unfit_targets
 from ast_ray.core.zca import Whitening
 from ast_ray.errors import StoreError, counted
 from ast_ray.storage import mirror
@@ -29,6 +30,7 @@ from ast_ray.storage.records.results import ResultRow
 from ast_ray.storage.typed import Bounds, Number, checked
 
 FORMAT = "ast-ray synthetic set 1"
+SOFT_FORMAT = "ast-ray synthetic set 2"
 
 
 class _Settings(TypedDict, total=False):
@@ -59,6 +61,7 @@ class Description(TypedDict):
     std: list[Number]
     provenance: Provenance
     image_shape: NotRequired[list[Side]]
+    target_loss: NotRequired[TargetLoss]
 
 
 _WHITENING = ("whitening_mean", "whitening_vectors", "whitening_scale")
@@ -73,13 +76,16 @@ def save_synthetic(path: Path, synthetic: SyntheticSet) -> None:
 
 
 def pack(synthetic: SyntheticSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (images, labels, whitening) and a plain description: all of a set, for any container.
+    """Tensors (images, labels, targets, whitening) and a plain description: all of a set, for any container.
 
     Raises:
-        StoreError: labels that name no class.
+        StoreError: labels that name no class, or targets that are not finite in float32.
     """
     _check_labels("the set", synthetic.labels, len(synthetic.images), len(synthetic.class_names))
     tensors = {"images": synthetic.images.detach().float(), "labels": synthetic.labels.to(torch.int64)}
+    if synthetic.targets is not None:
+        tensors["targets"] = synthetic.targets.detach().float()
+        _check_targets("the set", tensors["targets"], synthetic.target_loss, tensors, len(synthetic.class_names))
     if synthetic.whitening is not None:
         whitening = synthetic.whitening
         parts = (whitening.mean, whitening.vectors, whitening.scale)
@@ -89,8 +95,9 @@ def pack(synthetic: SyntheticSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _describe(synthetic: SyntheticSet) -> dict[str, Any]:
+    soft = synthetic.targets is not None
     return {
-        "format": FORMAT,
+        "format": SOFT_FORMAT if soft else FORMAT,
         "student_lr": synthetic.student_lr,
         "class_names": list(synthetic.class_names),
         "ipc": synthetic.ipc,
@@ -101,6 +108,7 @@ def _describe(synthetic: SyntheticSet) -> dict[str, Any]:
         "mean": list(synthetic.mean),
         "std": list(synthetic.std),
         "provenance": synthetic.provenance,
+        **({"target_loss": synthetic.target_loss} if soft else {}),
     }
 
 
@@ -133,26 +141,40 @@ def _check_labels(where: str | Path, labels: Tensor, images: int, classes: int) 
         )
 
 
+def _check_targets(
+    where: str | Path, targets: Tensor, loss: TargetLoss, tensors: Mapping[str, Tensor], classes: int
+) -> None:
+    """Refuse targets that are not the soft labels of the packed images."""
+    problem = unfit_targets(targets, loss, len(tensors["images"]), classes)
+    if problem:
+        raise StoreError(f"{where}: {problem}")
+
+
 def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object, *, exact: bool = True) -> SyntheticSet:
     """Put a packed set together again; ``path`` is named in errors.
 
     Without ``exact`` the tensors need not be those that were packed, as where pixels are read from 8-bit pictures.
 
     Raises:
-        StoreError: not a synthetic set, one without its tensors, a wrong checksum, or labels that name no class.
+        StoreError: not a synthetic set, one without its tensors, a wrong checksum, labels that name no class, or
+            targets that cannot be its soft labels.
     """
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    if not isinstance(description, dict) or description.get("format") not in (FORMAT, SOFT_FORMAT):
         raise StoreError(f"{path}: not a synthetic set of ast-ray")
     place = Path(path)
     with parsing(place, StoreError):
         told = checked(description, Description)
     _check_tensors(place, tensors, told)
     whitened = told["preprocess"] == "zca"
-    parts = {name: tensors[name] for name in ("images", "labels", *(_WHITENING if whitened else ()))}
+    soft = ("targets",) if "target_loss" in told else ()
+    parts = {name: tensors[name] for name in ("images", "labels", *soft, *(_WHITENING if whitened else ()))}
     if exact and not intact(parts, description):
         raise StoreError(f"{path}: damaged (its checksum is wrong)")
     labels, names = tensors["labels"].to(torch.int64), tuple(told["class_names"])
     _check_labels(path, labels, len(tensors["images"]), len(names))
+    loss = told.get("target_loss", "ce")
+    if soft:
+        _check_targets(path, tensors["targets"], loss, tensors, len(names))
     whitening = Whitening(*(tensors[name] for name in _WHITENING)) if whitened else None
     return SyntheticSet(
         images=tensors["images"],
@@ -165,11 +187,13 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], description: object,
         std=tuple(told["std"]),
         whitening=whitening,
         provenance=dict(told["provenance"]),
+        targets=tensors["targets"] if soft else None,
+        target_loss=loss,
     )
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], told: Description) -> None:
-    """Check that images, labels and whitening are there and fit each other and the description.
+    """Check that images, labels, targets and whitening are there and fit each other and the description.
 
     Raises:
         StoreError: what does not, by name.
@@ -180,6 +204,8 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], told: Description)
         "images": (torch.float32, tuple(sides)),
         "labels": (torch.int64, tuple(sides[:1])),
     }
+    if "target_loss" in told:
+        wanted["targets"] = (torch.float32, (sides[0], len(told["class_names"])))
     require_tensors(path, tensors, wanted)
     assert images is not None
     if told["preprocess"] == "zca":
@@ -196,6 +222,8 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], told: Description)
 def _misfit(images: Tensor, told: Description) -> str:
     """Say what of a description contradicts the tensors; empty when nothing does."""
     channels = images.shape[1]
+    if (told["format"] == SOFT_FORMAT) != ("target_loss" in told):
+        return f"format {told['format']!r} {'with' if 'target_loss' in told else 'without'} soft labels"
     if not images.numel():
         return f"images are {list(images.shape)}"
     if told["preprocess"] == "standard" and not len(told["mean"]) == len(told["std"]) == channels:

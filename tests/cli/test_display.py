@@ -133,3 +133,24 @@ def test_protocols_and_scores_show_where_there_are_any() -> None:
     for said in ("IOR %", "HLR %", "LRS", "12.3", "-5.0", "0.305"):
         assert said in text
     assert scores_table(rows[1:]) is None
+
+
+def test_rows_of_sets_with_soft_labels_are_marked() -> None:
+    console, stream = plain()
+    common = {"network": "convnet", "images": 10, "protocol": "strict", "mean": 0.5, "std": None, "n": 1, "ior": 0.1}
+    soft, hard = {**common, "set": "ast", "targets": "soft"}, {**common, "set": "mtt", "targets": "hard"}
+    for table in (results_table, scores_table):
+        console.print(table([soft, {**common, "set": "random"}]))
+        text = " ".join(stream.getvalue().split())
+        assert "AST† " in text
+        assert "random real images " in text
+        assert "† soft labels: the set has them, and networks are trained on them" in text
+        assert "‡" not in text
+        stream.truncate(0)
+        stream.seek(0)
+    console.print(results_table([hard]))
+    assert "MTT‡" in stream.getvalue()
+    stream.truncate(0)
+    stream.seek(0)
+    console.print(results_table([{**common, "set": "ast"}]))
+    assert "soft" not in stream.getvalue()

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from ast_ray.core.rng import stream
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.core.zca import Whitening
+from ast_ray.errors import DataError
 
 MEAN, STD = (0.5, 0.25), (0.2, 0.5)
 
@@ -75,3 +76,29 @@ def test_it_is_a_torch_dataset(pixels):
     assert torch.equal(images, pixels)
     assert labels.tolist() == [0, 0, 1, 1]
     assert [label for _, label in data] == [0, 0, 1, 1]
+
+
+def test_soft_labels_beside_hard_ones(pixels):
+    rows = torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5], [0.0, 1.0]])
+    data = _set(pixels, targets=rows)
+    assert data.target_loss == "ce"
+    assert [label for _, label in data] == [0, 0, 1, 1]
+    assert _set(pixels).targets is None
+    assert _set(pixels, targets=rows - 0.5, target_loss="mse").targets is not None
+
+
+@pytest.mark.parametrize(
+    ("targets", "loss", "told"),
+    [
+        (torch.full((4, 3), 1 / 3), "ce", r"targets are \[4, 3\], expected \[4, 2\]"),
+        (torch.full((3, 2), 0.5), "mse", r"targets are \[3, 2\], expected \[4, 2\]"),
+        (torch.ones(4, 2, dtype=torch.int64), "mse", "torch.int64, expected floats"),
+        (torch.tensor([[1.0, float("inf")]] * 4), "mse", "not finite"),
+        (torch.tensor([[0.5, 0.4]] * 4), "ce", "no probabilities"),
+        (torch.tensor([[1.5, -0.5]] * 4), "ce", "no probabilities"),
+        (torch.full((4, 2), 0.5), "kl", "target_loss is 'kl'"),
+    ],
+)
+def test_soft_labels_that_do_not_fit_are_refused(pixels, targets, loss, told):
+    with pytest.raises(DataError, match=told):
+        _set(pixels, targets=targets, target_loss=loss)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ast_ray.report import tables
 from ast_ray.report.figures import running_mean
+from ast_ray.report.page import render
 from ast_ray.report.records import RunRecord, read_run
 
 
@@ -85,3 +86,21 @@ def test_no_distance_between_different_data(run: Path) -> None:
     record = read_run(run)
     other = dataclasses.replace(record, manifest={**record.manifest, "data_id": "another"})
     assert {line["difference"] for line in tables.ablation([record, other])["lines"]} == {"–"}
+
+
+def test_rows_of_sets_with_soft_labels_are_marked_in_every_table(run: Path) -> None:
+    record = read_run(run)
+    plain = [tables.results(record.rows), tables.architectures(record), tables.ablation([record, record])]
+    assert not any("†" in str(table) or "‡" in str(table) for table in plain)
+    rows = [{**row, "targets": "soft"} if row["set"] == "ast" else row for row in record.rows]
+    marked = dataclasses.replace(record, rows=rows)
+    assert {line["set"] for line in tables.results(rows)} >= {"AST†", "MTT"}
+    ours = tables.architectures(marked)
+    assert any("†" in cell for line in ours["ours"] if line["title"] == "AST" for cell in line["cells"])
+    assert not any("†" in cell for line in ours["ours"] if line["title"] == "MTT" for cell in line["cells"])
+    side = tables.ablation([marked, marked])
+    assert {line["method"]: "†" in line["test"] for line in side["lines"]} == {"AST": True, "MTT": False}
+    for table in (ours, side):
+        assert [note[0] for note in table["notes"]] == ["†"]
+    page = render([marked, marked])
+    assert page.count("† soft labels: the set has them, and networks are trained on them.") == 5

@@ -133,3 +133,68 @@ def test_a_set_whose_labels_name_no_class_is_refused(tmp_path: Path, label: int)
     save_file(tensors, path, {"description": json.dumps(description)})
     with pytest.raises(StoreError, match=rf"1 label out of range 0\.\.1; first: {label}"):
         load_synthetic(path)
+
+
+def soft(loss: str = "mse") -> SyntheticSet:
+    targets = torch.tensor([[0.1, -0.3], [1.2, 0.4], [0.0, 0.7], [0.3, 0.2]])
+    return dataclasses.replace(
+        example(whitened=True), targets=targets.softmax(1) if loss == "ce" else targets, target_loss=loss
+    )
+
+
+@pytest.mark.parametrize("loss", ["ce", "mse"])
+def test_soft_labels_come_back_and_give_the_same_bytes_again(tmp_path: Path, loss: str) -> None:
+    wanted = soft(loss)
+    save_synthetic(tmp_path / "a.safetensors", wanted)
+    found = load_synthetic(tmp_path / "a.safetensors")
+    assert wanted.targets is not None
+    assert found.targets is not None
+    assert torch.equal(found.targets, wanted.targets)
+    assert (found.target_loss, found.targets.dtype) == (loss, torch.float32)
+    assert found.labels.tolist() == [0, 0, 1, 1]
+    save_synthetic(tmp_path / "b.safetensors", found)
+    for suffix in ("safetensors", "json"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_only_a_set_with_soft_labels_is_of_the_second_format() -> None:
+    tensors, description = pack(example())
+    assert description["format"] == "ast-ray synthetic set 1"
+    assert "target_loss" not in description
+    assert set(tensors) == {"images", "labels"}
+    tensors, description = pack(soft())
+    assert (description["format"], description["target_loss"]) == ("ast-ray synthetic set 2", "mse")
+    assert "targets" in tensors
+
+
+@pytest.mark.parametrize(
+    ("tensors", "text", "told"),
+    [
+        ({"targets": None}, {}, "targets"),
+        ({"targets": torch.zeros(4, 3)}, {}, "targets"),
+        ({"targets": torch.zeros(4, 2, dtype=torch.float64)}, {}, "targets"),
+        ({"targets": torch.full((4, 2), float("nan"))}, {}, "not finite"),
+        ({}, {"target_loss": "ce"}, "no probabilities"),
+        ({}, {"target_loss": "kl"}, "target_loss"),
+        ({}, {"format": "ast-ray synthetic set 1"}, "with soft labels"),
+        ({}, {"target_loss": None}, "without soft labels"),
+    ],
+)
+def test_soft_labels_that_cannot_be_used_are_refused(
+    tmp_path: Path, tensors: dict[str, torch.Tensor | None], text: dict[str, str | None], told: str
+) -> None:
+    """Each is sealed again, so that it is not the checksum that says so."""
+    packed, description = pack(soft())
+    whole = {name: value for name, value in (packed | tensors).items() if value is not None}
+    changed = {name: value for name, value in (description | text).items() if value is not None}
+    save_file(whole, tmp_path / "s.safetensors", {"description": json.dumps(sealed(whole, changed))})
+    with pytest.raises(StoreError, match=told):
+        load_synthetic(tmp_path / "s.safetensors")
+
+
+def test_a_changed_soft_label_is_damage(tmp_path: Path) -> None:
+    packed, description = pack(soft())
+    packed["targets"][0, 0] += 1
+    save_file(packed, tmp_path / "s.safetensors", {"description": json.dumps(description)})
+    with pytest.raises(StoreError, match="its checksum is wrong"):
+        load_synthetic(tmp_path / "s.safetensors")

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ast_ray.config.identity import fingerprint
 from ast_ray.config.loading import to_dict
-from ast_ray.core.methods.base import IMAGES, STUDENT_LR, Problem, Report, State
+from ast_ray.config.methods import method_info
+from ast_ray.core.methods.base import IMAGES, STUDENT_LR, TARGETS, Problem, Report, State
 from ast_ray.core.methods.coverage import Coverage, probe
 from ast_ray.core.methods.iteration import iterate
 from ast_ray.core.methods.registry import open_problem
@@ -146,7 +147,15 @@ class Distillation:
         """Accuracy on the validation split, mean over networks (``accuracies``); keeps the best set."""
         student_lr, published = self.student_lr, self.problem.published(self.state)
         try:
-            self.accuracies = validation_accuracies(self.config, self.data, published[IMAGES], self.labels, student_lr)
+            self.accuracies = validation_accuracies(
+                self.config,
+                self.data,
+                published[IMAGES],
+                self.labels,
+                student_lr,
+                published.get(TARGETS),
+                method_info(self.job.method).target_loss,
+            )
         except DivergenceError as error:
             self.sink.say(f"{self.job.name}, iteration {self.state.iteration}: {error}; counted as accuracy 0")
             self.accuracies = (0.0,) * self.config.distill.validate_networks
@@ -173,7 +182,20 @@ class Distillation:
 
     def _set(self, tensors: Mapping[str, Tensor], student_lr: float, iteration: int) -> SyntheticSet:
         about = {"method": self.job.name, "iteration": iteration, "fingerprint": self._fingerprint}
-        return synthetic_set(self.config, self.job.method, self.data, tensors[IMAGES], self.labels, student_lr, about)
+        info = method_info(self.job.method)
+        if not info.learns_lr:
+            about["student_lr"] = "real_lr"
+        return synthetic_set(
+            self.config,
+            self.data,
+            tensors[IMAGES],
+            self.labels,
+            student_lr,
+            about,
+            tensors.get(TARGETS),
+            info.target_loss,
+            method=info.name,
+        )
 
     def current_set(self) -> SyntheticSet:
         """The set as it stands."""

@@ -10,22 +10,26 @@ from torch import Tensor
 from ast_ray.config.loading import to_dict
 from ast_ray.config.ownership import published
 from ast_ray.config.settings import Config
-from ast_ray.core.synthetic_set import SyntheticSet
+from ast_ray.core.synthetic_set import SyntheticSet, TargetLoss
 from ast_ray.data.real import RealData
 from ast_ray.telemetry.provenance import environment
 
 
 def synthetic_set(
     config: Config,
-    method: str,
     data: RealData,
     images: Tensor,
     labels: Tensor,
     student_lr: float,
     about: Mapping[str, Any],
+    targets: Tensor | None = None,
+    target_loss: TargetLoss = "ce",
+    *,
+    method: str = "",
 ) -> SyntheticSet:
     """Attach preprocessing, augmentation, class names, settings and environment to images [S, C, H, W].
 
+    ``targets`` [S, K] are soft labels, None for hard ``labels`` alone; ``target_loss`` says how they are trained on.
     Where the work ran, how it was found and when are left out: the same settings give the same bytes everywhere.
     """
     preprocessing = data.preprocessing
@@ -41,4 +45,6 @@ def synthetic_set(
         std=preprocessing.std,
         whitening=preprocessing.whitening,
         provenance={**about, "data_id": data.data_id, "config": settings, "environment": environment()},
+        targets=None if targets is None else targets.detach().cpu(),
+        target_loss=target_loss,
     )

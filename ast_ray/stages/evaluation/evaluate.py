@@ -9,13 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ast_ray.config.architectures import architecture
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config, NetworkConfig
-from ast_ray.core.images import Images
-from ast_ray.core.training import Score, TrainingAccuracy, TrainingRecipe
+from ast_ray.core.training import Score, TrainingAccuracy
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.device import real_data, resolve_device, torch_threads
@@ -36,6 +33,7 @@ _SMALLER_RATE = {
     "real_lr": "lower evaluate.real_lr",
     "given": "lower evaluate.lr (evaluate.transfer_lr on other architectures)",
     "learned": "set evaluate.lr below the learned rate",
+    "protocol": "the rate is the protocol's own: leave it out of evaluate.protocols",
 }
 
 
@@ -140,7 +138,7 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
         data = real_data(config.data, resolve_device(config.compute))
         training = job.training(data)
         try:
-            result, best_pass = _result(job, data, *training)
+            result, best_pass = _result(job, data, training)
         except DivergenceError as error:
             raise diverged(job, error) from error
     return publish_row(job, data, training, result, best_pass=best_pass, seconds=time.perf_counter() - began)
@@ -155,7 +153,7 @@ def fetched_row(job: EvaluationJob) -> dict[str, Any] | None:
 def diverged(job: EvaluationJob, error: DivergenceError) -> DivergenceError:
     """The error with the names of set and network."""
     network = f"{job.architecture} network" if job.architecture else "network"
-    advice = _SMALLER_RATE[lr_source(job.source, job.config, job.network)]
+    advice = _SMALLER_RATE[lr_source(job.source, job.protocol, job.config, job.network)]
     text = f"set {job.set_name!r}, {network} {job.index}: {error}; {advice}"
     return DivergenceError(text, reason=error.reason, advice=advice)
 
@@ -170,7 +168,7 @@ def publish_row(
     best_pass: int | None = None,
 ) -> dict[str, Any]:
     """Write and return the row of a network that was trained and scored."""
-    images, _, recipe = training
+    recipe, images = training.recipe, len(training.images)
     trend = result.trend
     row = {
         "set": job.set_name,
@@ -180,17 +178,18 @@ def publish_row(
         "accuracy": result.accuracy,
         "loss": result.loss,
         "classes": data.classes,
-        "images": len(images),
+        "images": images,
         "lr": recipe.lr,
-        "lr_source": lr_source(job.source, job.config, job.network),
-        "passes": recipe.passes,
-        "steps": recipe.passes * -(-len(images) // recipe.batch_size),
+        "lr_source": lr_source(job.source, job.protocol, job.config, job.network),
+        "passes": recipe.passes_over(images),
+        "steps": recipe.steps(images),
         "train_accuracy": None if trend is None else trend.last,
         "train_accuracy_before": None if trend is None else trend.before,
         "augmentation": recipe.augmentation,
         "best_pass": best_pass,
         "seconds": round(seconds, 3),
         "token": job.token,
+        **({"targets": training.targets} if training.targets else {}),
     }
     write_document(Path(job.row), row)
     return row
@@ -209,10 +208,8 @@ def collapse_warning(row: Mapping[str, Any]) -> str | None:
     )
 
 
-def _result(
-    job: EvaluationJob, data: RealData, images: Images, labels: Tensor, recipe: TrainingRecipe
-) -> tuple[Score, int | None]:
-    arguments = (job.config, data, images, labels, recipe)
+def _result(job: EvaluationJob, data: RealData, training: Training) -> tuple[Score, int | None]:
+    arguments = (job.config, data, training.images, training.answers, training.recipe)
     if job.protocol == "peak":
         return train_and_peek(*arguments, role=job.streams, index=job.index, network=job.network)
     watch = TrainingAccuracy() if job.source == "full" else None

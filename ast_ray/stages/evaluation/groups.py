@@ -111,13 +111,13 @@ def _published(missing: Sequence[EvaluationJob], members: Sequence[int]) -> dict
         training = first.training(data)
         watches = [TrainingAccuracy() for _ in members] if first.source == "full" else []
         trained = train_together(
-            config, data, *training, role=first.streams, indices=members, network=first.network, watches=watches
+            config, data, *training[:3], role=first.streams, indices=members, network=first.network, watches=watches
         )
         networks, watched = dict(zip(members, trained, strict=True)), dict(zip(members, watches, strict=False))
         for job in missing:
             network, loss = networks[job.index]
             try:
-                require_finite_loss(loss, training[2])
+                require_finite_loss(loss, training.recipe)
             except DivergenceError as error:
                 failures.append(diverged(job, error))
             else:

@@ -103,6 +103,9 @@ def content_of(synthetic: SyntheticSet) -> dict[str, Any]:
     digest = hashlib.sha256(synthetic.images.contiguous().numpy().tobytes())
     digest.update(synthetic.labels.contiguous().numpy().tobytes())
     about = [synthetic.student_lr, synthetic.class_names, synthetic.augmentation, synthetic.siamese]
+    if synthetic.targets is not None:
+        about.append(synthetic.target_loss)
+        digest.update(synthetic.targets.float().contiguous().numpy().tobytes())
     digest.update(json.dumps(about).encode())
     return {"content": digest.hexdigest()[:16], "role": role_of(synthetic)}
 

@@ -51,6 +51,10 @@ SCHEMA = pa.schema(
 )
 
 
+# Of a set with soft labels; a table without such a set has no such column.
+_TARGETS = pa.field("targets", pa.string())
+
+
 def cache_key(config: Config, data_id: str, architecture: str, protocol: str, what: Mapping[str, Any]) -> str:
     """Hash of `row_identity`."""
     return fingerprint(row_identity(config, data_id, architecture, protocol, what))
@@ -142,9 +146,10 @@ def publish_rows(folder: Path) -> Path:
     found.sort(key=lambda row: (row["set"], row["network"], row["protocol"], row["seed"]))
     tokens: dict[tuple[str, str, str], str] = {}
     rows = [row for row in found if tokens.setdefault(_cell(row), row["token"]) == row["token"]]
+    schema = SCHEMA.append(_TARGETS) if any(_TARGETS.name in row for row in rows) else SCHEMA
     target = folder / "rows.parquet"
     with atomic_path(target) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
     return target
 
 

@@ -36,6 +36,7 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "accuracies": accuracies,
                 "images": members[0]["images"],
                 **_training(members),
+                **({"targets": members[0]["targets"]} if "targets" in members[0] else {}),
             }
         )
     attach_scores(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from ast_ray.core.selection import (
     initial_rows,
 )
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.core.training import TrainingRecipe
+from ast_ray.core.training import FIXED_RATE, TrainingRecipe, answers_of
 from ast_ray.data.real import RealData
 from ast_ray.errors import DataError
 from ast_ray.storage.expert_buffer import Buffer
@@ -32,8 +33,16 @@ REAL_SETS = ("random", "representative", "herding", "k-centre", "forgetting", "f
 NEEDS_EXPERT = ("representative", *CORESETS, "forgetting")
 
 
-# Images [S, C, H, W], labels int64 [S], and how to train on them.
-Training = tuple[Images, Tensor, TrainingRecipe]
+class Training(NamedTuple):
+    """Images [S, C, H, W], what to answer for them (labels int64 [S] or float [S, K]), and how to train on them.
+
+    ``targets`` says of a set with soft labels whether they are trained on (``soft``) or its hard ones; else empty.
+    """
+
+    images: Images
+    answers: Tensor
+    recipe: TrainingRecipe
+    targets: Literal["", "soft", "hard"] = ""
 
 
 def training_set(
@@ -47,7 +56,7 @@ def training_set(
     if source not in REAL_SETS:
         return _synthetic(source, protocol, config, data, network)
     if source == "full":
-        return data.train_images, data.train_labels, _full_recipe(config, len(data.train_labels))
+        return Training(data.train_images, data.train_labels, _full_recipe(config, len(data.train_labels)))
     rows = _real_rows(source, index, config, data, buffer).to(data.train_images.device)
     recipe = TrainingRecipe.of(
         config.evaluate,
@@ -56,7 +65,7 @@ def training_set(
         siamese=config.distill.siamese,
         protocol=protocol,
     )
-    return data.train_images[rows], data.train_labels[rows], recipe
+    return Training(data.train_images[rows], data.train_labels[rows], recipe)
 
 
 def batch_size(source: str, protocol: str, config: Config) -> int:
@@ -66,13 +75,17 @@ def batch_size(source: str, protocol: str, config: Config) -> int:
     return TrainingRecipe.of(config.evaluate, lr=1.0, augmentation="none", protocol=protocol).batch_size
 
 
-def lr_source(source: str, config: Config, network: NetworkConfig) -> str:
-    """Return the origin of a job's learning rate: ``learned`` with the set, ``given`` by hand, or ``real_lr``."""
+def lr_source(source: str, protocol: str, config: Config, network: NetworkConfig) -> str:
+    """Return the origin of a job's learning rate: ``learned`` with the set, ``given``, ``real_lr`` or ``protocol``."""
     if source == "full":
         return "real_lr"
+    if protocol in FIXED_RATE:
+        return "protocol"
     if config.evaluate.lr or (source not in REAL_SETS and _transfer_lr(config, network)):
         return "given"
-    return "real_lr" if source in REAL_SETS else "learned"
+    if source in REAL_SETS:
+        return "real_lr"
+    return str(load_set(Path(source)).provenance.get("student_lr", "learned"))
 
 
 def _transfer_lr(config: Config, network: NetworkConfig) -> float:
@@ -157,5 +170,7 @@ def _synthetic(source: str, protocol: str, config: Config, data: RealData, netwo
         siamese=synthetic.siamese,
         protocol=protocol,
     )
+    answers = answers_of(synthetic.labels, synthetic.targets, synthetic.target_loss, protocol)
+    soft: Literal["", "soft", "hard"] = "soft" if answers.is_floating_point() else "hard"
     device = data.train_images.device
-    return synthetic.images.to(device), synthetic.labels.to(device), recipe
+    return Training(synthetic.images.to(device), answers.to(device), recipe, "" if synthetic.targets is None else soft)

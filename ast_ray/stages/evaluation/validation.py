@@ -13,10 +13,12 @@ from ast_ray.core.images import Images
 from ast_ray.core.networks import Network, build
 from ast_ray.core.precision import tf32_allowed
 from ast_ray.core.rng import stream
+from ast_ray.core.synthetic_set import TargetLoss
 from ast_ray.core.training import (
     Score,
     TrainingAccuracy,
     TrainingRecipe,
+    answers_of,
     require_finite_loss,
     score,
     train_network,
@@ -40,6 +42,7 @@ def train_and_score(
 ) -> Score:
     """Train network ``index`` on images [S, C, H, W] and score it; streams derive from (seed, role, index).
 
+    ``labels`` are int64 [S] or float [S, K], as `core.training.answers_of` gives them.
     ``network`` is another architecture than the settings'. ``watch`` records the training accuracy for the score's
     trend.
     """
@@ -71,7 +74,7 @@ def train_and_peek(
     every, seen = config.evaluate.peak_every, list[tuple[Score, int]]()
 
     def look(passes: int) -> None:
-        if passes % every == 0 or passes == recipe.passes:
+        if passes % every == 0 or passes == recipe.passes_over(len(images)):
             seen.append((score(fresh, data.test_images, data.test_labels), passes))
 
     train_network(fresh, images, labels, recipe, stream(config.seed, role, index, "train"), after_pass=look)
@@ -107,17 +110,36 @@ def _fresh(
     return build(network or config.network, data.image_shape, data.classes, generator).to(device)
 
 
-def validate(config: Config, data: RealData, images: Tensor, labels: Tensor, student_lr: float) -> float:
+def validate(
+    config: Config,
+    data: RealData,
+    images: Tensor,
+    labels: Tensor,
+    student_lr: float,
+    targets: Tensor | None = None,
+    target_loss: TargetLoss = "ce",
+) -> float:
     """Mean accuracy of ``validate_networks`` fresh networks on the validation split, the same ones each time."""
-    accuracies = validation_accuracies(config, data, images, labels, student_lr)
+    accuracies = validation_accuracies(config, data, images, labels, student_lr, targets, target_loss)
     return sum(accuracies) / len(accuracies)
 
 
 @tf32_allowed(False)  # whatever the distillation around it may use
 def validation_accuracies(
-    config: Config, data: RealData, images: Tensor, labels: Tensor, student_lr: float
+    config: Config,
+    data: RealData,
+    images: Tensor,
+    labels: Tensor,
+    student_lr: float,
+    targets: Tensor | None = None,
+    target_loss: TargetLoss = "ce",
 ) -> tuple[float, ...]:
-    """Accuracy of each of ``validate_networks`` fresh networks on the validation split."""
+    """Accuracy of each of ``validate_networks`` fresh networks on the validation split.
+
+    Networks are trained as ``strict`` trains them: on soft labels ``targets`` [S, K] where those are probabilities, on
+    the class of the largest entry where they were learned (`core.training.answers_of`).
+    """
+    labels = answers_of(labels, targets, target_loss)
     distill = config.distill
     recipe = TrainingRecipe.of(
         config.evaluate, lr=student_lr, augmentation=distill.augmentation, siamese=distill.siamese

@@ -202,6 +202,8 @@ class _Judge:
         ours, theirs = (self.rows[name] for name in sets)
         n = (ours["n"],) if ours is theirs else (ours["n"], theirs["n"])
         where = (ours["network"], ours["protocol"])
+        soft = [set_title(name) for name in dict.fromkeys(sets) if self.rows[name].get("targets") == "soft"]
+        text += f"; networks of {' and '.join(soft)} are trained on soft labels" if soft else ""
         return Verdict(kind, *sets, *where, outcome, gap.mean, gap.low, gap.high, n, text)
 
 

@@ -148,7 +148,7 @@ def row_seconds(plan: Plan, job: EvaluationJob, watch: Stopwatch) -> float:
     config, data = job.config, plan.data
     images = config.distill.ipc * data.classes
     recipe = TrainingRecipe.of(config.evaluate, lr=1.0, augmentation="none", protocol=job.protocol)
-    passes, batch = recipe.passes, recipe.batch_size
+    passes, batch = recipe.passes_over(images), recipe.batch_size
     if job.source == "full":
         images, batch = len(data.train_labels), config.expert.batch_size
         passes = full_epochs(config, images)

@@ -71,7 +71,7 @@ def import_set(
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
 ) -> SyntheticSet:
-    """Make a set of images and labels from files others wrote.
+    """Make a set of images and labels, hard or probabilities, from files others wrote.
 
     Args:
         config: its data say what the real images are and how they are prepared; ``distill.student_lr`` (0 =
@@ -83,8 +83,12 @@ def import_set(
     Raises:
         StoreError: a file cannot be read; DataError: shapes, labels or counts that do not fit the data.
     """
-    values, classes = read_images(images), read_labels(labels or images)
+    values, (classes, targets) = read_images(images), read_labels(labels or images)
     _check(images, values, classes, data)
+    if targets is not None and targets.shape[1] != data.classes:
+        raise DataError(
+            f"{labels or images}: soft labels of {counted(targets.shape[1], 'class')}, the data has {data.classes}"
+        )
     found = space_of(values) if space == "auto" else space
     if found == "pixels" and not mean:
         values = _unit(images, values)
@@ -93,7 +97,7 @@ def import_set(
         config, distill=dataclasses.replace(config.distill, ipc=len(classes) // data.classes)
     )
     student_lr = config.distill.student_lr or config.evaluate.real_lr
-    imported = synthetic_set(settings, data, values.float(), classes, student_lr, about)
+    imported = synthetic_set(settings, data, values.float(), classes, student_lr, about, targets)
     if mean:
         shape = (1, -1, 1, 1)
         pixels = values.float() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)

@@ -22,7 +22,10 @@ from ast_ray.storage.synthetic import pack, unpack
 
 
 def write_npz(synthetic: SyntheticSet, folder: Path) -> None:
-    """Write images (model space), labels, pixels, class names, learning rate, whitening and the description as JSON."""
+    """Write images (model space), labels, targets, pixels, class names, learning rate, whitening, and JSON of the rest.
+
+    The JSON is the set's description, under ``description``.
+    """
     tensors, description = pack(synthetic)
     arrays: dict[str, np.ndarray] = {name: tensor.numpy() for name, tensor in tensors.items()}
     arrays["pixels"] = synthetic.pixels().numpy()
@@ -53,15 +56,15 @@ def read_npz(path: Path) -> SyntheticSet:
 
 
 def write_pt(synthetic: SyntheticSet, folder: Path) -> None:
-    """Write ``synthetic.pt`` with everything, ``images_best.pt`` and ``labels_best.pt`` as many scripts expect them."""
+    """Write ``synthetic.pt`` with everything, ``images_best.pt`` and ``labels_best.pt`` as many scripts expect them.
+
+    Of a set with soft labels ``labels_best.pt`` has the hard ones, and ``targets_best.pt`` the soft ones.
+    """
     tensors, description = pack(synthetic)
     state: dict[str, Any] = {**tensors, "pixels": synthetic.pixels(), "student_lr": synthetic.student_lr}
     state |= {"class_names": list(synthetic.class_names), "description": description}
-    for name, value in (
-        ("synthetic", state),
-        ("images_best", tensors["images"]),
-        ("labels_best", tensors["labels"]),
-    ):
+    alone = {f"{name}_best": tensors[name] for name in ("images", "labels", "targets") if name in tensors}
+    for name, value in {"synthetic": state, **alone}.items():
         buffer = io.BytesIO()  # saved to a path, the archive would carry the temporary file's name
         torch.save(value, buffer)
         with atomic_path(folder / f"{name}.pt") as temporary:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ast_ray.config.printable import printable
+from ast_ray.config.titles import soft_mark, soft_notes
 from ast_ray.core.synthetic_set import SyntheticSet
 from ast_ray.errors import counted
 
@@ -65,6 +66,12 @@ def _size(count: int) -> str:
     return "n<1K" if count < 1000 else "1K<n<10K" if count < 10_000 else "10K<n<100K"
 
 
+_TARGETS = """
+Column `targets` holds the soft label of each image, a number per class (`dataset.targets`, [S, K]); `label` is the
+class of the image.
+"""
+
+
 def _what(synthetic: SyntheticSet) -> str:
     shape = "x".join(str(side) for side in synthetic.images.shape[1:])
     names, classes = ", ".join(map(_text, synthetic.class_names)), len(synthetic.class_names)
@@ -79,7 +86,7 @@ dataset = ast_ray.load("PATH")  # exact values in model space; dataset[0] -> (im
 Column `image` is for looking at: 8-bit pixels, clipped to [0, 1]. Train on `model_space` (float32, flattened C x H x W,
 already normalised): clipped images lose accuracy. `ast_ray.load` does, and `dataset.to_model_space(pixels)` prepares
 real test images the same way.
-"""
+{_TARGETS if synthetic.targets is not None else ""}"""
 
 
 def _protocol(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str:
@@ -90,6 +97,7 @@ def _protocol(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str:
         f"- augmentation: differentiable siamese augmentation, operations {_code(synthetic.augmentation)}, "
         f"{'one draw per batch' if synthetic.siamese else 'one draw per image'}",
         f"- preprocessing: {_preprocessing(description)}",
+        *_soft(synthetic),
     ]
     if used:
         lines.append(
@@ -99,6 +107,22 @@ def _protocol(synthetic: SyntheticSet, description: Mapping[str, Any]) -> str:
             f"from pass {_text(used['lr_decay_pass'])}, accuracy after the last pass"
         )
     return "\n".join(lines) + "\n"
+
+
+def _soft(synthetic: SyntheticSet) -> list[str]:
+    """Return the line on soft labels: their origin, where it is known, and their use; none without them."""
+    if synthetic.targets is None:
+        return []
+    known = synthetic.provenance.get("method") != "imported"
+    if synthetic.target_loss == "mse":
+        origin = "learned with the images" if known else "brought in with the images"
+        use = "protocol `frepo` trains on them (half the squared distance), every other one on their largest entries"
+    else:
+        origin = (
+            "probabilities that a trained network assigned" if known else "probabilities brought in with the images"
+        )
+        use = "trained on with cross-entropy, but for protocol `dc`"
+    return [f"- soft labels: {origin}; {use}"]
 
 
 def _preprocessing(description: Mapping[str, Any]) -> str:
@@ -112,10 +136,17 @@ def _results(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     lines = ["## Accuracy on the real test set\n", "| network | protocol | accuracy % | n |", "|---|---|---|---|"]
+    notes = soft_notes(rows)
     for row in rows:
         spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
-        cells = (_text(row["network"]), _text(row["protocol"]), f"{100 * row['mean']:.1f}{spread}", _text(row["n"]))
+        cells = (
+            _text(row["network"]),
+            _text(row["protocol"]) + soft_mark(row),
+            f"{100 * row['mean']:.1f}{spread}",
+            _text(row["n"]),
+        )
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *notes] if notes else []
     return "\n".join(lines) + "\n"
 
 

@@ -25,6 +25,7 @@ from ast_ray.storage.typed import checked
 DESCRIPTION = "dataset.json"
 PREPROCESSING = "preprocessing.safetensors"
 MODEL_SPACE = "model-space.safetensors"
+TARGETS = "targets.safetensors"
 FORMAT = "ast-ray export 1"
 _CHECKSUM = "list_checksum"
 OF_THE_FOLDER = ("export", "container", "files", _CHECKSUM)  # what a description file says beside the set's own
@@ -96,8 +97,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def preprocessing_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a packed set that are not images or labels."""
-    return {name: tensor for name, tensor in tensors.items() if name not in ("images", "labels")}
+    """The tensors of a packed set that are not images, labels or targets."""
+    return {name: tensor for name, tensor in tensors.items() if name not in ("images", "labels", "targets")}
+
+
+def target_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The soft labels of a packed set, nothing where it has none."""
+    return {name: tensor for name, tensor in tensors.items() if name == "targets"}
 
 
 def eight_bit(synthetic: SyntheticSet) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ast_ray.core.synthetic_set import probabilities
 from ast_ray.errors import StoreError, suggestion
 from ast_ray.storage.containers.numpy_files import read_npy, read_npz
 from ast_ray.storage.containers.opening import FOREIGN, parsing
@@ -60,26 +61,33 @@ def read_images(path: Path) -> Tensor:
     return images if images.dtype == torch.uint8 else images.to(torch.int64)
 
 
-def read_labels(path: Path) -> Tensor:
-    """The labels of a file, int64 [S]; rows of one-hot numbers are turned into class numbers.
+def read_labels(path: Path) -> tuple[Tensor, Tensor | None]:
+    """The labels of a file, int64 [S], and its soft labels, float32 [S, K]: probabilities, None for hard labels alone.
+
+    Rows of one-hot numbers are turned into class numbers; of soft labels the class is the largest entry.
 
     Raises:
-        StoreError: none to be found, or soft labels, which a synthetic set does not hold.
+        StoreError: none to be found, or soft labels that are no probabilities: logits cannot be told from targets.
     """
     labels = _pick(path, read_arrays(path), _LABEL_NAMES, "labels")
     if labels.ndim == 2:
         labels = labels.float()
         hard = labels.argmax(1)
-        if not torch.equal(torch.nn.functional.one_hot(hard, labels.shape[1]).to(labels), labels):
-            raise StoreError(f"{path}: soft labels [S, K]; a synthetic set holds one class per image")
-        return hard
+        if torch.equal(torch.nn.functional.one_hot(hard, labels.shape[1]).to(labels), labels):
+            return hard, None
+        if not probabilities(labels):
+            raise StoreError(
+                f"{path}: soft labels [S, K] that are no probabilities; expected rows of numbers from 0 on that add up "
+                "to 1 (logits: their softmax)"
+            )
+        return hard, labels
     if labels.ndim != 1:
         raise StoreError(f"{path}: labels are {tuple(labels.shape)}, expected [S]")
     if labels.dtype == torch.bool:
         raise StoreError(f"{path}: labels are {labels.dtype}, expected class numbers")
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
         raise StoreError(f"{path}: labels are not whole numbers")
-    return labels.to(torch.int64)
+    return labels.to(torch.int64), None
 
 
 def _plain(path: Path, tensor: Tensor, what: str) -> Tensor:

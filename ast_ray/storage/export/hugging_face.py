@@ -1,7 +1,8 @@
 """A Hugging Face image dataset: one Parquet file with image, label and exact values, and a dataset card.
 
 ``image`` is an 8-bit PNG of the displayable pixels; ``model_space`` holds the exact float32 values, flattened CHW,
-which are what is read back. The schema's metadata carries features, class names and the description.
+which are what is read back; a set with soft labels has them in ``targets``. The schema's metadata carries features,
+class names and the description.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -34,12 +35,14 @@ _FIELDS = (
     pa.field("label", pa.int64()),
     pa.field("model_space", pa.list_(pa.float32())),
 )
+_TARGETS = pa.field("targets", pa.list_(pa.float32()))
 
 
 class _Shape(TypedDict):
-    """The part of a description that says how to cut the values into images."""
+    """The part of a description that says how to cut the values into images, and whether there are soft labels."""
 
     image_shape: list[Side]
+    target_loss: NotRequired[str]
 
 
 def write_hugging_face(synthetic: SyntheticSet, folder: Path) -> None:
@@ -47,17 +50,14 @@ def write_hugging_face(synthetic: SyntheticSet, folder: Path) -> None:
     tensors, description = pack(synthetic)
     values = [_png(image) for image in eight_bit(synthetic)]
     paths = [f"{number:05d}.png" for number in range(len(values))]
-    flat = tensors["images"].flatten(1).numpy()
-    table = pa.table(
-        [
-            pa.StructArray.from_arrays(
-                [pa.array(values, pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"]
-            ),
-            pa.array(tensors["labels"].numpy(), pa.int64()),
-            pa.array(list(flat), pa.list_(pa.float32())),
-        ],
-        schema=_schema(synthetic, description),
-    )
+    columns = [
+        pa.StructArray.from_arrays([pa.array(values, pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"]),
+        pa.array(tensors["labels"].numpy(), pa.int64()),
+        pa.array(list(tensors["images"].flatten(1).numpy()), pa.list_(pa.float32())),
+    ]
+    if "targets" in tensors:
+        columns.append(pa.array(list(tensors["targets"].numpy()), _TARGETS.type))
+    table = pa.table(columns, schema=_schema(synthetic, description))
     with atomic_path(folder / SHARD) as temporary:
         with pq.ParquetWriter(temporary, table.schema, compression="zstd", write_page_checksum=True) as writer:
             writer.write_table(table)
@@ -74,16 +74,20 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _schema(synthetic: SyntheticSet, description: dict[str, Any]) -> pa.Schema:
-    features = {
+    features: dict[str, Any] = {
         "image": {"_type": "Image"},
         "label": {"names": list(synthetic.class_names), "_type": "ClassLabel"},
         "model_space": {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"},
     }
+    fields = [*_FIELDS]
+    if synthetic.targets is not None:
+        features[_TARGETS.name] = features["model_space"]
+        fields.append(_TARGETS)
     metadata = {
         "huggingface": json.dumps({"info": {"features": features}}),
         "ast_ray": json.dumps(description),
     }
-    return pa.schema(_FIELDS, metadata=metadata)
+    return pa.schema(fields, metadata=metadata)
 
 
 def read_hugging_face(path: Path) -> SyntheticSet:
@@ -96,15 +100,23 @@ def read_hugging_face(path: Path) -> SyntheticSet:
         found = (file.schema_arrow.metadata or {}).get(b"ast_ray")
         if found is None or "model_space" not in file.schema_arrow.names:
             raise StoreError(f"{path}: a Parquet file, but not a synthetic set of ast-ray")
-        require_columns(file, _FIELDS)
         description = parsed(found)
-        sides = checked(description, _Shape)["image_shape"]
+        shape = checked(description, _Shape)
+        soft = "target_loss" in shape
+        require_columns(file, (*_FIELDS, *((_TARGETS,) if soft else ())))
         table = file.read()
-        flat = table.column("model_space").combine_chunks().flatten().to_numpy(zero_copy_only=False)
         tensors = {
-            "images": torch.from_numpy(flat.copy()).view(table.num_rows, *sides),
+            "images": _floats(table, "model_space").view(table.num_rows, *shape["image_shape"]),
             "labels": torch.tensor(table.column("label").to_pylist(), dtype=torch.int64),
         }
+        if soft:
+            tensors["targets"] = _floats(table, _TARGETS.name).view(table.num_rows, -1)
     for folder in (path.parent, path.parent.parent):
         tensors |= read_tensors(folder / PREPROCESSING)
     return unpack(path, tensors, description)
+
+
+def _floats(table: pa.Table, name: str) -> torch.Tensor:
+    """The numbers of a column of lists, one after the other, as a tensor of its own."""
+    flat = table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return torch.from_numpy(flat.copy())

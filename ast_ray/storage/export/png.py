@@ -1,7 +1,8 @@
 """PNG files, a folder per class: for looking at, and for every tool that reads image folders.
 
 A PNG keeps 8 bits of pixels clipped to [0, 1], synthetic images reach beyond: the exact values lie beside them in
-``model-space.safetensors`` and are what is read back. Without that file the PNGs are read, and the set says so.
+``model-space.safetensors`` and are what is read back. Without that file the PNGs are read, and the set says so. Soft
+labels lie in ``targets.safetensors``, a row per picture in the order of their numbers.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from ast_ray.storage.export.common import (
     MODEL_SPACE,
     OF_THE_FOLDER,
     PREPROCESSING,
+    TARGETS,
     eight_bit,
     preprocessing_tensors,
     read_tensors,
+    target_tensors,
     write_tensors,
 )
 from ast_ray.storage.records.manifest import Side
@@ -47,7 +50,7 @@ def class_folder(label: int, name: str, classes: int) -> str:
 
 
 def write_png(synthetic: SyntheticSet, folder: Path) -> None:
-    """Write ``images/<class>/<number>.png``, the exact values and, under ZCA, the whitening."""
+    """Write ``images/<class>/<number>.png``, the exact values, soft labels and, under ZCA, the whitening."""
     tensors, _ = pack(synthetic)
     classes = len(synthetic.class_names)
     for number, (image, label) in enumerate(zip(eight_bit(synthetic), synthetic.labels.tolist(), strict=True)):
@@ -56,6 +59,7 @@ def write_png(synthetic: SyntheticSet, folder: Path) -> None:
         Image.fromarray(image).save(place / f"{number:05d}.png")
     write_tensors(folder / MODEL_SPACE, {name: tensors[name] for name in ("images", "labels")})
     write_tensors(folder / PREPROCESSING, preprocessing_tensors(tensors))
+    write_tensors(folder / TARGETS, target_tensors(tensors))
 
 
 def read_png(folder: Path, description: dict[str, Any]) -> SyntheticSet:
@@ -65,14 +69,14 @@ def read_png(folder: Path, description: dict[str, Any]) -> SyntheticSet:
         StoreError: missing or damaged files.
     """
     description = {name: value for name, value in description.items() if name not in OF_THE_FOLDER}
-    preprocessing = read_tensors(folder / PREPROCESSING)
+    beside = {**read_tensors(folder / PREPROCESSING), **read_tensors(folder / TARGETS)}
     exact = read_tensors(folder / MODEL_SPACE)
     if exact:
-        return unpack(folder, {**exact, **preprocessing}, description)
+        return unpack(folder, {**exact, **beside}, description)
     with parsing(folder / DESCRIPTION, StoreError):
         sides = checked(description, _Shape)["image_shape"]
     pixels, labels = _decode(folder, tuple(sides))
-    rough = unpack(folder, {"images": pixels, "labels": labels, **preprocessing}, description, exact=False)
+    rough = unpack(folder, {"images": pixels, "labels": labels, **beside}, description, exact=False)
     provenance = {**rough.provenance, "pixels": "read from 8-bit PNG files: values outside [0, 1] are lost"}
     return dataclasses.replace(rough, images=rough.to_model_space(pixels), provenance=provenance)
 

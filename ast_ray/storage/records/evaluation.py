@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from ast_ray.errors import StoreError
 from ast_ray.storage.containers.documents import read_document
@@ -12,7 +12,10 @@ from ast_ray.storage.typed import Count, Number, Share
 
 
 class EvaluationRow(TypedDict):
-    """One network: what it was trained on and how, its test accuracy, and the token of everything that decided it."""
+    """One network: what it was trained on and how, its test accuracy, and the token of everything that decided it.
+
+    ``targets`` is there of a set with soft labels: whether the network was trained on them or on the hard ones.
+    """
 
     set: str
     network: str
@@ -29,6 +32,7 @@ class EvaluationRow(TypedDict):
     best_pass: Count | None
     token: str
     seconds: NotRequired[Number]
+    targets: NotRequired[Literal["soft", "hard"]]
 
 
 class FailedRow(TypedDict):

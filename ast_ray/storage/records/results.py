@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from ast_ray.errors import StoreError
 from ast_ray.storage.containers.documents import read_document
@@ -13,7 +13,10 @@ AtLeastOne = Annotated[int, Bounds(1, 2**53)]
 
 
 class ResultRow(TypedDict):
-    """One set on one network under one protocol: accuracy over n networks, and DD-Ranking's scores where there are."""
+    """One set on one network under one protocol: accuracy over n networks, and DD-Ranking's scores where there are.
+
+    ``targets`` as in `storage.records.evaluation.EvaluationRow`.
+    """
 
     set: str
     network: str
@@ -28,6 +31,7 @@ class ResultRow(TypedDict):
     hlr: NotRequired[Number | None]
     lrs: NotRequired[Number | None]
     ars: NotRequired[Number | None]
+    targets: NotRequired[Literal["soft", "hard"]]
 
 
 class Results(TypedDict):

@@ -125,7 +125,7 @@ def test_random_images_are_other_ones_for_every_network_representative_ones_are_
 def test_a_synthetic_set_is_trained_with_its_own_alpha(reference: Plan) -> None:
     jobs = {job.key: job for job in evaluation_jobs(reference)}
     synthetic = load_synthetic(reference.directory.method("ast").synthetic)
-    images, labels, recipe = jobs["evaluate ast 0"].training(reference.data)
+    images, labels, recipe, _ = jobs["evaluate ast 0"].training(reference.data)
     assert torch.equal(images, synthetic.images)
     assert labels.tolist() == list(range(10))
     assert recipe.lr == synthetic.student_lr

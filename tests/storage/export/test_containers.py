@@ -94,6 +94,79 @@ def test_the_same_set_gives_the_same_bytes(tmp_path, container):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
 
+def make_soft(loss: str = "mse") -> SyntheticSet:
+    rows = torch.randn(6, 3, generator=stream(0, "targets"))
+    return dataclasses.replace(make_set(zca=True), targets=rows.softmax(1) if loss == "ce" else rows, target_loss=loss)
+
+
+@pytest.mark.parametrize("loss", ["ce", "mse"])
+@pytest.mark.parametrize("container", FORMATS)
+def test_soft_labels_go_along(tmp_path, container, loss):
+    wanted = make_soft(loss)
+    folders = [export_set(wanted, tmp_path / name, container) for name in ("one", "two")]
+    found = ast_ray.load(folders[0])
+    assert_same(found, wanted)
+    assert found.target_loss == loss
+    assert torch.equal(found.targets, wanted.targets)
+    assert json.loads((folders[0] / "dataset.json").read_text(encoding="utf-8"))["target_loss"] == loss
+    for file in (path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file()):
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("container", FORMATS)
+def test_a_set_without_soft_labels_has_no_trace_of_them(tmp_path, container):
+    folder = export_set(make_set(), tmp_path / "out", container)
+    assert ast_ray.load(folder).targets is None
+    for path in folder.rglob("*"):
+        assert "target" not in path.name
+        assert path.is_dir() or b"target" not in path.read_bytes(), path
+
+
+def test_each_container_has_soft_labels_where_its_readers_look(tmp_path):
+    wanted = make_soft()
+    folders = {name: export_set(wanted, tmp_path / name, name) for name in FORMATS}
+    table = pq.read_table(folders["hf"] / "data" / "train-00000-of-00001.parquet")
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["targets"] == {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
+    assert torch.equal(torch.tensor(table.column("targets").to_pylist()), wanted.targets)
+    with np.load(folders["npz"] / "synthetic.npz") as arrays:
+        assert np.array_equal(arrays["targets"], wanted.targets.numpy())
+    assert torch.equal(torch.load(folders["pt"] / "targets_best.pt", weights_only=True), wanted.targets)
+    assert torch.load(folders["pt"] / "labels_best.pt", weights_only=True).tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_soft_labels_outlive_the_exact_pixels_of_a_folder_of_pictures(tmp_path):
+    wanted = make_soft()
+    folder = export_set(wanted, tmp_path / "set", "png")
+    (folder / "model-space.safetensors").unlink()
+    assert torch.equal(ast_ray.load(folder).targets, wanted.targets)
+    (folder / "targets.safetensors").unlink()
+    with pytest.raises(StoreError, match="targets"):
+        ast_ray.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("loss", "method", "said"),
+    [
+        ("mse", "frepo", "soft labels: learned with the images"),
+        ("ce", "tesla", "soft labels: probabilities that a trained network assigned"),
+        ("ce", "imported", "soft labels: probabilities brought in with the images"),
+        (None, "ast", None),
+    ],
+)
+def test_the_card_tells_where_soft_labels_come_from(tmp_path, loss, method, said):
+    wanted = make_set() if loss is None else make_soft(loss)
+    wanted = dataclasses.replace(wanted, provenance={**wanted.provenance, "method": method})
+    row = {"network": "convnet", "protocol": "strict", "mean": 0.9, "std": None, "n": 1}
+    reported = [row if loss is None else {**row, "targets": "soft" if loss == "ce" else "hard"}]
+    text = (export_set(wanted, tmp_path, "hf", reported=reported) / "README.md").read_text(encoding="utf-8")
+    assert (said is not None) == ("soft label" in text)
+    assert said is None or said in text
+    mark = {"ce": "†", "mse": "‡", None: ""}[loss]
+    assert f"| strict{mark} |" in text
+    assert (f"{mark} soft labels: the set has them" in text) == bool(mark)
+
+
 def test_files_load_as_their_folders_do(tmp_path):
     wanted = make_set(zca=True)
     for container, name in {

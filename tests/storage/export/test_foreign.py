@@ -24,19 +24,33 @@ def test_every_kind_of_file(tmp_path):
         assert torch.equal(found, IMAGES), name
         assert not found.requires_grad
     for name in ("both.pth", "both.npz", "both.safetensors"):
-        assert torch.equal(read_labels(tmp_path / name), LABELS), name
+        assert torch.equal(read_labels(tmp_path / name)[0], LABELS), name
 
 
 def test_labels_may_be_one_hot_or_floats(tmp_path):
     for labels in (torch.eye(3)[[2, 0]], torch.eye(3)[[2, 0]].bool(), torch.tensor([2.0, 0.0])):
         torch.save(labels, tmp_path / "l.pt")
-        assert read_labels(tmp_path / "l.pt").tolist() == [2, 0]
+        found, soft = read_labels(tmp_path / "l.pt")
+        assert found.tolist() == [2, 0]
+        assert soft is None
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float32, torch.float64])
+def test_probabilities_are_soft_labels(tmp_path, kind):
+    given = torch.tensor([[0.25, 0.75], [0.6, 0.4]]).to(kind)
+    torch.save(given, tmp_path / "l.pt")
+    found, soft = read_labels(tmp_path / "l.pt")
+    assert found.tolist() == [1, 0]
+    assert soft is not None
+    assert torch.equal(soft, given.float())
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.tensor([[0.9, 0.1]]), "soft labels"),
+        (torch.tensor([[0.9, 0.3]]), "soft labels .* no probabilities"),
+        (torch.tensor([[1.1, -0.1]]), "soft labels .* no probabilities"),
+        (torch.tensor([[float("nan"), 1.0]]), "soft labels .* no probabilities"),
         (torch.tensor([0.5]), "not whole numbers"),
         (torch.zeros(1, 2, 3), r"labels are \(1, 2, 3\)"),
         (torch.tensor([True, False]), "labels are torch.bool, expected class numbers"),
@@ -81,7 +95,7 @@ def test_odd_tensors_are_refused(tmp_path, value, told):
 def test_types_that_torch_hardly_computes_with_are_read(tmp_path, kind):
     torch.save({"images": torch.ones(2, 1, 4, 4).to(kind), "labels": torch.tensor([0, 1]).to(kind)}, tmp_path / "x.pt")
     assert float(read_images(tmp_path / "x.pt").max()) == 1
-    assert read_labels(tmp_path / "x.pt").tolist() == [0, 1]
+    assert read_labels(tmp_path / "x.pt")[0].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("kind", [">f4", ">i8", "<u2", "f8"])
