@@ -1,4 +1,4 @@
-"""Settings of the methods that match real images in place of experts: a section for each family.
+"""Settings of the methods other than AST and MTT: a section for each family.
 
 ``lr_img`` is the rate of the pixels under ``distill.outer = sgd``, as published; the default, ``normalized``, moves
 them by ``distill.step_img`` in every method. A setting that is 0 "for automatic" says so.
@@ -13,6 +13,29 @@ from ast_ray.config.field import setting
 
 _REAL_BATCH = "real images of each class and iteration; a class with fewer gives all it has"
 _LR_IMG = "sgd: learning rate of the pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatTrajectoriesConfig:
+    """Method ftd: MTT on flat experts, with averaged images (arXiv 2211.11004)."""
+
+    rho: float = setting(0.01, "ftd's expert.sharpness_rho", above=0, high=10)
+    alpha: float = setting(1.0, "ftd's expert.sharpness_alpha (paper: 0.3 for CIFAR-10 at ipc 1 and 10, else 1)", low=0)
+    average: float = setting(
+        0.0,
+        "ftd's distill.image_average; 0 = what leaves the starting images 8 % of the weight, as 0.9995 after 5,000",
+        low=0,
+        below=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectMatchingConfig:
+    """Method tesla: MTT with the direct part of the gradient (arXiv 2211.10586)."""
+
+    assigned_labels: bool = setting(
+        False, "labels are the probabilities that the expert's target weights give the images (paper: ImageNet-1K only)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,6 +96,26 @@ def as_mtt(config: Config) -> Config:
     return dataclasses.replace(config, expert=expert, distill=distill)
 
 
+START_WEIGHT = 0.08
+"""Weight of the initial images at the end of FTD's automatic average: that of 0.9995 after 5,000 iterations."""
+
+
+def as_ftd(config: Config) -> Config:
+    """Flat Trajectory Distillation: MTT, with sharpness-aware experts and averaged images."""
+    settings, config = config.flat_trajectories, as_mtt(config)
+    average = settings.average or START_WEIGHT ** (1 / config.distill.iterations)
+    expert = dataclasses.replace(config.expert, sharpness_rho=settings.rho, sharpness_alpha=settings.alpha)
+    return dataclasses.replace(
+        config, expert=expert, distill=dataclasses.replace(config.distill, image_average=average)
+    )
+
+
+def as_tesla(config: Config) -> Config:
+    """TESLA: MTT with the direct part of the gradient."""
+    config = as_mtt(config)
+    return dataclasses.replace(config, distill=dataclasses.replace(config.distill, gradient="direct"))
+
+
 def _of_real_images(config: Config, init: Literal["random-real", "noise"]) -> Config:
     """Switch off what experts bring: one unit per iteration, and a start that no expert chooses."""
     return dataclasses.replace(
@@ -203,6 +223,32 @@ register(
         opens="trajectory",
         settings=as_mtt,
         color=1,
+    )
+)
+register(
+    MethodInfo(
+        name="ftd",
+        title="FTD",
+        summary="MTT on flat experts, which are trained sharpness-aware; the average of the images is published",
+        paper="arXiv 2211.11004",
+        family="trajectory matching",
+        opens="trajectory",
+        settings=as_ftd,
+        section="flat_trajectories",
+        color=6,
+    )
+)
+register(
+    MethodInfo(
+        name="tesla",
+        title="TESLA",
+        summary="MTT with the direct part of the gradient: no step depends on the one before",
+        paper="arXiv 2211.10586",
+        family="trajectory matching",
+        opens="trajectory:open_direct",
+        settings=as_tesla,
+        section="direct_matching",
+        color=7,
     )
 )
 register(

@@ -10,9 +10,11 @@ from typing import Literal
 
 from ast_ray.config.field import LARGEST_SEED, setting
 from ast_ray.config.method_settings import (
+    DirectMatchingConfig,
     DistributionMatchingConfig,
     FeatureAlignmentConfig,
     FeatureRegressionConfig,
+    FlatTrajectoriesConfig,
     GradientMatchingConfig,
 )
 from ast_ray.config.methods import METHODS
@@ -302,6 +304,8 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+    flat_trajectories: FlatTrajectoriesConfig = field(default_factory=FlatTrajectoriesConfig)
+    direct_matching: DirectMatchingConfig = field(default_factory=DirectMatchingConfig)
     gradient_matching: GradientMatchingConfig = field(default_factory=GradientMatchingConfig)
     distribution_matching: DistributionMatchingConfig = field(default_factory=DistributionMatchingConfig)
     feature_alignment: FeatureAlignmentConfig = field(default_factory=FeatureAlignmentConfig)

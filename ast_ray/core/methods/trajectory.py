@@ -1,4 +1,4 @@
-"""Trajectory matching (AST, MTT): one unit is a segment of an expert's trajectory, matched by a student (Algorithm 2).
+"""Trajectory matching (AST, MTT, TESLA, FTD): a student matches segments of experts' trajectories (Algorithm 2).
 
 With ``segments = W`` an iteration matches W segments and averages their gradients (`iteration.iterate`).
 """
@@ -6,11 +6,12 @@ With ``segments = W`` an iteration matches W segments and averages their gradien
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ast_ray.config.settings import DistillConfig
@@ -19,13 +20,28 @@ from ast_ray.core.bilevel.matching_loss import matching_points, targets_of
 from ast_ray.core.bilevel.student import Student, plan_steps
 from ast_ray.core.engines.autograd import Engine
 from ast_ray.core.methods import base
+from ast_ray.core.methods.assigned_labels import assigned_labels
 from ast_ray.core.methods.ast import perturb
-from ast_ray.core.methods.base import IMAGES, STUDENT_LR, Experts, Gradients, OuterOptimizer, Problem, Sources, State
+from ast_ray.core.methods.averaging import begin_average, publishes_average, updated_average
+from ast_ray.core.methods.base import (
+    IMAGES,
+    STUDENT_LR,
+    TARGETS,
+    Experts,
+    Gradients,
+    OuterOptimizer,
+    Problem,
+    Sources,
+    State,
+)
 from ast_ray.core.methods.outer import outer_optimizer, total_weight
 from ast_ray.core.methods.segment_draws import Draw, balance_of, draw_where, segment_stream
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.errors import DivergenceError
+
+AVERAGE = "average"
+"""The moving average of the images [S, C, H, W], in the state where ``distill.image_average`` is on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +108,9 @@ class TrajectoryMatching(Problem):
     """The constants of a distillation: the network's layout, labels [S], experts, settings, seed, engine.
 
     Without an engine the student's steps are autograd's. ``image_std`` is the real images' standard deviation, the
-    unit of ``distill.step_img``.
+    unit of ``distill.step_img``. With ``assigned`` labels the student learns the probabilities that the segment's
+    target weights give the images (TESLA); published are those of the last iteration's first segment, given to the
+    images as they are after its update.
     """
 
     network: Network
@@ -102,6 +120,7 @@ class TrajectoryMatching(Problem):
     seed: int
     engine: Engine | None = None
     image_std: float = 1.0
+    assigned: bool = False
 
     skip_advice = "lower distill.student_lr or distill.syn_steps"
 
@@ -119,7 +138,12 @@ class TrajectoryMatching(Problem):
         """See `Problem.begin`."""
         alpha = torch.tensor(student_lr, dtype=images.dtype, device=images.device)
         learned = {IMAGES: images.clone(), STUDENT_LR: alpha}
-        return State.begin({**learned, **self.outer.init(learned)}, last_start_epoch=-1)
+        carried = self.outer.init(learned)
+        if self.config.image_average:
+            carried[AVERAGE] = begin_average(images)
+        if self.assigned:
+            carried[TARGETS] = F.one_hot(self.labels, self.network.classifier.out_features).to(images)
+        return State.begin({**learned, **carried}, last_start_epoch=-1)
 
     def draw(self, state: State, place: int) -> Draw:
         """Choose an expert and a start epoch for the segment at ``place`` of the next iteration."""
@@ -148,7 +172,8 @@ class TrajectoryMatching(Problem):
         steps = plan_steps(config, self.labels, (height, width), self.network.classifier.in_features, plan)
         points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
         targets = targets_of(start, segment, points, expert_id=expert_id, start_epoch=start_epoch)
-        student = Student(self.network, spec, self.labels, segment_draw.nu, config.student_momentum, config.precision)
+        labels = self._assign(segment[-1], state.images) if self.assigned else self.labels
+        student = Student(self.network, spec, labels, segment_draw.nu, config.student_momentum, config.precision)
         arguments = (student, start, steps, targets, state.images, state.student_lr)
         found = hypergradient(*arguments, method=config.gradient, engine=self.engine)
         return Gradients(found.loss, {IMAGES: found.images, STUDENT_LR: found.alpha}, found.parts)
@@ -173,7 +198,23 @@ class TrajectoryMatching(Problem):
 
     def advance(self, state: State, draws: Sequence[base.Draw]) -> State:
         """See `Problem.advance`: the first start epoch is remembered, for ``distill.start_epoch_window``."""
-        return state.changed({}, last_start_epoch=cast(Draw, draws[0]).start_epoch)
+        first, found = cast(Draw, draws[0]), dict[str, Tensor]()
+        if self.config.image_average:
+            found[AVERAGE] = updated_average(state.tensors[AVERAGE], state.images, self.config.image_average)
+        if self.assigned:
+            (target,) = self.experts.segment(first.expert_id, first.start_epoch + self.config.expert_epochs, 0)
+            found[TARGETS] = self._assign(target.to(state.images), state.images)
+        return state.changed(found, last_start_epoch=first.start_epoch)
+
+    def published(self, state: State) -> Mapping[str, Tensor]:
+        """See `Problem.published`: the average of the images where it is far enough from their start (FTD)."""
+        found = dict(super().published(state))
+        if publishes_average(self.config.image_average, self.config.iterations):
+            found[IMAGES] = state.tensors[AVERAGE]
+        return found
+
+    def _assign(self, theta: Tensor, images: Tensor) -> Tensor:
+        return assigned_labels(self.network, theta, images, precision=self.config.precision)
 
     def divergence(
         self, report: base.Report, cause: str, advice: str, draw: base.Draw | None = None
@@ -198,8 +239,13 @@ class TrajectoryMatching(Problem):
         return DivergenceError(text, reason=reason, advice=advice, iteration=report.iteration)
 
 
+def open_direct(sources: Sources) -> TrajectoryMatching:
+    """Return the problem of TESLA's settings; errors as `open_problem`."""
+    return replace(open_problem(sources), assigned=sources.config.direct_matching.assigned_labels)
+
+
 def open_problem(sources: Sources) -> TrajectoryMatching:
-    """Return the problem of AST's and MTT's settings, matched to experts.
+    """Return the problem of AST's, MTT's and FTD's settings, matched to experts.
 
     Raises:
         ValueError: no experts given.
