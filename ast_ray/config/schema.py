@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ast_ray.config.field import LARGEST
+from ast_ray.config.methods import METHODS
 from ast_ray.config.settings import Config
 from ast_ray.errors import suggestion
 
@@ -152,10 +153,15 @@ def schema() -> dict[str, Setting]:
 
 @cache
 def aliases() -> dict[str, str]:
-    """Every accepted name (full path, and the last part where it is unique) -> path."""
+    """Every accepted name (full path, and the last part where it is unique) -> path.
+
+    Settings of a method's own section have their full path alone, so that a new method takes no name away.
+    """
+    own = {info.section for info in METHODS.values()} - {""}
     leaves: dict[str, list[str]] = {}
     for path, item in schema().items():
-        leaves.setdefault(item.leaf, []).append(path)
+        if path.partition(".")[0] not in own:
+            leaves.setdefault(item.leaf, []).append(path)
     names = {path: path for path in schema()}
     names.update({leaf: paths[0] for leaf, paths in leaves.items() if len(paths) == 1})
     return names

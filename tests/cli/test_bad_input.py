@@ -14,6 +14,7 @@ import torch
 from click.testing import Result
 
 from ast_ray.cli.main import main
+from ast_ray.config.methods import METHODS
 from ast_ray.stages.run.pipeline import Plan
 from tests.cli.conftest import parsed_error
 
@@ -54,7 +55,10 @@ def test_an_option_is_no_value_of_another(
         (["--distill.augmentation", "crop_flop"], ["unknown operation 'flop'; did you mean 'flip'?"]),
         (["--max-start-epoch", "20"], ["distill.max_start_epoch = 20", "largest valid: 19"]),
         (["--source", ""], ["data.source = '': is empty; leave it out for the default, 'digits'"]),
-        (["--methods", ""], ["run.methods = '': is empty; give names of ast, mtt, or 'none' for none at all"]),
+        (
+            ["--methods", ""],
+            [f"run.methods = '': is empty; give names of {', '.join(METHODS)}, or 'none'"],
+        ),
         (["--source", "/no/such/folder"], ["/no/such/folder"]),
         (["--config", "/no/such.yaml"], ["/no/such.yaml", "cannot be read"]),
         (["stray"], ["'stray': not expected here"]),

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from ast_ray.config import Config, schema
+from ast_ray.config.methods import METHODS
 from ast_ray.config.schema import aliases
 
 
@@ -113,15 +114,15 @@ def test_coercion(path, text, value):
         ("distill.siamese", 2, "expected true or false"),
         ("distill.augmentation", False, "expected text, got bool"),
         ("distill.beta_strategy", "equals", "not one of equal, scaled, final; did you mean 'equal'?"),
-        ("run.methods", "", "is empty; give names of ast, mtt, or 'none' for none at all"),
-        ("run.methods", " , ", "is empty; give names of ast, mtt, or 'none' for none at all"),
-        ("run.methods", [""], "is empty; give names of ast, mtt, or 'none' for none at all"),
+        ("run.methods", "", f"is empty; give names of {', '.join(METHODS)}, or 'none' for none at all"),
+        ("run.methods", " , ", f"is empty; give names of {', '.join(METHODS)}, or 'none' for none at all"),
+        ("run.methods", [""], f"is empty; give names of {', '.join(METHODS)}, or 'none' for none at all"),
         ("evaluate.architectures", "", "is empty; give names, or 'none' for none at all"),
         ("data.source", "", "is empty; leave it out for the default, 'digits'"),
         ("data.source", "  ", "is empty; leave it out for the default, 'digits'"),
         ("data.root", "", "is empty; leave it out for the default, '~/.cache/ast-ray'"),
         ("run.methods", 3, "expected a list, or names joined by commas"),
-        ("run.methods", "ast,mt", "not one of ast, mtt; did you mean 'mtt'?"),
+        ("run.methods", "ast,mt", f"not one of {', '.join(METHODS)}; did you mean 'mtt'?"),
     ],
 )
 def test_what_is_refused_and_why(path, value, reason):

@@ -109,7 +109,8 @@ class FeatureAlignment(RealMatching):
     @torch.no_grad()
     def _real_layers(self, wanted: Any, choices: Sequence[Any]) -> tuple[list[Tensor], Tensor, Tensor]:
         """Return every layer's class means [K, ...], the last map of all real images [n, F], and their classes [n]."""
-        goals, last, labels = list[list[Tensor]](), list[Tensor](), list[Tensor]()
+        goals = list[list[Tensor]]()
+        last, labels = list[Tensor](), list[Tensor]()
         for label, images in wanted.items():
             maps = self.real.network.layers(apply(images, repeated(choices[label], len(images))))
             goals.append([found.mean(0) for found in maps])
@@ -157,7 +158,8 @@ class FeatureAlignment(RealMatching):
         real, settings = self.real, self.real.config.feature_alignment
         chosen = operations(real.config.distill.augmentation) if settings.augmented else ()
         training = SetTraining(settings.lr_net, operations=chosen)
-        theta, watched, epoch = state.tensors[NETWORK], tuple[float, ...](), 0
+        theta, epoch = state.tensors[NETWORK], 0
+        watched = tuple[float, ...]()
         while (end := training_end(watched, epoch, spread=settings.moved, limit=settings.inner_limit)) is None:
             try:
                 theta = train_epoch(

@@ -77,7 +77,8 @@ class GradientMatching(RealMatching):
         One class's graph exists at a time. The derivative along the images is that of <g(s), dD/dg> with dD/dg held,
         which is one backward pass through the step.
         """
-        real, theta, engine = self.real, state.tensors[NETWORK], self.real.engine
+        real, engine = self.real, self.real.engine
+        theta = state.tensors[NETWORK]
         settings, seed = real.config.gradient_matching, real.config.seed
         rows = draw_class_rows(real.members, settings.real_batch, seed, "distill", draw.iteration, "real")
         loss, gradients = state.images.new_zeros(()), list[Tensor]()
@@ -99,7 +100,8 @@ class GradientMatching(RealMatching):
         Raises:
             DivergenceError: its weights stop being finite.
         """
-        real, settings, ipc = self.real, self.real.config.gradient_matching, self.real.config.distill.ipc
+        real, ipc = self.real, self.real.config.distill.ipc
+        settings = real.config.gradient_matching
         step, network = state.numbers["step"] + 1, state.numbers["network"]
         if step >= updates_of_a_network(ipc, settings.updates):
             fresh = real.fresh("network", network + 1).to(state.images)
