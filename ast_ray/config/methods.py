@@ -92,6 +92,8 @@ def as_mtt(config: Config) -> Config:
         lr_lr=config.run.mtt_lr_lr or config.distill.lr_lr,
         dropout=0.0,
         start_epoch_window=0,
+        image_average=0.0,
+        gradient="auto" if config.distill.gradient == "direct" else config.distill.gradient,
     )
     return dataclasses.replace(config, expert=expert, distill=distill)
 

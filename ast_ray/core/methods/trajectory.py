@@ -172,8 +172,16 @@ class TrajectoryMatching(Problem):
         steps = plan_steps(config, self.labels, (height, width), self.network.classifier.in_features, plan)
         points = matching_points(config.syn_steps, config.expert_epochs, config.beta_strategy)
         targets = targets_of(start, segment, points, expert_id=expert_id, start_epoch=start_epoch)
-        labels = self._assign(segment[-1], state.images) if self.assigned else self.labels
-        student = Student(self.network, spec, labels, segment_draw.nu, config.student_momentum, config.precision)
+        soft = self._assign(segment[-1], state.images) if self.assigned else None
+        student = Student(
+            self.network,
+            spec,
+            self.labels,
+            segment_draw.nu,
+            config.student_momentum,
+            config.precision,
+            soft,
+        )
         arguments = (student, start, steps, targets, state.images, state.student_lr)
         found = hypergradient(*arguments, method=config.gradient, engine=self.engine)
         return Gradients(found.loss, {IMAGES: found.images, STUDENT_LR: found.alpha}, found.parts)
