@@ -147,6 +147,11 @@ def as_cafe(config: Config) -> Config:
     return _of_real_images(config, config.feature_alignment.init)
 
 
+def as_frepo(config: Config) -> Config:
+    """FRePo: ridge regression on features, with learned labels."""
+    return _of_real_images(config, config.feature_regression.init)
+
+
 def _gradient_forwards(config: Config, classes: int, per_class: float) -> float:
     """Count DC: real and synthetic gradients, and the network's epochs on the set after all but the last update."""
     settings, images = config.gradient_matching, config.distill.ipc * classes
@@ -165,6 +170,13 @@ def _alignment_forwards(config: Config, classes: int, per_class: float) -> float
     settings, images = config.feature_alignment, config.distill.ipc * classes
     watched = min(settings.query_batch, per_class) * classes
     return min(settings.real_batch, per_class) * classes + 3 * images + watched + 10 * (3 * images + watched)
+
+
+def _regression_forwards(config: Config, classes: int, per_class: float) -> float:
+    """Count FRePo: real images forward, the set forward and backward, and the member's step on it."""
+    settings, images = config.feature_regression, config.distill.ipc * classes
+    real = min(settings.real_batch, per_class * classes)
+    return real + 3 * images * (2 if settings.flip else 1) + 3 * min(images, 1000)
 
 
 METHODS: dict[str, MethodInfo] = {}
@@ -251,6 +263,24 @@ register(
         settings=as_tesla,
         section="direct_matching",
         color=7,
+    )
+)
+register(
+    MethodInfo(
+        name="frepo",
+        title="FRePo",
+        summary="real images predicted from the set by ridge regression on a pool's features; labels are learned",
+        paper="arXiv 2206.00719",
+        family="regression",
+        opens="feature_regression",
+        settings=as_frepo,
+        needs_experts=False,
+        learns_lr=False,
+        target_loss="mse",
+        section="feature_regression",
+        distill=tuple(name for name in OF_EVERY_METHOD if name not in ("outer", "step_img", "outer_momentum")),
+        forwards=_regression_forwards,
+        color=8,
     )
 )
 register(

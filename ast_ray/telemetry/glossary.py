@@ -110,6 +110,22 @@ METRICS: tuple[Metric, ...] = (
         "Cannot be bad by itself: it follows from the start epoch.",
     ),
     Metric(
+        "match/accuracy",
+        "Accuracy of the predictions",
+        "fraction, 0 to 1",
+        _ITERATION,
+        "Share of the iteration's real training images that the ridge regression on the set gets right (frepo).",
+        "1/K (chance), or falling: feature_regression.lr is too high.",
+    ),
+    Metric(
+        "labels/margin",
+        "Margin of the learned labels",
+        "0 to 1/K",
+        _ITERATION,
+        "Mean distance between the largest and the second entry of a label, at most 1/K (frepo).",
+        "Near 0: labels are ambiguous.",
+    ),
+    Metric(
         "student/networks",
         "Networks used up",
         "number since the first iteration",

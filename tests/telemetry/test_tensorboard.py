@@ -48,8 +48,8 @@ def folders(plan: Plan) -> list[Path]:
 
 
 def test_every_tag_is_in_the_glossary_and_the_other_way_round(plan: Plan, tmp_path: Path) -> None:
-    """The tags of AST and MTT, and those of cafe, which has some of its own."""
-    settings = {"run.methods": "cafe", "run.baselines": "none", "feature_alignment.inner_limit": 1}
+    """The tags of AST and MTT, and those of methods that have some of their own."""
+    settings = {"run.methods": "cafe,frepo", "run.baselines": "none", "feature_alignment.inner_limit": 1}
     other = serial_run(tiny_config(tmp_path, settings), tmp_path / "run")
     seen: set[str] = set()
     for folder in [*folders(plan), *folders(other)]:
