@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -69,6 +70,11 @@ def example() -> SyntheticSet:
     return SyntheticSet(images, labels, 0.0123, ("cat", "dog"), "flip", True, (0.0,), (1.0,), fit_zca(PIXELS), about)
 
 
+def soft_example() -> SyntheticSet:
+    rows = torch.randn(4, 2, generator=torch.Generator().manual_seed(2))
+    return dataclasses.replace(example(), targets=rows, target_loss="mse")
+
+
 def values_of(found: SyntheticSet) -> tuple[object, ...]:
     tensors, description = pack(found)
     return {name: tensor.tolist() for name, tensor in tensors.items()}, {**description, "provenance": None}
@@ -118,9 +124,10 @@ def test_every_byte_of_an_experts_weights(tmp_path: Path) -> None:
             read_segment(path, [0])
 
 
-def test_a_synthetic_set(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [example, soft_example])
+def test_a_synthetic_set(tmp_path: Path, make: Callable[[], SyntheticSet]) -> None:
     path = tmp_path / "synthetic.safetensors"
-    save_synthetic(path, example())
+    save_synthetic(path, make())
     found = Damage.of(path, lambda: values_of(ast_ray.load(path)), step=2)
     assert found.changed == []
     assert found.same <= len(checksum.KEY)  # without its name the checksum is one of those that were not yet written
@@ -141,9 +148,10 @@ def test_a_checkpoint(tmp_path: Path) -> None:
     assert found.same <= len(checksum.KEY)
 
 
+@pytest.mark.parametrize("make", [example, soft_example])
 @pytest.mark.parametrize("container", FORMATS)
-def test_an_export(tmp_path: Path, container: str) -> None:
-    folder = export_set(example(), tmp_path / container, container)
+def test_an_export(tmp_path: Path, container: str, make: Callable[[], SyntheticSet]) -> None:
+    folder = export_set(make(), tmp_path / container, container)
     files = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".parquet", ".npz", ".pt")]
     files = [path for path in files if not path.name.endswith("_best.pt")]  # not read back
     for file in files:

@@ -166,3 +166,11 @@ def test_splits_too_small_to_tell_anything() -> None:
     ]
     assert [line.split()[0] for line in small_splits(99, 100)] == ["validation"]
     assert small_splits(1, 100)[0].startswith("validation split of 1 image: one image is 100.0 points;")
+
+
+def test_a_comparison_with_networks_trained_on_soft_labels_says_so() -> None:
+    rows = [group("random", *LOW), group("representative", *MIDDLE)]
+    hard = texts(*rows, group("ast", *HIGH, targets="hard"))
+    assert hard == texts(*rows, group("ast", *HIGH))
+    soft = texts(*rows, group("ast", *HIGH, targets="soft"))
+    assert soft == [f"{text}; networks of AST are trained on soft labels" for text in hard]

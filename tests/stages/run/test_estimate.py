@@ -88,6 +88,16 @@ def test_peeking_scores_the_test_set_again_and_again(tiny: Callable[..., Config]
 
 
 @pytest.mark.usefixtures("watched")
+@pytest.mark.parametrize(("protocol", "steps"), [("dc", 300), ("frepo", 1000)])
+def test_published_protocols_take_their_own_steps(
+    tiny: Callable[..., Config], tmp_path: Path, protocol: str, steps: int
+) -> None:
+    given = {"run__methods": "none", "run__baselines": "random", "protocols": protocol}
+    found = expected(tiny_plan(tiny(**given), tmp_path))
+    assert found.seconds == pytest.approx(2 * (steps * 0.01 + 5.0))
+
+
+@pytest.mark.usefixtures("watched")
 def test_what_is_there_costs_nothing(reference: Plan) -> None:
     found = expected(reference)
     assert (found.seconds, found.left, found.disk) == (0, False, 0)
