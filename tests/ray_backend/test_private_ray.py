@@ -138,6 +138,39 @@ def test_sigterm_once_ray_is_connected_ends_the_start_in_order(short_folder: Pat
     assert (done.returncode, done.stdout, done.stderr) == (143, "ended by SIGTERM\n", "")
 
 
+_WHILE_CONNECTING = """
+import os, signal, time
+from ray import _raylet
+
+real = _raylet.CoreWorker
+
+def struck(*args, **options):
+    if os.fork() == 0:
+        driver = os.getppid()
+        while not trapped(driver):  # Ray's handlers below Python take SIGTRAP as well
+            time.sleep(0.001)
+        os.kill(driver, signal.SIGTERM)
+        os._exit(0)
+    return real(*args, **options)
+
+def trapped(driver):
+    with open(f"/proc/{driver}/status") as status:
+        caught = next(line for line in status if line.startswith("SigCgt"))
+    return int(caught.split()[1], 16) >> (signal.SIGTRAP - 1) & 1
+
+_raylet.CoreWorker = struck
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_sigterm_while_ray_makes_its_core_worker_is_not_for_its_handler(short_folder: Path) -> None:
+    environment = {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
+    command = [sys.executable, "-c", _WHILE_CONNECTING + _ENDED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "ended by SIGTERM\n", "")
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_nothing_of_ray_outlives_a_killed_driver_by_ten_seconds(short_folder: Path) -> None:
