@@ -10,6 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ast_ray.config.iteration_cost import (
+    alignment_forwards,
+    distribution_forwards,
+    gradient_forwards,
+    regression_forwards,
+)
 from ast_ray.errors import suggestion
 
 if TYPE_CHECKING:
@@ -152,33 +158,6 @@ def as_frepo(config: Config) -> Config:
     return _of_real_images(config, config.feature_regression.init)
 
 
-def _gradient_forwards(config: Config, classes: int, per_class: float) -> float:
-    """Count DC: real and synthetic gradients, and the network's epochs on the set after all but the last update."""
-    settings, images = config.gradient_matching, config.distill.ipc * classes
-    updates = settings.updates or config.distill.ipc
-    trained = 3 * images * (settings.epochs or max(1, 500 // config.distill.ipc)) * (updates - 1) / updates
-    return 3 * min(settings.real_batch, per_class) * classes + 12 * images + trained
-
-
-def _distribution_forwards(config: Config, classes: int, per_class: float) -> float:
-    """Count DM: real images forward, synthetic ones forward and backward."""
-    return min(config.distribution_matching.real_batch, per_class) * classes + 3 * config.distill.ipc * classes
-
-
-def _alignment_forwards(config: Config, classes: int, per_class: float) -> float:
-    """Count CAFE with ten epochs of training per update, its least."""
-    settings, images = config.feature_alignment, config.distill.ipc * classes
-    watched = min(settings.query_batch, per_class) * classes
-    return min(settings.real_batch, per_class) * classes + 3 * images + watched + 10 * (3 * images + watched)
-
-
-def _regression_forwards(config: Config, classes: int, per_class: float) -> float:
-    """Count FRePo: real images forward, the set forward and backward, and the member's step on it."""
-    settings, images = config.feature_regression, config.distill.ipc * classes
-    real = min(settings.real_batch, per_class * classes)
-    return real + 3 * images * (2 if settings.flip else 1) + 3 * min(images, 1000)
-
-
 METHODS: dict[str, MethodInfo] = {}
 """All methods by name, AST first; tables have them in reverse. `register` adds to them."""
 
@@ -279,7 +258,7 @@ register(
         target_loss="mse",
         section="feature_regression",
         distill=tuple(name for name in OF_EVERY_METHOD if name not in ("outer", "step_img", "outer_momentum")),
-        forwards=_regression_forwards,
+        forwards=regression_forwards,
         color=8,
     )
 )
@@ -296,7 +275,7 @@ register(
         learns_lr=False,
         section="feature_alignment",
         distill=OF_EVERY_METHOD,
-        forwards=_alignment_forwards,
+        forwards=alignment_forwards,
         color=2,
     )
 )
@@ -313,7 +292,7 @@ register(
         learns_lr=False,
         section="distribution_matching",
         distill=OF_EVERY_METHOD,
-        forwards=_distribution_forwards,
+        forwards=distribution_forwards,
         color=3,
     )
 )
@@ -330,7 +309,7 @@ register(
         learns_lr=False,
         section="gradient_matching",
         distill=OF_EVERY_METHOD,
-        forwards=_gradient_forwards,
+        forwards=gradient_forwards,
         color=4,
     )
 )
@@ -347,7 +326,7 @@ register(
         learns_lr=False,
         section="gradient_matching",
         distill=OF_EVERY_METHOD,
-        forwards=_gradient_forwards,
+        forwards=gradient_forwards,
         color=5,
     )
 )
