@@ -16,6 +16,7 @@ from ast_ray.config.iteration_cost import (
     gradient_forwards,
     regression_forwards,
 )
+from ast_ray.config.own_methods import load_own_methods
 from ast_ray.errors import suggestion
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class MethodInfo:
     Attributes:
         name: as in ``run.methods``; title: as tables print it; summary: one line for `ast-ray methods`.
         paper: where it was published; family: what is matched.
-        opens: module of `core.methods`, or the dotted path of one elsewhere, whose ``open_problem(sources)`` returns
-            the problem; ``module:function`` names another function.
+        opens: module of `core.methods`, or the importable name of one elsewhere, whose ``open_problem(sources)``
+            returns the problem; ``module:function`` names another function.
         settings: turns the run's settings into the method's: AST's as given, others with switches turned.
         needs_experts: whether recorded trajectories are matched; else real images are drawn.
         learns_lr: whether alpha is learned with the images; else ``evaluate.real_lr`` is published.
@@ -163,12 +164,12 @@ METHODS: dict[str, MethodInfo] = {}
 
 
 def register(info: MethodInfo) -> None:
-    """Add a method.
+    """Add a method; one that is registered again, as by a module that is run and imported, replaces itself.
 
     Raises:
         ValueError: another method has the name.
     """
-    if METHODS.get(info.name, info) != info:
+    if info.name in METHODS and METHODS[info.name].opens != info.opens:
         raise ValueError(f"method {info.name!r} is there already")
     METHODS[info.name] = info
 
@@ -186,9 +187,14 @@ def matched_methods(config: Config) -> list[str]:
 def method_info(name: str) -> MethodInfo:
     """Return a method's record.
 
+    A process that does not know the name looks once more at the modules that its environment names: a worker of Ray
+    meets a method outside of the package here for the first time.
+
     Raises:
-        ValueError: no method has the name; the message has the nearest one.
+        ValueError: no method has the name; the message has the nearest one. ConfigError: see `load_own_methods`.
     """
+    if name not in METHODS:
+        load_own_methods()
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}{suggestion(name, METHODS)}")
     return METHODS[name]
