@@ -120,14 +120,18 @@ def _listens() -> bool:
 
 @contextmanager
 def keeping(owner: Any, setter: str) -> Iterator[None]:
-    """Keep what `listen` set while a library that sets a handler of SIGTERM starts in the block.
+    """Keep what `listen` set while a library that sets handlers of SIGTERM starts in the block.
 
-    Its ``owner.setter`` does nothing meanwhile; what it set below Python is taken back at the end. Nothing is done for
-    a process that does not listen.
+    Its ``owner.setter`` does nothing meanwhile. A handler that it sets below Python is never called and is taken back
+    at the end: SIGTERM is blocked in the block, also for the threads that start there, and stays so for them. Threads
+    that are older would still call it. Nothing is done for a process that does not listen.
     """
     mine = _listens()
     try:
-        with swapped(owner, setter, lambda _real: lambda _handler: None) if mine else nullcontext():
+        with (
+            swapped(owner, setter, lambda _real: lambda _handler: None) if mine else nullcontext(),
+            _handed_over() if mine and hasattr(signal, "pthread_sigmask") else nullcontext(),
+        ):
             yield
     finally:
         if mine:
@@ -136,23 +140,28 @@ def keeping(owner: Any, setter: str) -> Iterator[None]:
 
 
 @contextmanager
-def taking_back(owner: Any, name: str) -> Iterator[None]:
-    """Listen again after every ``owner.name(...)`` in the block, which sets a handler of its own below Python.
+def _handed_over() -> Iterator[None]:
+    """Block SIGTERM for the block; a thread looks for one that waits and has the main thread raise it."""
+    over = threading.Event()
 
-    Nothing is done for a process that does not listen.
-    """
-    with swapped(owner, name, _followed) if _listens() else nullcontext():
+    def look() -> None:
+        while not over.wait(0.05):
+            if signal.SIGTERM in signal.sigpending():
+                signal.sigwait({signal.SIGTERM})
+                _thread.interrupt_main(signal.SIGTERM)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    thread = threading.Thread(target=look, name="sigterm", daemon=True)
+    try:
+        thread.start()
         yield
-
-
-def _followed(function: Callable[..., Any]) -> Callable[..., Any]:
-    def followed(*args: Any, **options: Any) -> Any:
+    finally:
         try:
-            return function(*args, **options)
+            over.set()
+            thread.join()
         finally:
-            listen()
-
-    return followed
+            listen()  # first: one that waits comes with the next line
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def finish(code: int) -> None:

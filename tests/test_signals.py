@@ -111,23 +111,47 @@ except KeyboardInterrupt as error:
     assert run(script).stdout == "ended by SIGTERM\n"
 
 
-def test_what_a_call_sets_below_python_is_taken_back_after_it() -> None:
+def test_a_handler_below_python_is_not_called_on_any_thread_while_a_library_starts() -> None:
+    """The library's handler ends the process, and its thread would take the signal as soon as the main one does not."""
+    script = """
+import threading, types
+
+library = types.SimpleNamespace(set_handler=print)
+began = time.monotonic()
+try:
+    with signals.keeping(library, "set_handler"):
+        thread = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+        thread.start()
+        ours = signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as a library does below Python
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(100000):
+            pass
+        signal.signal(signal.SIGTERM, ours)  # Python's view of it, which a handler below does not change
+        while time.monotonic() < began + 50:
+            time.sleep(0.01)
+except KeyboardInterrupt as error:
+    print(signals.cause(error), time.monotonic() < began + 50, signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    assert run(script).stdout == "ended by SIGTERM True set()\n"
+
+
+def test_a_signal_that_waits_at_the_end_of_a_librarys_start_is_raised_there() -> None:
     script = """
 import types
-
-def make():
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as a library does below Python
-
-library = types.SimpleNamespace(make=make)
+library = types.SimpleNamespace(set_handler=print)
+signals._thread = types.SimpleNamespace()  # nothing can be handed over meanwhile
+signals.threading.Thread = lambda **_: types.SimpleNamespace(start=lambda: None, join=lambda: None)
 try:
-    with signals.taking_back(library, "make"):
-        library.make()
+    with signals.keeping(library, "set_handler"):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        print("not yet")
+    time.sleep(60)
 except KeyboardInterrupt as error:
-    print(signals.cause(error), library.make is make)
+    print(signals.cause(error))
 """
-    assert run(script).stdout == "ended by SIGTERM True\n"
+    assert run(script).stdout == "not yet\nended by SIGTERM\n"
 
 
 def test_an_alarm_that_a_library_sets_with_its_handler_does_not_end_what_is_tidied_up() -> None:

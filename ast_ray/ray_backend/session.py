@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -15,7 +16,7 @@ from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
 from ast_ray.ray_backend.private_ray import remove_dead_sessions, session_folder, watched
 from ast_ray.ray_backend.reach import require_cluster, require_folder
-from ast_ray.signals import keeping, swapped, taking_back
+from ast_ray.signals import keeping, swapped
 from ast_ray.stages.executor import Resources
 
 _LOG = logging.getLogger(__name__)
@@ -147,12 +148,11 @@ def signals_kept() -> Iterator[None]:
     """Keep what SIGTERM does while Ray starts in the block.
 
     Ray's own handlers, in Python during its start and below it from the making of its core worker on, end the process
-    at once, with the log of a crash. Setter and core worker are private; without them a SIGTERM meanwhile is Ray's.
+    at once, with the log of a crash. The setter is private; without it a SIGTERM meanwhile is Ray's.
     """
-    from ray import _raylet
     from ray._private import utils
 
-    with keeping(utils, "set_sigterm_handler"), taking_back(_raylet, "CoreWorker"):
+    with keeping(utils, "set_sigterm_handler"):
         yield
 
 
@@ -173,6 +173,7 @@ def _apart(start: Callable[..., Any]) -> Callable[..., Any]:
     def started(*args: Any, preexec_fn: Callable[[], None] | None = None, **options: Any) -> Any:
         def prepare() -> None:
             os.setpgid(0, 0)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked here by `signals_kept`
             if preexec_fn is not None:
                 preexec_fn()
 

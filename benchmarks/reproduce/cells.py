@@ -9,6 +9,7 @@ from typing import Any
 
 from ast_ray.config import Config, apply_overrides, check, fingerprint, schema, to_dict
 from ast_ray.config.loading import flatten
+from ast_ray.config.methods import method_info
 from ast_ray.errors import ConfigError, Problem, suggestion
 from benchmarks.reproduce.components import restored
 from benchmarks.reproduce.scales import SCALES, base_config
@@ -78,7 +79,9 @@ class Cell:
     @property
     def _set(self) -> Mapping[str, str]:
         only = {"only": "experts"} if self.variant.only_experts else {}
-        return {"real": self.variant.real, "base": self.base, **only}
+        by_name = not self.variant.real and not method_info(self.variant.method).needs_experts
+        named = {"method": self.variant.method} if by_name else {}  # methods that match experts differ in settings
+        return {"real": self.variant.real, "base": self.base, **only, **named}
 
 
 def within_reach(config: Config) -> Config:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from ast_ray.config import Config, expert_identity, fingerprint, method_identity
+from ast_ray.config.methods import method_info
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError, ResourceError
 from ast_ray.stages.device import prepare_images, real_data, resolve_device
@@ -51,12 +52,14 @@ class CellJob:
     fingerprint: str
     work: str
     only_experts: bool = False
+    method: str = "ast"
 
     @classmethod
     def of(cls, cell: Cell, config: Config, work: Path) -> CellJob:
         """The job of a cell; ``config`` is the cell's with its place (`cells.with_place`)."""
         only = cell.variant.only_experts
-        return cls(cell.key, config, cell.expert_seed, cell.variant.real, cell.fingerprint, str(work), only)
+        variant, seed = cell.variant, cell.expert_seed
+        return cls(cell.key, config, seed, variant.real, cell.fingerprint, str(work), only, variant.method)
 
     @property
     def key(self) -> str:
@@ -75,8 +78,8 @@ class CellJob:
 
     @property
     def needs_experts(self) -> bool:
-        """Random images and the full set need none."""
-        return not self.real or self.real in NEEDS_EXPERT
+        """Random images and the full set need none, and neither do methods that match real images."""
+        return self.real in NEEDS_EXPERT if self.real else method_info(self.method).needs_experts
 
     def data(self) -> RealData:
         """The real images, decoded once."""
@@ -190,10 +193,13 @@ def _experts(job: CellJob, data: RealData) -> dict[str, Any]:
 def distill_job(job: CellJob, data: RealData) -> DistillJob:
     """The cell's distillation, in a folder shared by all cells that evaluate this very set."""
     buffer = job.buffer(data)
-    identity = {**method_identity(job.config, data.data_id), "buffer": buffer.fingerprint}
+    matched = method_info(job.method).needs_experts
+    identity = method_identity(job.config, data.data_id, job.method) | (
+        {"buffer": buffer.fingerprint} if matched else {}
+    )
     folder = Path(job.work) / "distilled" / fingerprint(identity)
     places = (str(folder), str(folder / "tensorboard"))
-    return DistillJob(ROLE, job.config, buffer, identity, *places)
+    return DistillJob(job.method, job.config, buffer if matched else None, identity, *places, title=ROLE)
 
 
 def _distilled(job: CellJob, data: RealData, sink: ProgressSink) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from ast_ray.config import Config, apply_overrides
 from ast_ray.config.presets import method_config, preset
 from benchmarks.reproduce.components import Changes
-from benchmarks.reproduce.studies import DIGITS, MEDIUM, SMALL
+from benchmarks.reproduce.studies import DIGITS, MEDIUM, PEERS_1, PEERS_10, SMALL
 
 SCALES = ("cpu", "paper")
 
@@ -79,6 +77,11 @@ _CPU: dict[str, tuple[str, Changes]] = {
         },
     ),
 }
+# The medium one with the update that needs no rate of its own, for methods that differ in all else.
+_SCALE_FREE: Changes = {"distill.outer": "normalized", "distill.student_lr": 0.0, "expert.reachable_only": True}
+for _base, _ipc in ((PEERS_1, 1), (PEERS_10, 10)):
+    _name, _changes = _CPU[MEDIUM]
+    _CPU[_base] = (_name, {**_changes, **_SCALE_FREE, "distill.ipc": _ipc})
 # One validation, at the end, decides nothing: there is one candidate. Three networks, 150 passes of one step each.
 _CPU_COMMON: Changes = {
     "distill.validate_every": 0,
@@ -94,7 +97,7 @@ _CPU_COMMON: Changes = {
 _COMMON: Changes = {"evaluate.full_steps": 0}
 
 
-def base_config(scale: str, base: str, method: Literal["ast", "mtt"]) -> Config:
+def base_config(scale: str, base: str, method: str) -> Config:
     """Settings of a method on a base, before a study changes them.
 
     At the paper's scale MTT has its own published row; at the small one it is AST with every switch off.

@@ -100,7 +100,15 @@ def below(driver: int) -> list[int]:
     return [int(pid) for pid in children if b"/ray/" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+def blocks_sigterm(pid: int) -> bool:
+    """Whether the main thread of a process has SIGTERM blocked."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    blocked = next(line for line in lines if line.startswith("SigBlk"))
+    return bool(int(blocked.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 @pytest.mark.ray
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_sigterm_ends_a_session_in_order(short_folder: Path) -> None:
     """Left to Ray, it ends in the log of a crash, with an exit code of its own."""
     environment = {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
@@ -110,6 +118,9 @@ def test_sigterm_ends_a_session_in_order(short_folder: Path) -> None:
     ) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "up\n", driver.communicate()
+        started = below(driver.pid)
+        assert started
+        assert not any(map(blocks_sigterm, started)), "what is blocked while Ray starts is not for its processes"
         driver.send_signal(signal.SIGTERM)
         output, messages = driver.communicate(timeout=120)
     assert (driver.returncode, output, messages) == (143, "ended by SIGTERM\n", "")
@@ -134,6 +145,40 @@ def test_sigterm_once_ray_is_connected_ends_the_start_in_order(short_folder: Pat
     """Once its core worker is made, Ray has a handler below Python, which ends the process with the log of a crash."""
     environment = {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
     command = [sys.executable, "-c", _ONCE_CONNECTED + _ENDED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "ended by SIGTERM\n", "")
+
+
+_WHILE_CONNECTING = """
+import os, signal, time
+from ray import _raylet
+
+real = _raylet.CoreWorker
+
+def struck(*args, **options):
+    if os.fork() == 0:
+        driver = os.getppid()
+        while not trapped(driver):  # Ray's handlers below Python take SIGTRAP as well
+            time.sleep(0.001)
+        os.kill(driver, signal.SIGTERM)
+        os._exit(0)
+    return real(*args, **options)
+
+def trapped(driver):
+    with open(f"/proc/{driver}/status") as status:
+        caught = next(line for line in status if line.startswith("SigCgt"))
+    return int(caught.split()[1], 16) >> (signal.SIGTRAP - 1) & 1
+
+_raylet.CoreWorker = struck
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_sigterm_while_ray_makes_its_core_worker_is_not_for_its_handler(short_folder: Path) -> None:
+    """Its handler writes the log of a crash and, three seconds later, ends the process with a code of its own."""
+    environment = {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
+    command = [sys.executable, "-c", _WHILE_CONNECTING + _ENDED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (143, "ended by SIGTERM\n", "")
 
