@@ -14,15 +14,20 @@ from ast_ray.cli.streams import say_json
 from ast_ray.cli.submit import submit
 from ast_ray.cli.tensorboard import tensorboard
 from ast_ray.config.address import scrubbed
+from ast_ray.config.own_methods import load_own_methods
 from ast_ray.signals import cause, exit_code
 
 
 class _Commands(click.Group):
-    """Tells a script (``--json``) of a malformed command line in JSON too; click's own message goes to stderr."""
+    """Knows the user's own methods, and tells a script (``--json``) of a malformed command line in JSON too.
+
+    Click's own message goes to stderr.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         as_json = "--json" in ctx.args
         try:
+            load_own_methods()
             return super().invoke(ctx)
         except click.UsageError as error:
             told = scrubbed(error.format_message())

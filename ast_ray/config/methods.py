@@ -10,6 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ast_ray.config.iteration_cost import (
+    alignment_forwards,
+    distribution_forwards,
+    gradient_forwards,
+    regression_forwards,
+)
+from ast_ray.config.own_methods import load_own_methods
 from ast_ray.errors import suggestion
 
 if TYPE_CHECKING:
@@ -27,8 +34,8 @@ class MethodInfo:
     Attributes:
         name: as in ``run.methods``; title: as tables print it; summary: one line for `ast-ray methods`.
         paper: where it was published; family: what is matched.
-        opens: module of `core.methods`, or the dotted path of one elsewhere, whose ``open_problem(sources)`` returns
-            the problem; ``module:function`` names another function.
+        opens: module of `core.methods`, or the importable name of one elsewhere, whose ``open_problem(sources)``
+            returns the problem; ``module:function`` names another function.
         settings: turns the run's settings into the method's: AST's as given, others with switches turned.
         needs_experts: whether recorded trajectories are matched; else real images are drawn.
         learns_lr: whether alpha is learned with the images; else ``evaluate.real_lr`` is published.
@@ -152,44 +159,17 @@ def as_frepo(config: Config) -> Config:
     return _of_real_images(config, config.feature_regression.init)
 
 
-def _gradient_forwards(config: Config, classes: int, per_class: float) -> float:
-    """Count DC: real and synthetic gradients, and the network's epochs on the set after all but the last update."""
-    settings, images = config.gradient_matching, config.distill.ipc * classes
-    updates = settings.updates or config.distill.ipc
-    trained = 3 * images * (settings.epochs or max(1, 500 // config.distill.ipc)) * (updates - 1) / updates
-    return 3 * min(settings.real_batch, per_class) * classes + 12 * images + trained
-
-
-def _distribution_forwards(config: Config, classes: int, per_class: float) -> float:
-    """Count DM: real images forward, synthetic ones forward and backward."""
-    return min(config.distribution_matching.real_batch, per_class) * classes + 3 * config.distill.ipc * classes
-
-
-def _alignment_forwards(config: Config, classes: int, per_class: float) -> float:
-    """Count CAFE with ten epochs of training per update, its least."""
-    settings, images = config.feature_alignment, config.distill.ipc * classes
-    watched = min(settings.query_batch, per_class) * classes
-    return min(settings.real_batch, per_class) * classes + 3 * images + watched + 10 * (3 * images + watched)
-
-
-def _regression_forwards(config: Config, classes: int, per_class: float) -> float:
-    """Count FRePo: real images forward, the set forward and backward, and the member's step on it."""
-    settings, images = config.feature_regression, config.distill.ipc * classes
-    real = min(settings.real_batch, per_class * classes)
-    return real + 3 * images * (2 if settings.flip else 1) + 3 * min(images, 1000)
-
-
 METHODS: dict[str, MethodInfo] = {}
 """All methods by name, AST first; tables have them in reverse. `register` adds to them."""
 
 
 def register(info: MethodInfo) -> None:
-    """Add a method.
+    """Add a method; one that is registered again, as by a module that is run and imported, replaces itself.
 
     Raises:
         ValueError: another method has the name.
     """
-    if METHODS.get(info.name, info) != info:
+    if info.name in METHODS and METHODS[info.name].opens != info.opens:
         raise ValueError(f"method {info.name!r} is there already")
     METHODS[info.name] = info
 
@@ -207,9 +187,14 @@ def matched_methods(config: Config) -> list[str]:
 def method_info(name: str) -> MethodInfo:
     """Return a method's record.
 
+    A process that does not know the name looks once more at the modules that its environment names: a worker of Ray
+    meets a method outside of the package here for the first time.
+
     Raises:
-        ValueError: no method has the name; the message has the nearest one.
+        ValueError: no method has the name; the message has the nearest one. ConfigError: see `load_own_methods`.
     """
+    if name not in METHODS:
+        load_own_methods()
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}{suggestion(name, METHODS)}")
     return METHODS[name]
@@ -279,7 +264,7 @@ register(
         target_loss="mse",
         section="feature_regression",
         distill=tuple(name for name in OF_EVERY_METHOD if name not in ("outer", "step_img", "outer_momentum")),
-        forwards=_regression_forwards,
+        forwards=regression_forwards,
         color=8,
     )
 )
@@ -296,7 +281,7 @@ register(
         learns_lr=False,
         section="feature_alignment",
         distill=OF_EVERY_METHOD,
-        forwards=_alignment_forwards,
+        forwards=alignment_forwards,
         color=2,
     )
 )
@@ -313,7 +298,7 @@ register(
         learns_lr=False,
         section="distribution_matching",
         distill=OF_EVERY_METHOD,
-        forwards=_distribution_forwards,
+        forwards=distribution_forwards,
         color=3,
     )
 )
@@ -330,7 +315,7 @@ register(
         learns_lr=False,
         section="gradient_matching",
         distill=OF_EVERY_METHOD,
-        forwards=_gradient_forwards,
+        forwards=gradient_forwards,
         color=4,
     )
 )
@@ -347,7 +332,7 @@ register(
         learns_lr=False,
         section="gradient_matching",
         distill=OF_EVERY_METHOD,
-        forwards=_gradient_forwards,
+        forwards=gradient_forwards,
         color=5,
     )
 )

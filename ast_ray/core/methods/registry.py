@@ -6,6 +6,7 @@ A record of `config.methods.METHODS` names the function that opens it; its modul
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from ast_ray.config.methods import method_info
 from ast_ray.core.methods.base import Problem, Sources
@@ -18,6 +19,7 @@ def open_problem(method: str, sources: Sources) -> Problem:
         ValueError: no such method, or sources that lack what it needs.
     """
     module, _, name = method_info(method).opens.partition(":")
-    found = import_module(module if "." in module else f"ast_ray.core.methods.{module}")
+    ours = f"{__package__}.{module}"
+    found = import_module(ours if "." not in module and find_spec(ours) else module)
     problem: Problem = getattr(found, name or "open_problem")(sources)
     return problem
