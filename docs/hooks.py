@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable
+import json
+import statistics
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from ast_ray.storage.run_directory import EvaluationDirectory, MethodDirectory, 
 from ast_ray.telemetry.glossary import METRICS
 
 PACKAGE = Path(ast_ray.__file__).parent
+RESULTS = PACKAGE.parent / "benchmarks" / "results" / "cells.jsonl"
+MEASURED, STUDY = "<!-- measured -->", "peers"
 LAYERS = ("core", "config", "storage", "data", "telemetry", "stages", "search", "report", "ray_backend", "cli")
 
 
@@ -25,6 +29,44 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, name, content=text))
     config["nav"] = list(_present(config["nav"], {file.src_uri for file in files}))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the measured figures of the methods where a page has the mark for them."""
+    if MEASURED not in markdown:
+        return markdown
+    rows = [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()] if RESULTS.exists() else []
+    return markdown.replace(MEASURED, measured(rows))
+
+
+def measured(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return a table of the study of all methods: accuracy and time, from the rows of the results file alone."""
+    cells: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
+    for row in rows:  # a later row of a seed takes the place of an earlier one
+        if row["study"] == STUDY and not row["diverged"]:
+            cells.setdefault((row["base"], row["variant"]), {})[row["seed"]] = row
+    if not cells:
+        return f"No cell of the study `{STUDY}` is in the results file yet.\n"
+    lines = []
+    for (base, variant), by_seed in sorted(cells.items()):
+        found = [100 * statistics.mean(_own_network(row)["strict"]) for row in by_seed.values()]
+        spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
+        first = next(iter(by_seed.values()))
+        iterations = (first.get("distillation") or {}).get("iterations", "")
+        times = [_mean_seconds(by_seed.values(), part) for part in ("experts", "distillation")]
+        lines.append((base, variant, f"{statistics.mean(found):.1f}{spread}", len(found), iterations, *times))
+    head = ("cell", "set", "test accuracy, %", "n", "updates", "experts, s", "distillation, s")
+    return f"Study `{STUDY}`, protocol `strict`, mean ± standard deviation over n seeds.\n\n{table(head, lines)}"
+
+
+def _own_network(row: Mapping[str, Any]) -> Mapping[str, list[float]]:
+    accuracies: Mapping[str, Mapping[str, list[float]]] = row["accuracy"]
+    return accuracies["convnet"]
+
+
+def _mean_seconds(rows: Iterable[Mapping[str, Any]], part: str) -> str:
+    found = [row[part]["seconds"] for row in rows if (row.get(part) or {}).get("seconds")]
+    return f"{statistics.mean(found):.0f}" if found else "-"
 
 
 def _present(nav: Iterable[Any], known: set[str]) -> Iterable[Any]:

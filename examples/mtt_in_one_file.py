@@ -37,7 +37,8 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] -> logits [B, K]."""
-        return self.classifier(self.blocks(x).flatten(1))
+        logits: Tensor = self.classifier(self.blocks(x).flatten(1))
+        return logits
 
 
 def flat(network: nn.Module) -> Tensor:

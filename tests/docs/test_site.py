@@ -48,7 +48,17 @@ def hooks() -> ModuleType:
 
 
 def test_pages_are_there(site: Path) -> None:
-    for name in ("index", "method", "metrics", "architecture", "reference/settings", "reference/code", "how-to/look"):
+    for name in (
+        "index",
+        "method",
+        "methods/index",
+        "methods/regression",
+        "metrics",
+        "architecture",
+        "reference/settings",
+        "reference/code",
+        "how-to/look",
+    ):
         assert (site / f"{name}.html").stat().st_size > 1000
 
 
@@ -83,6 +93,23 @@ def test_commands_and_paths(hooks: ModuleType) -> None:
     paths = hooks.run_directory_page()
     for path in ("config.yaml", "report.html", "distill/METHOD/snapshots", "distill/METHOD/outcome.json"):
         assert f"| `{path}` |" in paths
+
+
+def test_measured_figures_come_from_the_rows_alone(hooks: ModuleType) -> None:
+    row = {"study": "peers", "base": "c10", "variant": "DM", "diverged": None}
+    row |= {"distillation": {"seconds": 30.4, "iterations": 300}}
+    rows = [
+        {**row, "seed": 0, "accuracy": {"convnet": {"strict": [0.9, 0.9]}}},
+        {**row, "seed": 0, "accuracy": {"convnet": {"strict": [0.20, 0.22]}}},
+        {**row, "seed": 1, "accuracy": {"convnet": {"strict": [0.23, 0.23]}}},
+        {**row, "seed": 2, "diverged": "weights", "accuracy": {}},
+        {**row, "seed": 0, "study": "methods", "accuracy": {"convnet": {"strict": [0.5]}}},
+    ]
+    lines = [line for line in hooks.measured(rows).splitlines() if line.startswith("|")]
+    assert lines[2:] == ["| c10 | DM | 22.0 ± 1.4 | 2 | 300 | - | 30 |"]
+    assert "is in the results file yet" in hooks.measured(rows[4:])
+    assert hooks.on_page_markdown("no mark") == "no mark"
+    assert hooks.MEASURED in (ROOT / "docs" / "methods" / "index.md").read_text("utf-8")
 
 
 def test_code_is_described_from_docstrings(hooks: ModuleType) -> None:
