@@ -79,6 +79,23 @@ def job_memory(config: Config, facts: DatasetFacts) -> JobMemory:
     )
 
 
+def iteration_memory(config: Config, method: str, facts: DatasetFacts) -> int:
+    """Estimate the peak bytes of a distillation that matches real images; 0 where it is not known.
+
+    Counted are the largest graph, the set with its gradient and running quantities, networks and their moments, and
+    the real images as float. Known for ConvNets only.
+    """
+    held = method_info(method).held
+    if held is None or config.network.name != "convnet":
+        return 0
+    network = network_cost(config, facts)
+    pixels = facts.channels * side_of(config, facts) ** 2
+    networks = 3 * config.feature_regression.pool * 2 if method == "frepo" else 8
+    graph = 2 * held(config, facts.classes, facts.train / facts.classes) * network.activations
+    images = 5 * config.distill.ipc * facts.classes + facts.train + facts.test
+    return int(_FLOAT * (graph + networks * network.parameters + images * pixels))
+
+
 def side_of(config: Config, facts: DatasetFacts) -> int:
     """Pixels per side under these settings."""
     return config.data.image_size or facts.image_size

@@ -1,7 +1,8 @@
-"""The arithmetic of one iteration, method by method, in forward passes of one image (`MethodInfo.forwards`).
+"""The cost of one iteration, method by method: arithmetic (`MethodInfo.forwards`), and images held (`MethodInfo.held`).
 
-Each function takes the settings, the number of classes and the real images per class. A backward pass counts two
-forward passes.
+Arithmetic is counted in forward passes of one image; a backward pass counts two of them. Images held are those whose
+activations one graph keeps at once; a double backward keeps about four times as much. Each function takes the settings,
+the number of classes and the real images per class.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ast_ray.config.settings import Config
+
+_KEPT_LAYERS = 12  # tensors of a ConvNet's three blocks that a graph keeps per image; a forward pass holds two of them
 
 
 def gradient_forwards(config: Config, classes: int, per_class: float) -> float:
@@ -37,3 +40,29 @@ def regression_forwards(config: Config, classes: int, per_class: float) -> float
     settings, images = config.feature_regression, config.distill.ipc * classes
     real = min(settings.real_batch, per_class * classes)
     return real + 3 * images * (2 if settings.flip else 1) + 3 * min(images, 1000)
+
+
+def gradient_held(config: Config, classes: int, per_class: float) -> float:
+    """Count DC's images: those of one class, real ones in a backward pass or synthetic ones in a double one."""
+    settings, ipc = config.gradient_matching, config.distill.ipc
+    trained = min(256, ipc * classes) if (settings.updates or ipc) > 1 else 0
+    return max(min(settings.real_batch, per_class), 4 * ipc, trained)
+
+
+def distribution_held(config: Config, classes: int, per_class: float) -> float:
+    """Count DM's images: the synthetic ones of one class; two layers at a time of the real ones, without a graph."""
+    layers = 2 * min(config.distribution_matching.real_batch, per_class) / _KEPT_LAYERS
+    return max(config.distill.ipc, layers)
+
+
+def alignment_held(config: Config, classes: int, per_class: float) -> float:
+    """Count CAFE's images: the whole set; real ones of one class with all their layers."""
+    settings = config.feature_alignment
+    return max(config.distill.ipc * classes, min(settings.real_batch, per_class))
+
+
+def regression_held(config: Config, classes: int, per_class: float) -> float:
+    """Count FRePo's images: the whole set, twice with ``flip``; two layers at a time of the real ones."""
+    settings = config.feature_regression
+    layers = 2 * min(settings.real_batch, per_class * classes) / _KEPT_LAYERS
+    return max(config.distill.ipc * classes * (2 if settings.flip else 1), layers)

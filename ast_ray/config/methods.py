@@ -10,12 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ast_ray.config.iteration_cost import (
-    alignment_forwards,
-    distribution_forwards,
-    gradient_forwards,
-    regression_forwards,
-)
+from ast_ray.config import iteration_cost
 from ast_ray.config.own_methods import load_own_methods
 from ast_ray.errors import suggestion
 
@@ -45,6 +40,7 @@ class MethodInfo:
         distill: settings of ``distill`` that decide the method's bytes; None = all of them.
         forwards: arithmetic of one iteration in forward passes of one image, from the settings, the number of classes
             and the real images per class; None for methods whose iteration is `distill.syn_steps` student steps.
+        held: images whose activations one graph keeps at once, from the same; None as for ``forwards``.
         color: number of the method's color in charts.
     """
 
@@ -61,6 +57,7 @@ class MethodInfo:
     section: str = ""
     distill: tuple[str, ...] | None = None
     forwards: Callable[[Config, int, float], float] | None = None
+    held: Callable[[Config, int, float], float] | None = None
     color: int = 2
 
 
@@ -264,7 +261,8 @@ register(
         target_loss="mse",
         section="feature_regression",
         distill=tuple(name for name in OF_EVERY_METHOD if name not in ("outer", "step_img", "outer_momentum")),
-        forwards=regression_forwards,
+        forwards=iteration_cost.regression_forwards,
+        held=iteration_cost.regression_held,
         color=8,
     )
 )
@@ -281,7 +279,8 @@ register(
         learns_lr=False,
         section="feature_alignment",
         distill=OF_EVERY_METHOD,
-        forwards=alignment_forwards,
+        forwards=iteration_cost.alignment_forwards,
+        held=iteration_cost.alignment_held,
         color=2,
     )
 )
@@ -298,7 +297,8 @@ register(
         learns_lr=False,
         section="distribution_matching",
         distill=OF_EVERY_METHOD,
-        forwards=distribution_forwards,
+        forwards=iteration_cost.distribution_forwards,
+        held=iteration_cost.distribution_held,
         color=3,
     )
 )
@@ -315,7 +315,8 @@ register(
         learns_lr=False,
         section="gradient_matching",
         distill=OF_EVERY_METHOD,
-        forwards=gradient_forwards,
+        forwards=iteration_cost.gradient_forwards,
+        held=iteration_cost.gradient_held,
         color=4,
     )
 )
@@ -332,7 +333,8 @@ register(
         learns_lr=False,
         section="gradient_matching",
         distill=OF_EVERY_METHOD,
-        forwards=gradient_forwards,
+        forwards=iteration_cost.gradient_forwards,
+        held=iteration_cost.gradient_held,
         color=5,
     )
 )

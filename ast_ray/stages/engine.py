@@ -30,11 +30,16 @@ from ast_ray.stages.device import resolve_device
 from ast_ray.stages.engine_check import disagreement, expert_disagreement
 
 
-def run_memory(config: Config, data: RealData) -> JobMemory:
-    """Estimate the memory of one expert and of one evaluation."""
+def facts_about(data: RealData) -> DatasetFacts:
+    """Return the facts about images that costs are estimated from."""
     channels, side, _ = data.image_shape
     train = len(data.train_labels) + len(data.validation_labels)
-    return job_memory(config, DatasetFacts("", data.classes, channels, side, train, len(data.test_labels)))
+    return DatasetFacts("", data.classes, channels, side, train, len(data.test_labels))
+
+
+def run_memory(config: Config, data: RealData) -> JobMemory:
+    """Estimate the memory of one expert and of one evaluation."""
+    return job_memory(config, facts_about(data))
 
 
 _GPU_ENGINES: tuple[Literal["graphed", "compiled", "eager"], ...] = ("graphed", "compiled", "eager")

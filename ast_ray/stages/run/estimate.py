@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ast_ray.config.cost import iteration_memory
 from ast_ray.config.engine import choose_expert_engine
 from ast_ray.config.full_data import full_epochs
 from ast_ray.config.methods import matched_methods, method_info
@@ -18,7 +19,7 @@ from ast_ray.core.training import TrainingRecipe
 from ast_ray.stages.device import cores, resolve_device, torch_threads
 from ast_ray.stages.distillation.loop import finished
 from ast_ray.stages.distillation.stopwatch import Stopwatch
-from ast_ray.stages.engine import machine, matching_choice, run_memory
+from ast_ray.stages.engine import facts_about, machine, matching_choice, run_memory
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row
 from ast_ray.stages.run.pipeline import Plan, evaluation_jobs, expert_methods
 from ast_ray.stages.run.preflight import expert_bytes
@@ -64,8 +65,7 @@ def expected(plan: Plan, stages: Sequence[Stage] = STAGES) -> Expected:
     memory = run_memory(config, plan.data)
     peaks = [memory.expert * bool(todo.experts), memory.evaluation * bool(todo.rows)]
     if not elsewhere:
-        matched = [name for name in todo.methods if method_info(name).needs_experts]
-        peaks += [matching_choice(plan.method(name), plan.data)[0].memory for name in matched]
+        peaks += [distillation_memory(plan, name) for name in todo.methods]
     disk = sum(count * expert_bytes(plan.method(method), plan.data) for method, count in todo.experts.items())
     partly = any(job.network != job.config.network for job in todo.rows)
     available = 0 if elsewhere else machine(config.compute).memory
@@ -111,6 +111,14 @@ class _Todo:
         shared += sum(row_seconds(plan, job, watch) for job in self.rows if job.network == job.config.network)
         distilling = sum(distillation_seconds(plan, name, watch) for name in self.methods)
         return shared / workers + distilling / min(workers, max(1, len(self.methods)))
+
+
+def distillation_memory(plan: Plan, method: str) -> int:
+    """Return the peak bytes of one distillation, estimated; 0 where they are not known."""
+    config = plan.method(method)
+    if method_info(method).needs_experts:
+        return matching_choice(config, plan.data)[0].memory
+    return iteration_memory(config, method, facts_about(plan.data))
 
 
 def expert_seconds(plan: Plan, method: str, watch: Stopwatch) -> float:
