@@ -17,7 +17,7 @@ from ast_ray.core.methods.base import IMAGES, STUDENT_LR, TARGETS, Gradients, Pr
 from ast_ray.core.methods.feature_alignment import FeatureAlignment
 from ast_ray.core.methods.iteration import iterate
 from ast_ray.core.methods.registry import open_problem
-from ast_ray.core.networks import Network
+from ast_ray.core.networks import Network, initialize
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
 from tests.core.recorded import Recorded, copied, same
@@ -222,10 +222,8 @@ def test_a_life_of_dc_is_that_of_plain_torch(make_network):
     state = begin(problem)
     images, labels = real_images()
     members = [torch.nonzero(labels == label).flatten() for label in range(CLASSES)]
-    from ast_ray.core.networks import initialize
-
-    initialize(twin := make_network(), stream(0, "network", 0))
-    twin.requires_grad_()
+    initialize(twin := make_network(dtype=torch.float32), stream(0, "network", 0))
+    twin = twin.double()
     mine, velocity = state.images.clone(), torch.zeros_like(state.images)
     for iteration in (1, 2):
         leaf, total = mine.clone().requires_grad_(), torch.zeros((), dtype=torch.float64)
