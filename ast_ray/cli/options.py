@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ast_ray.config import Config, DataConfig, Setting, apply_overrides, check, load_yaml, problems_of, schema
-from ast_ray.config.checks import address_problems, unused_settings
+from ast_ray.config.checks import address_problems, unread_settings, unused_settings
 from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.presets import DATASETS, PRESETS, preset
 from ast_ray.config.presets.reason import reason_for_name
@@ -135,8 +135,13 @@ def build_config(preset_name: str | None, config_file: str | None, options: dict
     return explained_config(preset_name, config_file, options)[0]
 
 
-def explained_config(preset_name: str | None, config_file: str | None, options: dict[str, Any]) -> tuple[Config, str]:
-    """Return what `build_config` does, with the reason why these settings were started from, in words."""
+def explained_config(
+    preset_name: str | None, config_file: str | None, options: dict[str, Any], *, by_methods: bool = False
+) -> tuple[Config, str]:
+    """Return what `build_config` does, with the reason why these settings were started from, in words.
+
+    With ``by_methods`` an option that no method of the run reads is a problem too.
+    """
     given, problems = given_settings(options), unknown_options(options.pop("unknown", ()))
     base = Config()
     config = None
@@ -151,7 +156,7 @@ def explained_config(preset_name: str | None, config_file: str | None, options: 
         raise ConfigError([*problems, *error.problems, *unusable(given)]) from None
     try:
         config = check(apply_overrides(base, given))
-        problems += unused_settings(config, given)
+        problems += unused_settings(config, given) or (unread_settings(config, given) if by_methods else [])
     except ConfigError as error:
         problems += [*error.problems, *_beside(base, given, error)]
     if config is None or problems:

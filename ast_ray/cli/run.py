@@ -16,7 +16,7 @@ from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import explained_config, setting_options
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal
-from ast_ray.config.methods import matched_methods
+from ast_ray.config.methods import METHODS, matched_methods, method_info
 from ast_ray.errors import ConfigError, Problem
 from ast_ray.storage.folder import Folder
 
@@ -50,11 +50,15 @@ def _work(
     as_json, out = options.pop("as_json"), options.pop("out")
     messages = Terminal(stderr=True)
     with reported(messages, as_json=as_json, resume=resume_command):
-        config, why = explained_config(options.pop("preset_name"), options.pop("config_file"), options)
+        config, why = explained_config(options.pop("preset_name"), options.pop("config_file"), options, by_methods=True)
         if needs_method and not config.run.methods:
             raise ConfigError([Problem("run.methods", [], "nothing to do: name a method with --methods")])
         if buffer and len(config.run.methods) != 1:
             reason = "one folder of experts serves one method; name it with --methods"
+            raise ConfigError([Problem("run.methods", ",".join(config.run.methods), reason)])
+        if (buffer or stages == ("experts",)) and not matched_methods(config):
+            able = ", ".join(name for name, info in METHODS.items() if info.needs_experts)
+            reason = f"matches no experts; those that do: {able}"
             raise ConfigError([Problem("run.methods", ",".join(config.run.methods), reason)])
         from ast_ray.cli.header import header
         from ast_ray.cli.session import open_session
@@ -128,7 +132,8 @@ def distill(buffer: str | None, **options: Any) -> None:
 def _show_results(console: Console, results: dict[str, Any]) -> None:
     console.print(results_table(results["rows"], results["failed"]))
     show_verdicts(console, results["verdicts"])
-    _show_experts(console, results)
+    if results["experts"]:
+        _show_experts(console, results)
     images = [f"images: {results['run']}/distill/<method>/synthetic.png"] if Folder.at(results["run"]).is_local else []
     for line in (
         f"run directory: {results['run']}",
@@ -151,9 +156,10 @@ def _show_experts(console: Console, results: dict[str, Any]) -> None:
 
 def _show_distilled(console: Console, results: dict[str, Any]) -> None:
     for method, outcome in results["distilled"].items():
+        alpha = f", alpha {outcome['student_lr']:.4g}" if method_info(method).learns_lr else ""
         console.print(
             f"{method}: validation accuracy {outcome['validation_accuracy']:.1%} "
-            f"at iteration {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}, {outcome['path']}",
+            f"at iteration {outcome['best_iteration']}{alpha}, {outcome['path']}",
             highlight=False,
             markup=False,
             soft_wrap=True,

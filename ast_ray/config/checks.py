@@ -8,6 +8,7 @@ from dataclasses import replace
 from ast_ray.config.address import address_problem, local_problem, secret_problem
 from ast_ray.config.architectures import architecture
 from ast_ray.config.identity import OUTER_SETTINGS
+from ast_ray.config.methods import METHODS
 from ast_ray.config.networks import NETWORKS
 from ast_ray.config.own_settings import own_names, with_own_settings
 from ast_ray.config.schema import schema
@@ -36,6 +37,36 @@ def unused_settings(config: Config, named: Iterable[str]) -> list[Problem]:
                 Problem(path, _value(config, path), f"not used with distill.outer = {outer}; use {instead}")
             )
     return problems
+
+
+_LOGGED = ("validate_every", "validate_networks", "checkpoint_every", "log_every")  # of every distillation
+
+
+def unread_settings(config: Config, named: Iterable[str]) -> list[Problem]:
+    """Return a problem for each setting of ``named`` (full paths) that no method of the run reads."""
+    problems = []
+    for path in named:
+        readers = _readers(path)
+        if readers is None or not config.run.methods or readers & set(config.run.methods):
+            continue
+        if path.startswith("expert.") and any(name not in ("random", "full") for name in config.run.baselines):
+            continue  # real images are chosen with an expert
+        others = ", ".join(name for name in METHODS if name in readers)
+        reason = f"not read by {', '.join(config.run.methods)}, the methods of this run; it is a setting of {others}"
+        problems.append(Problem(path, _value(config, path), reason))
+    return problems
+
+
+def _readers(path: str) -> set[str] | None:
+    """Return the methods that read a setting; None where it does not depend on the method."""
+    section, _, leaf = path.partition(".")
+    if section == "expert":
+        return {name for name, info in METHODS.items() if info.needs_experts}
+    if section == "distill" and leaf not in _LOGGED:
+        return {name for name, info in METHODS.items() if info.distill is None or leaf in info.distill}
+    if path in ("run.mtt_settings", "run.mtt_lr_lr"):
+        return {"mtt"}
+    return {name for name, info in METHODS.items() if info.section == section} or None
 
 
 _INSTEAD = {

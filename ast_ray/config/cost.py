@@ -79,6 +79,15 @@ def job_memory(config: Config, facts: DatasetFacts) -> JobMemory:
     )
 
 
+def iteration_forwards(config: Config, method: str, facts: DatasetFacts) -> float:
+    """Count the arithmetic of one iteration of a method, in forward passes of one image."""
+    count, distill = method_info(method).forwards, config.distill
+    if count is not None:
+        return count(config, facts.classes, facts.train / facts.classes)
+    total = distill.ipc * facts.classes
+    return distill.segments * distill.syn_steps * min(distill.batch_size or total, total) * _STUDENT
+
+
 def iteration_memory(config: Config, method: str, facts: DatasetFacts) -> int:
     """Estimate the peak bytes of a distillation that matches real images; 0 where it is not known.
 
@@ -147,9 +156,7 @@ def cost(config: Config, facts: DatasetFacts) -> Cost:
     sets = len(methods) + sum(baseline != "full" for baseline in config.run.baselines)
     full = (evaluate.full_networks or evaluate.networks) * ("full" in config.run.baselines)
     scored = facts.test * (evaluate.networks * sets + full)
-    steps = distill.syn_steps * batch * _STUDENT
-    counts = [method_info(method).forwards for method in methods]
-    iterations = sum(count(config, facts.classes, train / facts.classes) if count else steps for count in counts)
+    iterations = sum(iteration_forwards(config, method, facts) for method in methods)
     in_graph = max(2 * batch, expert.batch_size * (2 if any(one.penalty_weight for one in experts) else 1))
     image = facts.channels * side_of(config, facts) ** 2
     held_images = (train + held + facts.test) * image

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ast_ray.config.methods import method_info
 from ast_ray.errors import counted
 from ast_ray.storage.folder import Folder
 from ast_ray.storage.records.results import read_results
@@ -69,8 +70,10 @@ def _method(directory: RunDirectory, method: str, iterations: int) -> tuple[str,
     if outcome is not None:
         found = (
             f"{counted(outcome['iterations'], 'iteration')}, best validation accuracy "
-            f"{outcome['validation_accuracy']:.1%} at {outcome['best_iteration']}, alpha {outcome['student_lr']:.4g}"
+            f"{outcome['validation_accuracy']:.1%} at {outcome['best_iteration']}"
         )
+        if method_info(method).learns_lr:
+            found += f", alpha {outcome['student_lr']:.4g}"
         broken = damage(place, outcome)
         if not broken:
             return f"finished, {found}", True
