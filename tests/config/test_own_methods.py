@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ast_ray.config import Config
+from ast_ray.config.loading import from_dict
 from ast_ray.config.methods import METHODS, method_info, register
 from ast_ray.config.own_methods import VARIABLE, load_own_methods
 from ast_ray.config.ownership import from_elsewhere, published
@@ -84,8 +86,11 @@ def test_a_name_in_a_file_imports_nothing(folder, monkeypatch):
     """A module that lies ready under the name of a method is not imported on the word of a run directory or a set."""
     monkeypatch.delenv(VARIABLE, raising=False)
     (folder / "own_trap.py").write_text(f"open({str(folder / 'trace')!r}, 'w').close()")
+    assert from_elsewhere({"run": {"methods": ["own_trap", "dm"]}}, {}).run.methods == ("dm",)
+    assert from_elsewhere({"run": {"methods": ["own_trap"]}}, {}).run.methods == Config().run.methods
+    assert from_elsewhere({"run": {"methods": []}}, {}).run.methods == ()
     with pytest.raises(ConfigError, match="own_trap"):
-        from_elsewhere({"run": {"methods": ["own_trap"]}}, {})
+        from_dict({"run": {"methods": ["own_trap"]}})
     with pytest.raises(ValueError, match="unknown method"):
         method_info("own_trap")
     assert published({"run": {"methods": ["own_trap"]}}, "own_trap")
