@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ast_ray.cli.main import main
 from ast_ray.config import Config
 from ast_ray.config.loading import from_dict
 from ast_ray.config.methods import METHODS, method_info, register
@@ -72,6 +74,13 @@ def test_a_module_that_cannot_be_used_is_told_in_one_message(folder, monkeypatch
     with pytest.raises(ConfigError, match=f"{VARIABLE} = 'own_broken': cannot be imported") as caught:
         load_own_methods()
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [["info", "."], ["info", ".", "--json"]])
+def test_every_command_says_it_before_any_work(folder, words):
+    done = CliRunner().invoke(main, words, env={VARIABLE: "own_nowhere"})
+    assert done.exit_code == 2
+    assert f"{VARIABLE} = 'own_nowhere': cannot be imported" in done.output
 
 
 def test_a_module_may_be_run_and_imported(folder):
