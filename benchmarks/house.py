@@ -30,7 +30,7 @@ if __name__ == "__main__":  # found also where the repository is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STORAGE = ("store", "storage")
-ADDRESSES = ("mirror", "remote", "location", "is_address")
+ADDRESSES = ("mirror", "object_store", "remote", "location", "is_address", "parse_address", "address_of")
 INTERROGATIVE = ("What", "Where", "Whether", "How", "Which", "Who", "Whose", "When", "Why")
 
 

@@ -17,7 +17,6 @@ from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.config import Config, check
 from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import ConfigError
-from ast_ray.storage import mirror
 from ast_ray.storage.claim import claimed
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.run_directory import EvaluationDirectory
@@ -58,8 +57,11 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
         first = next(iter(paths.values()), None)
         config = _config(first, options)
         check_device(config)
-        folder = mirror.view(out) if out else mirror.genuine(_beside(first, config))
-        directory = EvaluationDirectory(folder.expanduser().resolve())
+        if out:
+            place = EvaluationDirectory.open_read_only(out)
+        else:
+            place = EvaluationDirectory(_beside(first, config)).genuine()
+        directory = place.resolved()
         with claimed(directory.lock, "another command", command_line()):
             jobs = set_jobs(config, paths, directory.path, real)
             with Display(messages, quiet=as_json) as display, open_executor(config, display) as executor:
@@ -71,10 +73,10 @@ def evaluate(sets: tuple[str, ...], out: str | None, as_json: bool, **options: A
             failed = failures.rows([job.set_name for job in jobs])
             write_document(directory.results, {"rows": table, "failed": failed})
         if as_json:
-            say_json({"rows": table, "failed": failed, "folder": mirror.shown(directory.path)})
+            say_json({"rows": table, "failed": failed, "folder": str(directory)})
         else:
             _show(table, failed)
-            echo(f"rows: {mirror.shown(directory.rows)}")
+            echo(f"rows: {directory.shown(directory.rows)}")
         end_with(messages, failed, run=False)
 
 

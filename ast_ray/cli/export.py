@@ -12,9 +12,9 @@ from ast_ray.cli.errors import reported
 from ast_ray.cli.options import build_config, setting_options
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal, echo
-from ast_ray.config.address import is_address, local_path, local_problem
+from ast_ray.config.address import local_path, local_problem
 from ast_ray.errors import ConfigError, Problem, counted
-from ast_ray.storage import mirror
+from ast_ray.storage.folder import Folder
 
 
 @click.command()
@@ -41,7 +41,7 @@ def export(sets: tuple[str, ...], formats: str, out: str | None, as_json: bool) 
         names = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",") if name.strip()]
         if not names:
             raise ConfigError([Problem("format", formats, f"name at least one of {', '.join(FORMATS)}")])
-        written = export_sets(set_paths(sets), names, mirror.view(out).expanduser().resolve() if out else None)
+        written = export_sets(set_paths(sets), names, Folder.open_read_only(out).resolved().path if out else None)
         if as_json:
             say_json({"written": written})
             return
@@ -117,7 +117,7 @@ def import_images(
 
 def _problems(to: str, mean: tuple[float, ...], std: tuple[float, ...]) -> list[Problem]:
     problems = []
-    if Path(to).suffix != ".safetensors" and not is_address(to):
+    if Path(to).suffix != ".safetensors" and not local_problem(to, "to"):
         stem = to.removesuffix(Path(to).suffix)
         problems.append(Problem("to", to, f"a .safetensors file, e.g. {stem}.safetensors"))
     if bool(mean) != bool(std):

@@ -18,7 +18,6 @@ from ast_ray.stages.evaluation.rows import with_scored
 from ast_ray.stages.run.estimate import STAGES, Expected, Stage, expected
 from ast_ray.stages.run.pipeline import Plan
 from ast_ray.stages.run.preflight import parameter_count
-from ast_ray.storage import mirror
 
 
 def header(plan: Plan, why: str, stages: Sequence[Stage] = STAGES) -> list[str]:
@@ -26,7 +25,6 @@ def header(plan: Plan, why: str, stages: Sequence[Stage] = STAGES) -> list[str]:
 
     ``why`` says how the preset was chosen.
     """
-    folder = mirror.shown(plan.directory.path)
     begun = ", which holds this run already" if plan.directory.config.exists() else ""
     rows = {
         "preset": f"{plan.config.preset or 'none'} ({why})",
@@ -34,7 +32,7 @@ def header(plan: Plan, why: str, stages: Sequence[Stage] = STAGES) -> list[str]:
         "network": _network(plan),
         "methods": _methods(plan, stages),
         "engines": _engines(plan, stages),
-        "folder": f"{folder}{begun}",
+        "folder": f"{plan.directory}{begun}",
         "expected": _expected(expected(plan, stages)),
     }
     width = max(map(len, rows))

@@ -12,7 +12,7 @@ from ast_ray.cli.errors import missing_lines, reported
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal
 from ast_ray.errors import counted
-from ast_ray.storage import mirror
+from ast_ray.storage.folder import Folder
 
 
 @click.command()
@@ -24,7 +24,7 @@ def info(run: str, as_json: bool) -> None:
 
     console = Terminal()
     with reported(Terminal(stderr=True), as_json=as_json, resume=str):
-        found = describe_run(mirror.view(run))
+        found = describe_run(Folder.open_read_only(run).path)
         if as_json:
             say_json(found)
             return

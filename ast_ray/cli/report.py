@@ -19,8 +19,8 @@ from ast_ray.config.ownership import check_source, from_elsewhere
 from ast_ray.errors import AstRayError
 from ast_ray.report.page import MARK, render
 from ast_ray.report.records import RunRecord, read_run
-from ast_ray.storage import mirror
 from ast_ray.storage.atomic import write_text
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.replaced import check_own
 from ast_ray.storage.run_directory import RunDirectory
 
@@ -43,8 +43,9 @@ def report(runs: tuple[str, ...], out: str | None, features: bool, as_json: bool
     with reported(Terminal(stderr=True), as_json=as_json, resume=str):
         given = given_settings(options)
         check(apply_overrides(Config(), given))
-        places = [mirror.view(run) for run in runs]
-        target = mirror.view(out) if out else RunDirectory(places[0]).report if len(runs) == 1 else Path("report.html")
+        places = [RunDirectory.open_read_only(run).path for run in runs]
+        beside = RunDirectory(places[0]).report if len(runs) == 1 else Path("report.html")
+        target = Folder.open_read_only(out).path if out else beside
         if not out and len(runs) > 1:  # beside files that are not a run's
             check_own(target, MARK, "--out")
         records, notes = _records(places, given, features=features)
@@ -52,9 +53,9 @@ def report(runs: tuple[str, ...], out: str | None, features: bool, as_json: bool
         write_text(target, page)
         size = len(page.encode())
         if as_json:
-            say_json({"report": mirror.shown(target.resolve()), "bytes": size})
+            say_json({"report": str(Folder(target.resolve())), "bytes": size})
         else:
-            echo(f"report: {mirror.shown(target)} ({size / 2**20:.1f} MiB)")
+            echo(f"report: {Folder(target)} ({size / 2**20:.1f} MiB)")
 
 
 def _records(

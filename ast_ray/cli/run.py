@@ -16,10 +16,9 @@ from ast_ray.cli.help import SettingsCommand
 from ast_ray.cli.options import explained_config, setting_options
 from ast_ray.cli.streams import say_json
 from ast_ray.cli.terminal import Terminal
-from ast_ray.config.address import is_address
 from ast_ray.config.methods import matched_methods
 from ast_ray.errors import ConfigError, Problem
-from ast_ray.storage import mirror
+from ast_ray.storage.folder import Folder
 
 if TYPE_CHECKING:
     from ast_ray.cli.session import Session
@@ -64,7 +63,7 @@ def _work(
             return header(plan, why, stages)
 
         with open_session(config, out, messages, quiet=as_json, buffer=buffer, head=head) as session:
-            results = {**work(session), "run": mirror.shown(session.plan.directory.path)}
+            results = {**work(session), "run": str(session.plan.directory)}
         if as_json:
             say_json(results)
         else:
@@ -98,7 +97,7 @@ def experts(**options: Any) -> None:
         trained = train_experts(plan, matched_methods(plan.config), session.executor, failures)
         return {
             "experts": {
-                method: {**mean_expert(rows), "folder": mirror.shown(plan.buffer(method).folder)}
+                method: {**mean_expert(rows), "folder": str(plan.buffer(method).directory)}
                 for method, rows in trained.items()
                 if rows
             },
@@ -130,7 +129,7 @@ def _show_results(console: Console, results: dict[str, Any]) -> None:
     console.print(results_table(results["rows"], results["failed"]))
     show_verdicts(console, results["verdicts"])
     _show_experts(console, results)
-    images = [] if is_address(results["run"]) else [f"images: {results['run']}/distill/<method>/synthetic.png"]
+    images = [f"images: {results['run']}/distill/<method>/synthetic.png"] if Folder.at(results["run"]).is_local else []
     for line in (
         f"run directory: {results['run']}",
         *images,

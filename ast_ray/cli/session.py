@@ -25,8 +25,8 @@ from ast_ray.stages.executor import Executor, SerialExecutor
 from ast_ray.stages.run.open import check_run, record_run, unused
 from ast_ray.stages.run.pipeline import Plan
 from ast_ray.stages.run.preflight import check_apart
-from ast_ray.storage import mirror
 from ast_ray.storage.claim import claimed
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.run_directory import RunDirectory
 from ast_ray.telemetry.progress import Update
 
@@ -64,14 +64,14 @@ def open_session(
     """
     check_device(config)
     device = resolve_device(config.compute) if config.compute.backend == "serial" else torch.device("cpu")
-    directory = RunDirectory(open_place(out or default_out(config), "out"))
+    directory = RunDirectory.open(out or default_out(config), "out")
     check_apart(config, directory.path)
     if config.compute.store:
-        open_place(config.compute.store, "compute.store")
-    experts = open_place(buffer, "experts") if buffer else None
+        Folder.open(config.compute.store, "compute.store")
+    experts = Folder.open(buffer, "experts").path if buffer else None
     with ExitStack() as stack:
         stack.enter_context(claimed(directory.lock, "another run", command_line()))
-        mirror.pull(directory.path, without=("experts", "tensorboard"))
+        directory.pull_records()
         display = stack.enter_context(Display(console, quiet=quiet))
         executor = None
         if config.compute.backend == "ray" and images_to_decode(config.data) >= WORTH_RAY:
@@ -91,17 +91,6 @@ def open_session(
         executor = executor or stack.enter_context(open_executor(config, display))
         record_run(plan, command_line())
         yield Session(plan, executor, display)
-
-
-def open_place(text: str | Path, setting: str) -> Path:
-    """The folder to work in for a folder or an address, which has to be there and take what is written.
-
-    Raises:
-        ConfigError: an address that cannot be, or no such bucket; ResourceError: no answer, no permission.
-    """
-    path = mirror.place(text, setting)
-    mirror.check(path, setting, writing=True)
-    return path
 
 
 def decode(config: Config, display: Display, *, on_ray: bool) -> None:

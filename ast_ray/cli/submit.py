@@ -15,7 +15,7 @@ from ast_ray.cli.commands import COMMANDS
 from ast_ray.cli.errors import reported
 from ast_ray.cli.options import given_settings, unknown_options, unusable
 from ast_ray.cli.terminal import Terminal
-from ast_ray.config.address import is_address, local_path, local_problem, parse_address, secret_problem
+from ast_ray.config.address import address_problem, local_path, local_problem, secret_problem
 from ast_ray.errors import ConfigError, Problem, suggestion
 from ast_ray.ray_backend import jobs
 from ast_ray.signals import exit_code
@@ -97,8 +97,8 @@ def check_command(words: Sequence[str]) -> None:
     Raises:
         ConfigError: no such command or setting, or a value that cannot be; click.UsageError: malformed options.
     """
-    if (out := _value(words, "--out")) and is_address(out[1]):
-        parse_address(out[1], "out")
+    if (out := _value(words, "--out")) and (problem := address_problem(out[1], "out")):
+        raise ConfigError([problem])
     files = [(option, given[1]) for option in _FILES if (given := _value(words, option))]
     problems = [problem for option, text in files if (problem := local_problem(text, option.lstrip("-")))]
     if problems := problems or _secrets(words):
@@ -182,7 +182,7 @@ def notes(words: Sequence[str]) -> list[str]:
     if out is None and words[0] not in _WRITE_RUNS:
         return []
     place = out[1] if out else "runs/..."
-    if is_address(place):
+    if local_problem(place, "out"):
         return []
     if not place.startswith(("/", "~")):
         return [

@@ -10,7 +10,7 @@ import click
 from ast_ray.cli.errors import reported
 from ast_ray.cli.terminal import Terminal, echo
 from ast_ray.errors import ResourceError, StoreError
-from ast_ray.storage import mirror
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.run_directory import RunDirectory
 
 _LOOPBACK = "127.0.0.1"
@@ -26,23 +26,24 @@ def tensorboard(run: str, port: int) -> None:
     The first screen to look at is CUSTOM SCALARS: it is laid out to tell the story. Ctrl-C stops it.
     """
     with reported(Terminal(stderr=True), as_json=False, resume=lambda: f"ast-ray tensorboard {run}"):
-        place = mirror.view(run)
-        mirror.pull(RunDirectory(place).tensorboard)
-        address = _start(_events(place), port)
+        directory = RunDirectory.open_read_only(run)
+        board = Folder(directory.tensorboard)
+        board.pull()
+        address = _start(_events(directory), port)
         echo(f"TensorBoard: {address}#custom_scalars  (Ctrl-C stops it)")
         forever = threading.Event()
         while not forever.wait(_REFRESH):
-            mirror.pull(RunDirectory(place).tensorboard)
+            board.pull()
 
 
-def _events(run: Path) -> Path:
+def _events(run: RunDirectory) -> Path:
     """The folder of events of a run directory, or the folder itself when runs lie in it."""
-    inside = RunDirectory(run).tensorboard
+    inside = run.tensorboard
     if inside.is_dir():
         return inside
-    if any(run.glob("*/tensorboard")):
-        return run
-    raise StoreError(f"{mirror.shown(run)}: no TensorBoard events here (expected a run directory, or a folder of them)")
+    if any(run.path.glob("*/tensorboard")):
+        return run.path
+    raise StoreError(f"{run}: no TensorBoard events here (expected a run directory, or a folder of them)")
 
 
 def _start(folder: Path, port: int) -> str:

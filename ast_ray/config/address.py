@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, urlencode
 from ast_ray.errors import ConfigError, Problem, suggestion
 
 OPTIONS = {"s3": ("endpoint_override", "scheme", "region"), "gs": ("endpoint_override", "scheme")}
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ONE_SLASH = re.compile(r"(s3|gs|gcs|file):/(?!/)")
+_ADDRESS = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://|{_ONE_SLASH.pattern}")
 _HEAD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(:/{1,2})(.*)", re.DOTALL)
 _INSIDE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^\s'\"]+")
 _ENVIRONMENT = "credentials do not belong in an address; set them in the environment (docs/how-to/storage.md)"
@@ -46,7 +46,7 @@ class Address:
 
 def is_address(text: str) -> bool:
     """Return whether a text is meant as an address and not as a folder."""
-    return bool(_SCHEME.match(text) or _ONE_SLASH.match(text))
+    return bool(_ADDRESS.match(text))
 
 
 def parse_address(text: str, setting: str = "address") -> Address:
@@ -56,16 +56,23 @@ def parse_address(text: str, setting: str = "address") -> Address:
         ConfigError: unknown scheme or option, no bucket, credentials in it, or a key that leaves its folder. It shows
             no user, password or value of an unknown option.
     """
-    scheme, _, rest = text.partition("://")
-    place, _, query = rest.partition("?")
-    reason = _problem(text, scheme, place, query)
+    reason = _problem(text)
     if reason:
         raise ConfigError([Problem(setting, redacted(text), reason)])
+    scheme, place, query = _split(text)
     bucket, _, key = place.partition("/")
     return Address(scheme, bucket, key.removesuffix("/"), tuple(sorted(parse_qsl(query))))
 
 
-def _problem(text: str, scheme: str, place: str, query: str) -> str | None:
+def _split(text: str) -> tuple[str, str, str]:
+    """Return the scheme, the bucket with the key, and the options."""
+    scheme, _, rest = text.partition("://")
+    place, _, query = rest.partition("?")
+    return scheme, place, query
+
+
+def _problem(text: str) -> str | None:
+    scheme, place, query = _split(text)
     bucket, _, key = place.partition("/")
     if _ONE_SLASH.match(text):
         return "an address has two slashes after the scheme, e.g. s3://bucket/runs/digits"
@@ -137,9 +144,15 @@ def scrubbed(text: str) -> str:
     return _INSIDE.sub(lambda found: redacted(found[0]) if _has_secret(found[0]) else found[0], text)
 
 
+def address_problem(text: str, setting: str) -> Problem | None:
+    """Return the problem of an address that cannot be; None for one that can and for a path."""
+    reason = _problem(text) if _ADDRESS.match(text) else None
+    return Problem(setting, redacted(text), reason) if reason else None
+
+
 def local_problem(text: str, setting: str, reason: str = "a path of this machine, not an address") -> Problem | None:
     """Return the problem of an address where only this machine's files will do; None for a path."""
-    return Problem(setting, redacted(text), reason) if is_address(text) else None
+    return Problem(setting, redacted(text), reason) if _ADDRESS.match(text) else None
 
 
 def local_path(text: str, setting: str, reason: str = "a path of this machine, not an address") -> Path:

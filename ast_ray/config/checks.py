@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ast_ray.config.address import is_address, local_problem, parse_address, secret_problem
+from ast_ray.config.address import address_problem, local_problem, secret_problem
 from ast_ray.config.architectures import architecture
 from ast_ray.config.identity import OUTER_SETTINGS
 from ast_ray.config.networks import NETWORKS
@@ -174,15 +174,12 @@ def _compute(config: Config) -> list[Problem]:
 
 def address_problems(config: Config) -> list[Problem]:
     """Return the addresses among the settings that cannot be, hold a secret, or stand where only a path will do."""
-    problems: list[Problem] = []
-    if is_address(config.compute.store):
-        try:
-            parse_address(config.compute.store, "compute.store")
-        except ConfigError as error:
-            problems += error.problems
-    found = [local_problem(str(_value(config, path)), path) for path in ("data.root", "data.source", "tune.space")]
-    found.append(secret_problem(config.compute.address, "compute.address"))
-    return problems + [problem for problem in found if problem is not None]
+    found = [
+        address_problem(config.compute.store, "compute.store"),
+        *(local_problem(str(_value(config, path)), path) for path in ("data.root", "data.source", "tune.space")),
+        secret_problem(config.compute.address, "compute.address"),
+    ]
+    return [problem for problem in found if problem is not None]
 
 
 def _tune(config: Config) -> list[Problem]:

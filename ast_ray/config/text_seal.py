@@ -1,4 +1,4 @@
-"""Checksums of texts, and files of text that carry their own in a last line.
+"""Checksums of texts, and files of text that carry their own in a first line.
 
 A checksum tells damage from content; it is no signature. What was written before there were any is read without.
 """
@@ -9,7 +9,8 @@ import hashlib
 
 PREFIX = "sha256:"
 _DIGITS = 16
-_MARK = " checksum of the lines above: "
+_MARK = " checksum of the lines below: "
+_EARLIER_MARK = " checksum of the lines above: "  # as earlier versions wrote it, in a last line that a cut takes away
 
 
 def text_checksum(text: str) -> str:
@@ -22,8 +23,8 @@ def text_checksum(text: str) -> str:
 
 
 def sealed_text(text: str) -> str:
-    """Return whole lines with one more, a comment in YAML, that holds their checksum."""
-    return f"{text}#{_MARK}{text_checksum(text)}\n"
+    """Return whole lines below one more, a comment in YAML, with their checksum: a file cut anywhere is noticed."""
+    return f"#{_MARK}{text_checksum(text)}\n{text}"
 
 
 def unsealed_text(text: str) -> str:
@@ -32,11 +33,18 @@ def unsealed_text(text: str) -> str:
     Raises:
         ValueError: the lines are not those that were sealed.
     """
-    above, mark, told = text.rpartition(_MARK)
+    first, _, below = text.partition("\n")
+    if _MARK.strip() in first:
+        return _checked(below, first == f"#{_MARK}{text_checksum(below)}", "first")
+    above, mark, told = text.rpartition(_EARLIER_MARK)
     if not mark:
         return text
     lines = above.removesuffix("#")
-    if lines == above or told.rstrip() != text_checksum(lines):
-        told = "its last line, a checksum, does not fit; if it was edited on purpose, delete that line"
+    return _checked(lines, lines != above and told.rstrip() == text_checksum(lines), "last")
+
+
+def _checked(lines: str, fits: bool, place: str) -> str:
+    if not fits:
+        told = f"its {place} line, a checksum, does not fit; if it was edited on purpose, delete that line"
         raise ValueError(f"damaged or edited: {told}")
     return lines

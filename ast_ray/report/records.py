@@ -13,7 +13,7 @@ from ast_ray.config.presets import method_config
 from ast_ray.config.text_seal import unsealed_text
 from ast_ray.config.titles import set_title
 from ast_ray.errors import StoreError
-from ast_ray.storage import mirror
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.records.features import Features, read_features
 from ast_ray.storage.records.manifest import NO_COMMANDS, Manifest, read_manifest
 from ast_ray.storage.records.marker import read_marker
@@ -95,9 +95,7 @@ def read_run(path: Path, *, store: str = "") -> RunRecord:
         StoreError: not a run directory, or a damaged file in it, by name.
     """
     directory = RunDirectory(path)
-    mirror.pull(path, without=("experts", "tensorboard"))
-    if not directory.config.exists():
-        raise StoreError(f"{mirror.shown(path)}: not a run directory (no {directory.config.name} in it)")
+    directory.require_run()
     config, manifest = read_settings(directory.config), read_manifest(directory.manifest) or NO_COMMANDS
     results = read_results(directory.results)
     return RunRecord(
@@ -140,7 +138,7 @@ def _method(
     if outcome is not None and (not metrics or metrics[-1]["iteration"] != outcome["iterations"]):
         reached = metrics[-1]["iteration"] if metrics else 0
         told = f"ends at iteration {reached}, {place.outcome.name} says {outcome['iterations']}; one of them is damaged"
-        raise StoreError(f"{mirror.shown(place.metrics)}: {told}")
+        raise StoreError(f"{place.shown(place.metrics)}: {told}")
     broken = damage(place, outcome) if outcome is not None else ""
     return MethodRecord(
         name=name,
@@ -149,7 +147,7 @@ def _method(
         outcome=None if broken else outcome,
         snapshots=moments(place.snapshots),
         experts=_experts(
-            mirror.view(store).expanduser() if store else directory.experts,
+            Folder.open_read_only(store).path.expanduser() if store else directory.experts,
             expert_identity(settings, str(manifest.get("data_id", ""))),
         ),
         damage=broken,
@@ -159,17 +157,18 @@ def _method(
 def _experts(store: Path, identity: Mapping[str, Any]) -> list[dict[str, list[float]]]:
     """Curves of the experts a method was matched to."""
     folder = store / fingerprint(identity)
-    files = mirror.listed(folder, "expert-*.parquet")
+    files = Folder(folder).list("expert-*.parquet")
     if not files and (other := _of_another_version(store, identity)):
-        files = mirror.listed(other, "expert-*.parquet")
+        files = Folder(other).list("expert-*.parquet")
     return [read_expert(file) for file in files]
 
 
 def _of_another_version(store: Path, identity: Mapping[str, Any]) -> Path | None:
     """The one buffer whose settings agree wherever both have them: settings newer than a run hide no experts."""
+    folder = Folder(store)
     wanted, agreeing = flatten(identity), []
-    for file in mirror.listed(store, "*/buffer.json"):
-        mirror.fetch(file)
+    for file in folder.list("*/buffer.json"):
+        folder.fetch(file)
         marker = read_marker(file)
         found = flatten(marker["identity"]) if marker else {}
         if found and all(wanted[name] == found[name] for name in wanted.keys() & found.keys()):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.run_directory import MethodDirectory
 
 
 @dataclass(frozen=True)
-class TrialDirectory:
+class TrialDirectory(Folder):
     """The files of one configuration, under ``SEARCH/trials/<fingerprint>``."""
-
-    path: Path
 
     @property
     def record(self) -> Path:
@@ -31,10 +30,8 @@ class TrialDirectory:
 
 
 @dataclass(frozen=True)
-class SearchDirectory:
+class SearchDirectory(Folder):
     """The directory of a search and what it holds."""
-
-    path: Path
 
     @property
     def config(self) -> Path:

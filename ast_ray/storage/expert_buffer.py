@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ast_ray.config.identity import differences, fingerprint
 from ast_ray.errors import ResourceError, StoreError
-from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import write_document
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.partial_trajectory import PartialTrajectory
 from ast_ray.storage.records.marker import read_marker
 from ast_ray.storage.trajectory import read_metadata, read_metrics, read_segment
@@ -47,6 +47,11 @@ class Buffer:
     count: int
 
     @property
+    def directory(self) -> Folder:
+        """The handle of the folder."""
+        return Folder(self.folder)
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the identity."""
         return fingerprint(self.identity)
@@ -71,9 +76,9 @@ class Buffer:
         Raises:
             ResourceError: it is not; writing would make another folder of the same name, which nobody looks into.
         """
-        if not mirror.fetch(self.marker, once=True):
+        if not self.directory.fetch(self.marker, once=True):
             raise ResourceError(
-                f"{mirror.shown(self.folder)}: the experts' folder is gone, or is not visible on {platform.node()}; "
+                f"{self.directory}: the experts' folder is gone, or is not visible on {platform.node()}; "
                 "compute.store (or the run directory) must be a place that every machine sees"
             )
 
@@ -83,10 +88,10 @@ class Buffer:
         Raises:
             StoreError: the folder belongs to another identity; names every difference.
         """
-        if not mirror.fetch(self.marker):
+        if not self.directory.fetch(self.marker):
             write_document(self.marker, {"fingerprint": self.fingerprint, "identity": self.identity})
         self.check()
-        kept = {part.parent for part in mirror.listed(self.folder, ".expert-*/*")} | set(self.folder.glob(".expert-*"))
+        kept = {part.parent for part in self.directory.list(".expert-*/*")} | set(self.folder.glob(".expert-*"))
         for expert_id in self.finished() if kept else ():
             if self.progress(expert_id).folder in kept:  # its writer was killed right after publishing
                 self.progress(expert_id).remove()
@@ -98,14 +103,14 @@ class Buffer:
             StoreError: names every difference.
         """
         marker = self.marker
-        if not mirror.fetch(marker):
+        if not self.directory.fetch(marker):
             return
         found = read_marker(marker)
         other = found["identity"] if found else {}
         if fingerprint(other) != self.fingerprint:
             changed = "\n  ".join(differences(self.identity, other))
             told = "the experts in this folder were trained with other settings"
-            raise StoreError(f"{mirror.shown(self.folder)}: {told}:\n  {changed}")
+            raise StoreError(f"{self.directory}: {told}:\n  {changed}")
 
     def missing(self) -> list[int]:
         """Experts without a finished file; a file of another fingerprint or a damaged one is an error, not missing."""
@@ -117,12 +122,12 @@ class Buffer:
 
     def finished(self) -> list[int]:
         """Experts whose file is there."""
-        names = {path.name for path in mirror.listed(self.folder, "expert-*.parquet")}
+        names = {path.name for path in self.directory.list("expert-*.parquet")}
         return [expert_id for expert_id in range(self.count) if self.path(expert_id).name in names]
 
     def has(self, expert_id: int) -> bool:
         """Return whether one expert's file is there; fetches it."""
-        return mirror.fetch(self.path(expert_id))
+        return self.directory.fetch(self.path(expert_id))
 
     def _check(self, expert_id: int) -> None:
         stat = self.path(expert_id).stat()
@@ -156,8 +161,8 @@ class Buffer:
     def _fetch(self, expert_id: int) -> None:
         """Bring an expert here from its address, once per node, and check whose it is."""
         path = self.path(expert_id)
-        if mirror.address_of(path) is None:
+        if self.directory.is_local:
             return
         new = not path.exists()
-        if mirror.fetch(path, once=True) and new:
+        if self.directory.fetch(path, once=True) and new:
             self._check(expert_id)

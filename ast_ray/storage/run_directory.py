@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ast_ray.storage import mirror
+from ast_ray.errors import StoreError
+from ast_ray.storage.folder import Folder
 
 _DIGITS = 16
 
@@ -13,7 +14,7 @@ _DIGITS = 16
 def moments(snapshots: Path) -> dict[int, Path]:
     """Snapshots in a folder by iteration, fetched or not; files of other names are none."""
     found = {}
-    for path in mirror.listed(snapshots, "iteration-*.png"):
+    for path in Folder(snapshots).list("iteration-*.png"):
         number = path.stem.removeprefix("iteration-")
         if number.isascii() and number.isdigit() and len(number) < _DIGITS:
             found[int(number)] = path
@@ -21,10 +22,8 @@ def moments(snapshots: Path) -> dict[int, Path]:
 
 
 @dataclass(frozen=True)
-class MethodDirectory:
+class MethodDirectory(Folder):
     """The files of one distillation, under ``RUN/distill/<method>``."""
-
-    path: Path
 
     @property
     def checkpoint(self) -> Path:
@@ -73,10 +72,8 @@ class MethodDirectory:
 
 
 @dataclass(frozen=True)
-class EvaluationDirectory:
+class EvaluationDirectory(Folder):
     """Rows: the journal, a JSON file per network, and all of them in one Parquet file."""
-
-    path: Path
 
     @property
     def lock(self) -> Path:
@@ -100,10 +97,8 @@ class EvaluationDirectory:
 
 
 @dataclass(frozen=True)
-class RunDirectory:
+class RunDirectory(Folder):
     """A run directory and what it holds."""
-
-    path: Path
 
     @property
     def lock(self) -> Path:
@@ -125,6 +120,10 @@ class RunDirectory:
         """Buffers, one folder per fingerprint."""
         return self.path / "experts"
 
+    def expert_files(self) -> list[Path]:
+        """Return the experts of every buffer, fetched or not, sorted by buffer."""
+        return Folder(self.experts).list("*/expert-*.parquet")
+
     @property
     def results(self) -> Path:
         """The final table."""
@@ -144,6 +143,20 @@ class RunDirectory:
     def tensorboard(self) -> Path:
         """Event files."""
         return self.path / "tensorboard"
+
+    def pull_records(self) -> None:
+        """`pull` what a run wrote, but for experts and events, which are fetched one by one."""
+        self.pull(without=("experts", "tensorboard"))
+
+    def require_run(self) -> None:
+        """`pull_records`, and check that they are a run's.
+
+        Raises:
+            StoreError: not a run directory, or a damaged file; ResourceError: no answer.
+        """
+        self.pull_records()
+        if not self.config.exists():
+            raise StoreError(f"{self}: not a run directory (no {self.config.name} in it)")
 
     def method(self, name: str) -> MethodDirectory:
         """The folder of one distillation method."""

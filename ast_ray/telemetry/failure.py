@@ -13,7 +13,6 @@ from typing import Any, Literal, TypedDict
 
 from ast_ray.config.schema import schema
 from ast_ray.errors import StoreError
-from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import read_document, write_document
 from ast_ray.storage.run_directory import MethodDirectory, RunDirectory
 
@@ -112,7 +111,7 @@ class _Record(TypedDict):
 
 def read_failure(directory: MethodDirectory) -> FailureRecord | None:
     """Return the record of a method that failed; None where there is none or it cannot be read."""
-    if not mirror.fetch(directory.failure):
+    if not directory.fetch(directory.failure):
         return None
     try:
         found = read_document(directory.failure, _Record)

@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any, NotRequired, TypedDict
 
 from ast_ray.errors import StoreError
-from ast_ray.storage import mirror
 from ast_ray.storage.atomic import write_text, writing
 from ast_ray.storage.containers.documents import parsed, sealed_line, unsealed
 from ast_ray.storage.containers.opening import parsing, require_file
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.typed import Count, Share, checked
 
 _HINT = "delete the file and go on without its curves"
@@ -88,7 +88,8 @@ class MetricsLog:
 
         ``lost`` says whether rows are missing before that, where at least every ``every``-th iteration has one.
         """
-        mirror.fetch(path)
+        self._folder = Folder(path.parent)
+        self._folder.fetch(path)
         kept = [row for row in _whole_rows(path) if row["iteration"] <= after]
         self.lost = bool(every and after) and (not kept or kept[-1]["iteration"] <= after - every)
         write_text(path, "".join(map(sealed_line, kept)))
@@ -107,8 +108,8 @@ class MetricsLog:
             self._file.flush()
 
     def publish(self) -> None:
-        """Upload what is written so far, where the file stands for an address."""
-        mirror.publish(self._path)
+        """Let others see what is written so far."""
+        self._folder.publish(self._path)
 
     def __enter__(self) -> MetricsLog:
         return self

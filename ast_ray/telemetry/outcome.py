@@ -14,7 +14,6 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ast_ray.errors import StoreError
-from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.records import outcome as records
 from ast_ray.storage.records.outcome import Outcome
@@ -34,7 +33,7 @@ def read_outcome(directory: MethodDirectory) -> Outcome | None:
     Raises:
         StoreError: the file is damaged.
     """
-    return records.read_outcome(directory.outcome) if mirror.fetch(directory.outcome) else None
+    return records.read_outcome(directory.outcome) if directory.fetch(directory.outcome) else None
 
 
 def damage(directory: MethodDirectory, outcome: Outcome) -> str:
@@ -42,7 +41,7 @@ def damage(directory: MethodDirectory, outcome: Outcome) -> str:
     found = []
     for path in _sets(directory):
         try:
-            if not mirror.fetch(path):
+            if not directory.fetch(path):
                 found.append(f"{path.name} is missing")
             elif not path.is_file() or not _whole(path, outcome.get("files", {}).get(path.name)):
                 found.append(f"{path.name} is damaged")

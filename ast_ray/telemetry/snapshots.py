@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.storage import mirror
 from ast_ray.storage.atomic import atomic_path
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.run_directory import moments
 
 GAP = 2
@@ -71,12 +71,12 @@ class Snapshots:
 
     def __init__(self, folder: Path, *, after: int) -> None:
         """Go on in ``folder``, dropping what is later than iteration ``after``."""
-        self._folder = folder
+        self._folder = Folder(folder)
         for iteration, path in moments(folder).items():
             if iteration > after:
-                mirror.remove(path)
+                self._folder.remove(path)
 
     def take(self, iteration: int, synthetic: SyntheticSet) -> None:
         """Write the set of this iteration, atomically."""
-        with atomic_path(self._folder / f"iteration-{iteration:06d}.png") as temporary:
+        with atomic_path(self._folder.path / f"iteration-{iteration:06d}.png") as temporary:
             Image.fromarray(sheet(synthetic)).save(temporary, format="PNG", optimize=True)

@@ -17,8 +17,8 @@ from torch.utils.tensorboard.summary import hparams
 from ast_ray.config.loading import flatten
 from ast_ray.core.methods.base import Report
 from ast_ray.core.synthetic_set import SyntheticSet
-from ast_ray.storage import mirror
 from ast_ray.storage.atomic import writing
+from ast_ray.storage.folder import Folder
 from ast_ray.telemetry.events import events, finish, quiet_writers
 from ast_ray.telemetry.glossary import BY_TAG, METRICS
 from ast_ray.telemetry.snapshots import grid
@@ -40,6 +40,7 @@ LAYOUT = {
     },
 }
 
+EVENTS = "events.out.tfevents.*"
 UPLOAD_INTERVAL = 60.0  # seconds between uploads of a growing file of events
 _TUNED = ("network", "expert", "distill")
 _NOT_TUNED = (
@@ -74,7 +75,7 @@ class DistillationBoard:
 
     def __init__(self, folder: Path, *, after: int) -> None:
         """Continue the events in ``folder``; anything later than iteration ``after`` is purged."""
-        self._folder, self._uploaded = folder, time.monotonic()
+        self._folder, self._uploaded = Folder(folder), time.monotonic()
         self._quiet = ExitStack()
         with writing(folder):
             self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
@@ -82,7 +83,7 @@ class DistillationBoard:
 
     def iteration(self, report: Report) -> None:
         """Log the scalars of one iteration."""
-        with writing(self._folder):
+        with writing(self._folder.path):
             for tag, value in report.scalars().items():
                 _scalar(self._writer, tag, value, report.iteration)
 
@@ -90,13 +91,13 @@ class DistillationBoard:
         """Log mean and spread of the validation networks' accuracies."""
         mean = statistics.fmean(accuracies)
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-        with writing(self._folder):
+        with writing(self._folder.path):
             for tag, value in zip(_MARGIN, (mean, mean - spread, mean + spread), strict=True):
                 _scalar(self._writer, tag, value, iteration)
 
     def images(self, iteration: int, synthetic: SyntheticSet) -> None:
         """Log the set as a grid and as a histogram."""
-        with writing(self._folder):
+        with writing(self._folder.path):
             self._writer.add_image("synthetic/images", grid(synthetic), iteration, dataformats="HWC")
             self._writer.add_histogram("synthetic/pixels", synthetic.images, iteration)
 
@@ -104,16 +105,16 @@ class DistillationBoard:
         """Log the settings that a search would vary beside the final values of ``metrics``."""
         flat = flatten({name: config[name] for name in _TUNED})
         chosen = {name: value for name, value in flat.items() if name not in _NOT_TUNED}
-        with writing(self._folder):
+        with writing(self._folder.path):
             for summary in hparams({"seed": config["seed"], **chosen}, dict(metrics)):
                 _add(self._writer, summary)
 
     def publish(self) -> None:
-        """Upload the events so far, at most once a minute, where the folder stands for an address."""
+        """Let others see the events so far, at most once a minute."""
         if time.monotonic() - self._uploaded > UPLOAD_INTERVAL:
-            with writing(self._folder):
+            with writing(self._folder.path):
                 self._writer.flush()
-            mirror.publish_tree(self._folder)
+            self._folder.publish()
             self._uploaded = time.monotonic()
 
     def __enter__(self) -> DistillationBoard:
@@ -127,9 +128,9 @@ class DistillationBoard:
                 with suppress(OSError):
                     self._writer.close()
                 return
-            with writing(self._folder):
+            with writing(self._folder.path):
                 finish(self._writer)
-        mirror.publish_tree(self._folder)
+        self._folder.publish()
 
 
 def log_expert(folder: Path, epochs: Sequence[Mapping[str, float]]) -> None:
@@ -144,12 +145,12 @@ def log_expert(folder: Path, epochs: Sequence[Mapping[str, float]]) -> None:
             if epoch and move == move:
                 total += move
                 _scalar(writer, "expert/avg_var", total / epoch, epoch)
-    mirror.publish_tree(folder)
+    Folder(folder).publish()
 
 
 def log_overview(folder: Path, settings: str) -> None:
     """Write the layout of the first screen, the settings (YAML) and the glossary, unless they are there."""
-    if mirror.listed(folder, "events.out.tfevents.*"):
+    if Folder(folder).list(EVENTS):
         return
     with events(folder) as writer:
         writer.add_custom_scalars(LAYOUT)
@@ -157,7 +158,7 @@ def log_overview(folder: Path, settings: str) -> None:
         rows = [f"| `{item.tag}` | {item.unit} | {item.meaning} | {item.bad} |" for item in METRICS]
         head = ["| tag | unit | meaning | a bad value |", "|---|---|---|---|"]
         writer.add_text("run/glossary", "\n".join([*head, *rows]))
-    mirror.publish_tree(folder)
+    Folder(folder).publish()
 
 
 def log_evaluation(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -167,4 +168,4 @@ def log_evaluation(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         with events(folder / name, purge_step=0) as writer:
             for number, accuracy in enumerate(row["accuracies"]):
                 _scalar(writer, "evaluation/test_accuracy", accuracy, number)
-    mirror.publish_tree(folder)
+    Folder(folder).publish()

@@ -44,7 +44,10 @@ def test_an_option_is_no_value_of_another(
         (["--preset", "digist"], ["preset = 'digist': unknown preset; did you mean 'digits'?"]),
         (["--preset", "nope"], ["preset = 'nope': unknown preset; `ast-ray presets list` shows all "]),
         (["--distill.lr_imgg", "3"], ["--distill.lr_imgg: unknown setting; did you mean '--distill.lr-img'?"]),
-        (["--lr", "3"], ["--lr: unknown setting; did you mean '--expert.lr' or '--evaluate.lr'?"]),
+        (
+            ["--lr", "3"],
+            ["--lr: unknown setting; did you mean '--expert.lr' or '--feature-regression.lr' or '--evaluate.lr'?"],
+        ),
         (["--ipc", "two"], ["distill.ipc = 'two': expected a whole number"]),
         (["--ipc", "1.5"], ["distill.ipc = '1.5': expected a whole number"]),
         (["--lr-img", "nan"], ["distill.lr_img = 'nan': must be finite"]),

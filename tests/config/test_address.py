@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ast_ray.config.address import local_path, parse_address, redacted, scrubbed, secret_problem
+from ast_ray.config.address import address_problem, local_path, parse_address, redacted, scrubbed, secret_problem
 from ast_ray.errors import ConfigError
 
 SECRETS = [
@@ -48,6 +48,19 @@ def test_a_secret_is_found_and_shown_nowhere(text: str) -> None:
 def test_other_addresses_and_paths_are_left_alone(text: str) -> None:
     assert secret_problem(text, "out") is None
     assert scrubbed(f"'{text}'") == f"'{text}'"
+
+
+@pytest.mark.parametrize("text", ["runs/digits", "/tmp/x:y", "s3://bucket/runs", "gs://bucket"])
+def test_places_that_can_be_have_no_problem(text: str) -> None:
+    assert address_problem(text, "out") is None
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket/x", "https://host/x", "s3://user:pa55word@bucket/x"])
+def test_the_problem_of_an_address_is_what_parsing_it_says(text: str) -> None:
+    problem = address_problem(text, "out")
+    with pytest.raises(ConfigError) as caught:
+        parse_address(text, "out")
+    assert [problem] == list(caught.value.problems)
 
 
 def test_a_path_is_made_absolute_and_an_address_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

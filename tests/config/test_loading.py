@@ -38,7 +38,10 @@ def test_every_problem_is_reported_at_once_with_the_nearest_name():
     problems = {problem.setting: problem for problem in caught.value.problems}
     assert list(problems) == ["expert.epoch", "lr", "distill.ipc", "distill.rho", "distill.init"]
     assert problems["expert.epoch"].reason == "unknown setting; did you mean 'expert.epochs'?"
-    assert problems["lr"].reason == "unknown setting; did you mean 'expert.lr' or 'evaluate.lr'?"
+    assert (
+        problems["lr"].reason
+        == "unknown setting; did you mean 'expert.lr' or 'feature_regression.lr' or 'evaluate.lr'?"
+    )
     assert problems["distill.ipc"].value == 0
     assert problems["distill.init"].reason == (
         "not one of representative, random-real, noise; did you mean 'random-real'?"

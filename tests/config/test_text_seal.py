@@ -1,4 +1,4 @@
-"""Settings with a checksum in their last line: damage is told from content, and from what a person edited."""
+"""Settings with a checksum in their first line: damage is told from content, and from what a person edited."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from ast_ray.config import Config, load_yaml, to_dict, to_yaml
-from ast_ray.config.text_seal import sealed_text, unsealed_text
+from ast_ray.config.text_seal import sealed_text, text_checksum, unsealed_text
 from ast_ray.errors import ConfigError
 from tests.damage import changed_digits, flipped_bits
 
 TEXT = "seed: 7\ndistill:\n  step_img: 0.05\n"
 
 
-def test_the_last_line_is_a_comment_and_is_left_out() -> None:
+def test_the_first_line_is_a_comment_and_is_left_out() -> None:
     sealed = sealed_text(TEXT)
-    assert sealed.splitlines()[-1].startswith("# checksum of the lines above: sha256:")
+    assert sealed.splitlines()[0].startswith("# checksum of the lines below: sha256:")
     assert unsealed_text(sealed) == TEXT
     assert yaml.safe_load(sealed) == yaml.safe_load(TEXT)
 
@@ -29,8 +29,22 @@ def test_what_has_no_such_line_is_read_as_it_is(edited: str) -> None:
 
 def test_every_changed_digit_is_noticed() -> None:
     for changed in changed_digits(sealed_text(TEXT).encode()):
-        with pytest.raises(ValueError, match=r"its last line, a checksum, does not fit; .* delete that line"):
+        with pytest.raises(ValueError, match=r"its first line, a checksum, does not fit; .* delete that line"):
             unsealed_text(changed.decode())
+
+
+def test_a_file_cut_anywhere_is_noticed() -> None:
+    sealed = sealed_text(TEXT)
+    for length in range(sealed.index("\n") + 1, len(sealed)):
+        with pytest.raises(ValueError, match="damaged or edited"):
+            unsealed_text(sealed[:length])
+
+
+def test_the_line_of_an_earlier_version_stands_last() -> None:
+    sealed = f"{TEXT}# checksum of the lines above: {text_checksum(TEXT)}\n"
+    assert unsealed_text(sealed) == TEXT
+    with pytest.raises(ValueError, match="its last line, a checksum, does not fit"):
+        unsealed_text(sealed.replace("7", "8"))
 
 
 def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
@@ -55,5 +69,5 @@ def test_an_edited_file_is_read_once_the_line_is_deleted(tmp_path: Path) -> None
     path.write_text(edited)
     with pytest.raises(ConfigError, match="damaged or edited"):
         load_yaml(path)
-    path.write_text("".join(edited.splitlines(keepends=True)[:-1]))
+    path.write_text("".join(edited.splitlines(keepends=True)[1:]))
     assert to_dict(load_yaml(path)) == {**to_dict(Config()), "seed": 5}

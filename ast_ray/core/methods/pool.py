@@ -21,7 +21,12 @@ from ast_ray.core.parameters import FlatSpec, call
 from ast_ray.core.rng import stream
 from ast_ray.errors import DivergenceError
 
-WEIGHTS, MEAN, SQUARE, AGES, LIVES = "pool", "pool_mean", "pool_square", "pool_age", "pool_life"
+WEIGHTS = "pool"
+"""The members' weights [M, P], in the state."""
+MEAN, SQUARE = "pool_mean", "pool_square"
+"""Adam's moments of theirs, both [M, P]."""
+AGES, LIVES = "pool_age", "pool_life"
+"""Steps that a member was trained, and the networks it has been, both int64 [M]."""
 _ROWS = 1000
 """Images of the set in one step at most."""
 
@@ -79,7 +84,8 @@ class Pool:
             error = DivergenceError(f"weights of member {member} of the pool stop being finite")
             error.add_note("lower feature_regression.lr_net")
             raise error
-        found[WEIGHTS][member], found[MEAN][member], found[SQUARE][member] = theta, *moments
+        found[WEIGHTS][member] = theta
+        found[MEAN][member], found[SQUARE][member] = moments
         return found
 
     def _first_age(self, member: int, life: int) -> int:

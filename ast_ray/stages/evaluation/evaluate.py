@@ -19,9 +19,9 @@ from ast_ray.stages.device import real_data, resolve_device, torch_threads
 from ast_ray.stages.evaluation.training_sets import Training, lr_source, training_set
 from ast_ray.stages.evaluation.validation import train_and_peek, train_and_score
 from ast_ray.stages.executor import Resources
-from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.expert_buffer import Buffer
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.records.evaluation import whole_entry
 from ast_ray.telemetry.progress import ProgressSink
 
@@ -146,7 +146,8 @@ def evaluate_network(job: EvaluationJob, _sink: ProgressSink) -> dict[str, Any]:
 
 def fetched_row(job: EvaluationJob) -> dict[str, Any] | None:
     """`finished_row` of a job whose row another machine may have written."""
-    mirror.fetch(Path(job.row))
+    row = Path(job.row)
+    Folder(row.parent).fetch(row)
     return finished_row(job)
 
 

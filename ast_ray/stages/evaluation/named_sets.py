@@ -28,9 +28,9 @@ from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS, che
 from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts.train import ExpertJob, train_one_expert
 from ast_ray.stages.run.preflight import check_folder
-from ast_ray.storage import mirror
 from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.storage.export import load_set, set_file
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.run_directory import EvaluationDirectory
 
 
@@ -50,9 +50,9 @@ def set_paths(named: Sequence[str]) -> dict[str, Path]:
     """
     chains: dict[Path, tuple[str, ...]] = {}
     for text in named:
-        path = mirror.view(text).expanduser().resolve()
-        file = set_file(path)
-        inside = [file] if file is not None else mirror.listed(path / "distill", "*/synthetic.safetensors")
+        folder = Folder.open_read_only(text).resolved()
+        file = set_file(folder.path)
+        inside = [file] if file is not None else (folder / "distill").list("*/synthetic.safetensors")
         if not inside:
             raise StoreError(
                 f"{text}: no synthetic set here (expected a set, an export, or a run directory; "
@@ -60,7 +60,7 @@ def set_paths(named: Sequence[str]) -> dict[str, Path]:
             )
         for place in inside:
             load_set(place)
-            chains.setdefault(place, _chain(place, path if file is not None and path.is_dir() else None))
+            chains.setdefault(place, _chain(place, folder.path if file is not None and folder.path.is_dir() else None))
     return dict(zip(row_names(list(chains.values())), chains, strict=True))
 
 

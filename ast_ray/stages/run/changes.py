@@ -21,7 +21,6 @@ from ast_ray.errors import ConfigError, StoreError
 from ast_ray.stages.evaluation.evaluate import PROTOCOL
 from ast_ray.stages.evaluation.rows import cells, networks_of, row_identity
 from ast_ray.stages.run.pipeline import Plan, evaluated_sets, expert_methods, set_identity
-from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import MARK, read_document
 from ast_ray.storage.records.manifest import whole_manifest
 from ast_ray.storage.records.settings import read_values
@@ -79,7 +78,7 @@ def refuse_other_settings(plan: Plan) -> None:
     if owners:
         listed = "\n  ".join(f"{line} ({', '.join(names)})" for line, names in sorted(owners.items()))
         told = "holds a run with other settings; choose another --out, or use these"
-        error = StoreError(f"{mirror.shown(plan.directory.path)}: {told}:\n  {listed}")
+        error = StoreError(f"{plan.directory}: {told}:\n  {listed}")
         if later := _later(plan.directory, found, owners):
             told = "config.yaml there is of an earlier version; what it lacks is shown as what meant the same"
             error.add_note(f"({told}: {', '.join(later)})")
@@ -142,7 +141,7 @@ def _told(lines: list[str]) -> list[str]:
 
 def _holds_work(directory: RunDirectory) -> bool:
     """Return whether anything was finished or begun that a seed, the data or the network decides."""
-    if mirror.listed(directory.experts, "*/expert-*.parquet"):
+    if directory.expert_files():
         return True
     methods = [directory.method(path.name) for path in directory.path.glob("distill/*")]
     if any(place.outcome.exists() or _begun(place) for place in methods):
@@ -152,7 +151,7 @@ def _holds_work(directory: RunDirectory) -> bool:
 
 def _begun(place: MethodDirectory) -> bool:
     """Return whether a distillation has something to go on from; one that failed has not."""
-    return mirror.fetch(place.checkpoint) and read_failure(place) is None
+    return place.fetch(place.checkpoint) and read_failure(place) is None
 
 
 def _distilled(plan: Plan, earlier: Plan, method: str) -> tuple[str, list[str]]:
@@ -161,7 +160,7 @@ def _distilled(plan: Plan, earlier: Plan, method: str) -> tuple[str, list[str]]:
     place, wanted = job.directory, job.identity
     if method not in plan.config.run.methods or read_failure(place) is not None:
         return method, []
-    if mirror.fetch(place.outcome):
+    if place.fetch(place.outcome):
         made = _entry(place.outcome).get("fingerprint")
         path = place.synthetic
         state = "finished"
@@ -191,7 +190,7 @@ def _trained(plan: Plan, earlier: Plan, method: str) -> tuple[str, list[str]]:
     wanted, there = plan.buffer(method), earlier.buffer(method)
     place = plan.directory.method(method)
     ours = there.folder.is_relative_to(plan.directory.path)
-    if plan.buffer_folder or not ours or mirror.fetch(place.outcome) or read_failure(place) is not None:
+    if plan.buffer_folder or not ours or place.fetch(place.outcome) or read_failure(place) is not None:
         return method, []
     if wanted.fingerprint == there.fingerprint or not there.finished():
         return method, []

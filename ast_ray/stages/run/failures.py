@@ -22,12 +22,13 @@ from ast_ray.stages.evaluation.rows import networks_of
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.experts.groups import ExpertGroup
 from ast_ray.stages.experts.train import ExpertJob
-from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.expert_buffer import Buffer
+from ast_ray.storage.folder import Folder
 from ast_ray.telemetry.failure import Failure, FailureRecord, Stage, read_failure
 from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.provenance import environment
+from ast_ray.telemetry.tensorboard import EVENTS
 
 AnyJob: TypeAlias = ExpertJob | ExpertGroup | DistillJob | EvaluationJob | EvaluationGroup
 
@@ -55,9 +56,10 @@ class Failures:
                 forget(record, job)
                 continue
             self._methods[name] = record.failure
+            kept = job.directory.shown(job.directory.failure)
             self._sink.say(
                 f"{name}: {record.failure.what}. The same settings fail in the same way, so it is not tried again; "
-                f"{record.failure.advice} (or delete {mirror.shown(job.directory.failure)} to try it all the same)"
+                f"{record.failure.advice} (or delete {kept} to try it all the same)"
             )
         for failure in [one for one in self._methods.values() if one.stage == "experts"]:
             buffer = self._jobs[failure.set_name].buffer
@@ -214,12 +216,14 @@ def concerns_the_run(error: AstRayError) -> bool:
 
 def forget(record: FailureRecord, job: DistillJob) -> None:
     """Let a method be tried again: its record goes, and what it did under other settings."""
+    directory = job.directory
     if record.method != fingerprint(job.identity) and not finished(job):
-        mirror.remove(job.directory.outcome)  # of a set that no network could learn from
-        mirror.remove(job.directory.checkpoint)
-        for events in mirror.listed(Path(job.tensorboard), "events.out.tfevents.*"):
-            mirror.remove(events)
-    mirror.remove(job.directory.failure)
+        directory.remove(directory.outcome)  # of a set that no network could learn from
+        directory.remove(directory.checkpoint)
+        board = Folder(Path(job.tensorboard))
+        for events in board.list(EVENTS):
+            board.remove(events)
+    directory.remove(directory.failure)
 
 
 def _failure(name: str, stage: Stage, error: AstRayError) -> Failure:

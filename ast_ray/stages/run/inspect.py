@@ -7,8 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ast_ray.errors import StoreError, counted
-from ast_ray.storage import mirror
+from ast_ray.errors import counted
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.records.results import read_results
 from ast_ray.storage.records.settings import read_settings
 from ast_ray.storage.run_directory import RunDirectory
@@ -26,20 +26,20 @@ def describe_run(path: Path) -> dict[str, Any]:
         StoreError: not a run directory, or a damaged expert or outcome.
     """
     directory = RunDirectory(path)
-    mirror.pull(path, without=("experts", "tensorboard"))
-    if not directory.config.exists():
-        raise StoreError(f"{mirror.shown(path)}: not a run directory (no {directory.config.name} in it)")
+    directory.require_run()
     config, results = read_settings(directory.config), read_results(directory.results)
     failed = run_failures(directory, config.run.methods, results.get("failed", []) if results else [])
     methods = {method: _method(directory, method, config.distill.iterations) for method in config.run.methods}
-    experts = mirror.listed(directory.experts, "*/expert-*.parquet")
+    experts = directory.expert_files()
     return {
-        "run": mirror.shown(path),
+        "run": str(directory),
         "preset": config.preset,
         "seed": config.seed,
         "data": config.data.source,
-        "config": mirror.shown(directory.config),
-        "buffers": [_buffer(folder, list(files)) for folder, files in groupby(experts, lambda file: file.parent)],
+        "config": directory.shown(directory.config),
+        "buffers": [
+            _buffer(Folder(folder), list(files)) for folder, files in groupby(experts, lambda file: file.parent)
+        ],
         "methods": {method: state for method, (state, _) in methods.items()},
         "rows": results["rows"] if results else [],
         "verdicts": results.get("verdicts", []) if results else [],
@@ -48,17 +48,17 @@ def describe_run(path: Path) -> dict[str, Any]:
     }
 
 
-def _buffer(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
+def _buffer(folder: Folder, files: Sequence[Path]) -> dict[str, Any]:
     metrics = [read_expert(file) for file in files]
     moves = [sum(curve["move"][1:]) / len(curve["move"][1:]) for curve in metrics]
     accuracies = [curve["validation_accuracy"][-1] for curve in metrics]
     return {
-        "fingerprint": folder.name,
+        "fingerprint": folder.path.name,
         "experts": len(files),
         "epochs": read_metadata(files[0])["epochs"],
         "avg_var": sum(moves) / len(moves),
         "validation_accuracy": sum(accuracies) / len(accuracies),
-        "bytes": sum(map(mirror.size, files)),
+        "bytes": sum(map(folder.size, files)),
     }
 
 

@@ -16,9 +16,9 @@ from ast_ray.errors import StoreError
 from ast_ray.stages.run.changes import content, earlier_settings, refuse_other_settings
 from ast_ray.stages.run.pipeline import Plan, expert_methods
 from ast_ray.stages.run.preflight import check_against_data, check_folder, expert_bytes
-from ast_ray.storage import mirror
 from ast_ray.storage.atomic import write_text
 from ast_ray.storage.containers.documents import write_document
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.records.manifest import whole_manifest
 from ast_ray.storage.stale_files import remove_leftovers
 from ast_ray.telemetry.provenance import environment
@@ -37,9 +37,9 @@ def check_run(plan: Plan) -> None:
     refuse_other_settings(plan)
     needed: Counter[Path] = Counter({plan.directory.path: 0})
     buffers = {buffer.folder: buffer for buffer in map(plan.buffer, expert_methods(plan.config))}
-    if plan.buffer_folder and not mirror.fetch(plan.buffer_folder / "buffer.json"):
+    if plan.buffer_folder and not Folder(plan.buffer_folder).fetch("buffer.json"):
         raise StoreError(
-            f"{mirror.shown(plan.buffer_folder)}: no experts here (expected a folder with a buffer.json, RUN/experts/*)"
+            f"{Folder(plan.buffer_folder)}: no experts here (expected a folder with a buffer.json, RUN/experts/*)"
         )
     for method in expert_methods(plan.config):
         try:

@@ -30,9 +30,9 @@ from ast_ray.stages.executor import Executor
 from ast_ray.stages.experts.groups import ExpertGroup, grouped, train_group
 from ast_ray.stages.experts.train import ExpertJob, train_one_expert
 from ast_ray.stages.run.failures import Failures
-from ast_ray.storage import mirror
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.expert_buffer import Buffer, ExpertSummary
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.records.results import whole_results
 from ast_ray.storage.run_directory import EvaluationDirectory, RunDirectory
 from ast_ray.telemetry.outcome import read_outcome
@@ -63,7 +63,7 @@ class Plan:
         """The buffer a method matches; methods with the same expert settings share one."""
         config = self.method(method)
         identity = expert_identity(config, self.data.data_id)
-        store = mirror.place(config.compute.store) if config.compute.store else self.directory.experts
+        store = Folder.at(config.compute.store).path if config.compute.store else self.directory.experts
         count = config.expert.count if matched_methods(self.config) else 1  # real images are chosen with the first one
         return Buffer(self.buffer_folder or store / fingerprint(identity), identity, count)
 
@@ -242,7 +242,7 @@ def evaluate_sets(
     """
     folders = {Path(job.row).parent for job in jobs}
     for folder in folders:
-        mirror.pull(folder)
+        Folder(folder).pull()
     todo = [job for job in jobs if finished_row(job) is None]
     done = len(jobs) - len(todo)
     published = time.monotonic()
@@ -268,7 +268,7 @@ def evaluate_sets(
 
 def _publish(folders: Iterable[Path]) -> None:
     for folder in folders:
-        mirror.pull(folder)
+        Folder(folder).pull()
         if folder.exists():
             publish_rows(folder)
 
@@ -310,5 +310,5 @@ def distill_outcomes(plan: Plan, methods: Iterable[str]) -> dict[str, Any]:
         directory = plan.directory.method(method)
         outcome = read_outcome(directory)
         if outcome is not None:
-            outcomes[method] = {**outcome, "path": mirror.shown(directory.synthetic)}
+            outcomes[method] = {**outcome, "path": directory.shown(directory.synthetic)}
     return outcomes

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from ast_ray.config.address import is_address
 from ast_ray.config.engine import choose_expert_engine
 from ast_ray.config.identity import trained
 from ast_ray.config.methods import matched_methods
@@ -22,6 +21,7 @@ from ast_ray.data.sources import image_trees
 from ast_ray.errors import ConfigError, Problem, ResourceError, counted
 from ast_ray.stages.engine import machine, matching_choice
 from ast_ray.stages.evaluation.rows import check_architectures
+from ast_ray.storage.folder import Folder
 
 _RESERVE = 64 * 2**20
 
@@ -75,7 +75,7 @@ def check_apart(config: Config, out: Path) -> None:
         ConfigError: names each place inside the folder of images; DataError: that folder has no classes.
     """
     places = {"out": out, "data.root": cache_folder(config.data)}
-    if config.compute.store and not is_address(config.compute.store):
+    if config.compute.store and Folder.at(config.compute.store, "compute.store").is_local:
         places["compute.store"] = Path(config.compute.store).expanduser()
     problems = [
         Problem(name, str(place), f"lies inside {tree}, whose pictures are the images; choose a folder outside of it")

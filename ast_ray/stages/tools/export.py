@@ -16,11 +16,11 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import DataError, counted
 from ast_ray.stages.distillation.publish import synthetic_set
 from ast_ray.stages.evaluation.training_sets import REAL_SETS
-from ast_ray.storage import mirror
 from ast_ray.storage.export import export_set, load_set
 from ast_ray.storage.export.folder import own_files
 from ast_ray.storage.export.foreign import read_images, read_labels
 from ast_ray.storage.export.writing import check_formats
+from ast_ray.storage.folder import Folder
 from ast_ray.storage.records.results import read_results
 
 Space = Literal["auto", "model", "pixels"]
@@ -47,7 +47,7 @@ def export_sets(paths: Mapping[str, Path], formats: Sequence[str], out: Path | N
         synthetic = load_set(path)
         for container in formats:
             folder = export_set(synthetic, places[name] / container, container, reported=reported_rows(path))
-            written.append({"set": name, "format": container, "path": mirror.shown(folder)})
+            written.append({"set": name, "format": container, "path": str(Folder(folder))})
     return written
 
 
@@ -55,7 +55,7 @@ def reported_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of the run's table about a set that lies in a run directory, under its method's name; none elsewhere."""
     method = path.parent.name
     results = path.parents[2] / "results.json" if len(path.parents) > 2 else path
-    if path.name != "synthetic.safetensors" or method in REAL_SETS or not mirror.fetch(results):
+    if path.name != "synthetic.safetensors" or method in REAL_SETS or not Folder(results.parent).fetch(results):
         return []
     table = read_results(results)
     return [dict(row) for row in (table["rows"] if table else ()) if row["set"] == method]
