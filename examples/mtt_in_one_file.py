@@ -2,7 +2,7 @@
 
     python examples/mtt_in_one_file.py
 
-Distils scikit-learn's digits to one image per class, in about a minute on one core. Nothing of the package is
+Distils scikit-learn's digits to one image per class, in less than a minute on one core. Nothing of the package is
 imported: this is the method as a newcomer may read it. The package computes the same (a test holds one iteration of
 this file against `core/methods/trajectory.py`), with the gradient in constant memory, and adds what is left out here:
 differentiable augmentation, validation, checkpoints, many workers.
@@ -18,9 +18,17 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.func import functional_call
 
-EXPERTS, EPOCHS, EXPERT_LR = 4, 12, 0.05
-ITERATIONS, STUDENT_STEPS, EXPERT_EPOCHS, MAX_START_EPOCH = 100, 10, 2, 8  # N, M, T+
-STUDENT_LR, LR_IMG, LR_LR, MOMENTUM = 0.05, 100.0, 1e-4, 0.5
+EXPERTS = 4
+EPOCHS = 12
+EXPERT_LR = 0.05
+ITERATIONS = 100
+STUDENT_STEPS = 10  # N
+EXPERT_EPOCHS = 2  # M
+MAX_START_EPOCH = 8  # T+
+STUDENT_LR = 0.05  # alpha_0
+LR_IMG = 100.0
+LR_LR = 1e-4
+MOMENTUM = 0.5
 
 
 class ConvNet(nn.Module):
@@ -84,7 +92,7 @@ def matching_loss(
 
 
 class Distillation:
-    """What is learned, images [S, C, H, W] and the student's rate alpha, and the momentum of both."""
+    """Images [S, C, H, W] and the student's rate alpha, which are learned, and the momentum of both."""
 
     def __init__(self, images: Tensor, labels: Tensor, alpha: float, lr_img: float, lr_lr: float) -> None:
         self.images = images.clone().requires_grad_()

@@ -68,12 +68,13 @@ class SlicedMatching(RealMatching):
 
     def gradients(self, state: State, draw: Draw) -> Gradients:
         """Return loss and gradient of one iteration, and in ``parts`` the loss that counts as nothing gained."""
-        real, seed, ipc = self.real, self.real.config.seed, self.real.config.distill.ipc
+        real, seed = self.real, self.real.config.seed
         # Every draw takes a stream named by what it is for: a resumed run draws what an uninterrupted one would have.
         generator = stream(seed, "distill", draw.iteration, "directions")
         directions = torch.randn(state.images[0].numel(), DIRECTIONS, generator=generator).to(state.images)
         directions = directions / directions.norm(dim=0)
-        rows = draw_class_rows(real.members, PARTS * ipc, seed, "distill", draw.iteration, "real")
+        count = PARTS * real.config.distill.ipc
+        rows = draw_class_rows(real.members, count, seed, "distill", draw.iteration, "real")
         images = state.images.detach().requires_grad_()
         loss, scale = images.new_zeros(()), images.new_zeros(())
         for label, wanted in gather_classes(real.images, rows).items():

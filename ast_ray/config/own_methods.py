@@ -1,7 +1,8 @@
 """Methods outside of the package: modules that the environment names, whose import registers them.
 
 ``AST_RAY_METHODS=my_package.my_method`` names importable modules, joined by commas. Processes inherit the environment,
-so that Ray's workers on this machine know the same methods. A file never adds to these names (docs/security.md).
+and `ray_backend.session` hands the variable to a cluster's workers, so that all know the same methods. A file never
+adds to these names (docs/security.md).
 """
 
 from __future__ import annotations

@@ -44,21 +44,35 @@ def published(values: Mapping[str, Any], method: str = "") -> dict[str, Any]:
 def from_elsewhere(values: object, given: Mapping[str, object]) -> Config:
     """Build the configuration of a set or a run directory, with the settings ``given`` by the user over it.
 
-    Only the `computed` part of ``values`` counts. A dataset that the file names and the user does not is downloaded
-    only where the user asks for it (``data.download``).
+    Only the `computed` part of ``values`` counts, without methods that are not known here. A dataset that the file
+    names and the user does not is downloaded only where the user asks for it (``data.download``).
 
     Raises:
         ConfigError: unknown or unusable settings.
     """
     if not isinstance(values, Mapping):
         raise ConfigError([Problem("config", type(values).__name__, "holds no settings")])
-    theirs, ours = from_dict(computed(values)), Config()
+    theirs, ours = from_dict(_known_methods(computed(values))), Config()
     mine: dict[str, Any] = {name: getattr(ours.data, name) for name in _OF_DATA}
     if "data.source" not in given:
         mine["download"] = False
     # Set back and not only left out: a setting may stand in the file under a short name.
     data = dataclasses.replace(theirs.data, **mine)
     return apply_overrides(dataclasses.replace(theirs, compute=ours.compute, tune=ours.tune, data=data), given)
+
+
+def _known_methods(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out methods that are not known here, which are another person's own (`config.own_methods`).
+
+    Their sets are images as others are, and what a run compared decides nothing of it. Where none is left the default
+    stands.
+    """
+    run = values.get("run")
+    if not isinstance(run, Mapping) or not isinstance(names := run.get("methods"), list | tuple):
+        return values
+    if known := [name for name in names if name in METHODS]:
+        return {**values, "run": {**run, "methods": known}}
+    return {**values, "run": {name: value for name, value in run.items() if name != "methods" or not names}}
 
 
 def check_source(config: Config, given: Mapping[str, object]) -> None:

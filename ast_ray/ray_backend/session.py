@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ast_ray.config.own_methods import VARIABLE
 from ast_ray.config.work_settings import ComputeConfig
 from ast_ray.errors import ConfigError, Problem, ResourceError
 from ast_ray.ray_backend.private_ray import remove_dead_sessions, session_folder, watched
@@ -120,12 +121,23 @@ def _connect(compute: ComputeConfig) -> None:
     require_cluster(compute.address)
     try:
         with signals_kept():
-            ray.init(address=compute.address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address=compute.address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=_own_methods(),
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ResourceError(
             f"compute.address = {compute.address!r}: no Ray cluster answered ({str(error).splitlines()[0]}); "
             "check the address, and that RAY_AUTH_MODE is the same here and there"
         ) from error
+
+
+def _own_methods() -> dict[str, Any] | None:
+    """Hand a cluster's workers the names of the user's own methods; a private Ray's inherit the environment."""
+    modules = os.environ.get(VARIABLE)
+    return {"env_vars": {VARIABLE: modules}} if modules else None
 
 
 @contextmanager

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ast_ray.cli.main import main
+from ast_ray.config import Config
+from ast_ray.config.loading import from_dict
 from ast_ray.config.methods import METHODS, method_info, register
 from ast_ray.config.own_methods import VARIABLE, load_own_methods
 from ast_ray.config.ownership import from_elsewhere, published
@@ -72,6 +76,13 @@ def test_a_module_that_cannot_be_used_is_told_in_one_message(folder, monkeypatch
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize("words", [["info", "."], ["info", ".", "--json"]])
+def test_every_command_says_it_before_any_work(folder, words):
+    done = CliRunner().invoke(main, words, env={VARIABLE: "own_nowhere"})
+    assert done.exit_code == 2
+    assert f"{VARIABLE} = 'own_nowhere': cannot be imported" in done.output
+
+
 def test_a_module_may_be_run_and_imported(folder):
     first = dataclasses.replace(METHODS["dm"], name="twice", opens="own_twice", settings=lambda config: config)
     again = dataclasses.replace(first, settings=lambda config: config)
@@ -84,8 +95,11 @@ def test_a_name_in_a_file_imports_nothing(folder, monkeypatch):
     """A module that lies ready under the name of a method is not imported on the word of a run directory or a set."""
     monkeypatch.delenv(VARIABLE, raising=False)
     (folder / "own_trap.py").write_text(f"open({str(folder / 'trace')!r}, 'w').close()")
+    assert from_elsewhere({"run": {"methods": ["own_trap", "dm"]}}, {}).run.methods == ("dm",)
+    assert from_elsewhere({"run": {"methods": ["own_trap"]}}, {}).run.methods == Config().run.methods
+    assert from_elsewhere({"run": {"methods": []}}, {}).run.methods == ()
     with pytest.raises(ConfigError, match="own_trap"):
-        from_elsewhere({"run": {"methods": ["own_trap"]}}, {})
+        from_dict({"run": {"methods": ["own_trap"]}})
     with pytest.raises(ValueError, match="unknown method"):
         method_info("own_trap")
     assert published({"run": {"methods": ["own_trap"]}}, "own_trap")

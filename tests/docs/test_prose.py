@@ -11,10 +11,16 @@ import ast_ray
 from benchmarks.house import interrogative, parallel
 
 PACKAGE = Path(ast_ray.__file__).parent
+EXAMPLES = PACKAGE.parent / "examples"
+MODULES = sorted([*PACKAGE.rglob("*.py"), *EXAMPLES.glob("*.py")])
 LONGEST = 350
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE if PACKAGE in path.parents else PACKAGE.parent))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_keeps_the_rules(path: Path) -> None:
     text = path.read_text("utf-8")
     tree = ast.parse(text)

@@ -110,6 +110,15 @@ def test_the_command_runs_it(run):
     assert row["mean"] > 0.3  # a tenth by chance
 
 
+def test_its_set_is_evaluated_without_the_module(run, tmp_path):
+    """Whoever gets a set of an unknown method uses its images all the same."""
+    command = ["evaluate", str(run / "distill" / "sliced"), "--evaluate.networks", "1", "--evaluate.passes", "60"]
+    where = ["--data.root", str(run.parent), "--compute.backend", "serial", "--out", str(tmp_path / "out")]
+    done = carried_out(["-m", "ast_ray", *command, *where])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "sliced" in done.stdout
+
+
 @pytest.mark.ray
 def test_workers_of_ray_know_it(run, tmp_path):
     done = carried_out(

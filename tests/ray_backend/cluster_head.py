@@ -11,10 +11,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.tiny import subprocess_environment
@@ -26,11 +27,12 @@ SUBMIT = (sys.executable, "-c", "from ast_ray.cli.submit import submit; submit()
 
 @dataclass(frozen=True)
 class Head:
-    """Where the dashboard answers, and the environment of a client with the right token."""
+    """Where the dashboard answers and drivers join, and the environment of a client with the right token."""
 
     address: str
     environment: dict[str, str]
     home: Path
+    joined_at: str
 
     def submit(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
         """Run ``ast-ray submit WORDS`` as its own process; ``changes`` in its environment, empty ones left out."""
@@ -50,8 +52,8 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running_head(home: Path, *, cpus: int = 2) -> Iterator[Head]:
-    """Start a head and wait until its dashboard answers."""
+def running_head(home: Path, *, cpus: int = 2, variables: Mapping[str, str] = MappingProxyType({})) -> Iterator[Head]:
+    """Start a head, with ``variables`` in its environment, and wait until its dashboard answers."""
     gcs, dashboard, client, agent = free_ports(4)
     clean = {name: value for name, value in subprocess_environment().items() if not name.startswith("RAY_")}
     tools = str(Path(sys.executable).parent)
@@ -69,9 +71,10 @@ def running_head(home: Path, *, cpus: int = 2) -> Iterator[Head]:
         command += [f"--dashboard-agent-listen-port={agent}", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}"]
         command += [f"--object-store-memory={100 * 2**20}"]
         with (home / "head.log").open("w") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            its_own = {**environment, **variables}
+            process = subprocess.Popen(command, env=its_own, stdout=log, stderr=log, start_new_session=True)
         try:
-            head = Head(environment["RAY_API_SERVER_ADDRESS"], environment, home)
+            head = Head(environment["RAY_API_SERVER_ADDRESS"], environment, home, f"127.0.0.1:{gcs}")
             _wait(head, process)
             yield head
         finally:
