@@ -41,7 +41,11 @@ _TABLES: dict[str, dict[tuple[str, int], Figure]] = {
     },
 }  # fmt: skip
 
-PUBLISHED: dict[tuple[str, str, int], Figure] = {
-    (method, *cell): figure for method, cells in {**_TABLES, **PAPER}.items() for cell, figure in cells.items()
-}
+
+def _by_cell() -> dict[tuple[str, str, int], Figure]:
+    found = {(method, *cell): figure for method, cells in _TABLES.items() for cell, figure in cells.items()}
+    return found | {(method, *cell): figure for method, cells in PAPER.items() for cell, figure in cells.items()}
+
+
+PUBLISHED = _by_cell()
 """(mean, deviation) by (method, dataset, images per class)."""

@@ -11,6 +11,7 @@ from ast_ray.config.cost import network_cost
 from ast_ray.config.datasets import NAMED_SOURCES, SUBSETS
 from ast_ray.config.identity import trained
 from ast_ray.config.presets import DATASETS, PRESETS, cost, facts_of_preset, method_config, paper_accuracy, preset
+from ast_ray.config.presets.peers import CELLS as PEER_CELLS
 from ast_ray.core.networks import build
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream
@@ -30,7 +31,8 @@ def row(name: str) -> tuple[object, ...]:
 
 def test_all_cells_of_tables_three_and_five_are_there_for_every_method():
     wanted = {f"{method}{dataset}-ipc{n}" for method in ("", "mtt-", "ftd-") for dataset, n in CELLS}
-    assert set(PRESETS) == {"digits", "cifar10-cpu", *wanted}
+    others = {f"{method}-{dataset}-ipc{n}" for method, cells in PEER_CELLS.items() for dataset, n in cells}
+    assert set(PRESETS) == {"digits", "cifar10-cpu", *wanted, *others}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -44,8 +46,9 @@ def test_a_preset_is_valid_and_says_where_its_values_come_from(name: str):
     assert len(text.splitlines()[0]) < 140
     if name in ("digits", "cifar10-cpu"):
         return
-    for part in ("N/M/T+/b", "lr_img/lr_lr/alpha_0", "Experts:", "Student:"):
-        assert part in text
+    if name.partition("-")[0] not in PEER_CELLS:
+        for part in ("N/M/T+/b", "lr_img/lr_lr/alpha_0", "Experts:", "Student:"):
+            assert part in text
     reported = paper_accuracy(name)
     assert (f"{reported[0]} ± {reported[1]} %" if reported else "no figure") in text
 
@@ -86,17 +89,56 @@ def test_experts_and_protocol_of_each_method():
     assert (ast.expert.count, ast.expert.epochs, ast.expert.lr, ast.expert.momentum) == (50, 50, 0.003, 0.9)
     assert (ast.expert.weight_decay, ast.expert.lr_decay_epoch, ast.expert.penalty_weight) == (1e-3, 25, 1)
     assert ast.run.methods == ("ast", "mtt")
-    for other in (mtt, ftd):
+    for other, name in ((mtt, "mtt"), (ftd, "ftd")):
         assert trained(other) == method_config(other, "mtt"), "nothing of AST is left on"
-        assert (other.expert.count, other.expert.lr, other.expert.momentum, other.run.methods) == (
-            100,
-            0.01,
-            0,
-            ("mtt",),
-        )
+        assert (other.expert.count, other.expert.lr, other.expert.momentum) == (100, 0.01, 0)
+        assert other.run.methods == (name,)
         assert other.evaluate.lr_decay_factor == 0.1
-    assert "Not included" in (PRESETS["ftd-cifar100-ipc10"].__doc__ or "")
-    assert ".9995" in (PRESETS["ftd-cifar100-ipc10"].__doc__ or "")
+    flat = method_config(ftd, "ftd")
+    assert (flat.expert.sharpness_rho, flat.expert.sharpness_alpha, flat.distill.image_average) == (0.01, 1.0, 0.9995)
+    assert method_config(preset("ftd-cifar10-ipc10"), "ftd").expert.sharpness_alpha == 0.3
+    assert "0.9995" in (PRESETS["ftd-cifar100-ipc10"].__doc__ or "")
+
+
+# Copied by hand from the papers and their code: iterations, rate of the pixels, protocol, preprocessing, statistics.
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dc-cifar10-ipc1", (1000, 0.1, "dc", "standard", "auto")),
+        ("dc-cifar100-ipc10", (10_000, 0.1, "dc", "standard", "cifar100")),
+        ("dsa-cifar10-ipc50", (50_000, 0.1, "mtt", "standard", "auto")),
+        ("dm-cifar100-ipc50", (20_000, 1.0, "mtt", "standard", "cifar100")),
+        ("cafe-cifar100-ipc1", (20_000, 0.1, "mtt", "standard", "cifar10")),
+        ("frepo-cifar10-ipc10", (500_000, 3e-4, "frepo", "zca", "auto")),
+        ("tesla-cifar10-ipc1", (10_000, 500.0, "mtt", "standard", "auto")),
+        ("tesla-cifar100-ipc50", (10_000, 500.0, "mtt", "zca", "auto")),
+        ("tesla-cifar10-ipc10", (10_000, 50.0, "mtt", "zca", "auto")),
+    ],
+)
+def test_values_of_the_methods_beside_them(name: str, expected: tuple[object, ...]):
+    (method,) = preset(name).run.methods
+    config = method_config(preset(name), method)
+    rates = {
+        "dc": config.gradient_matching.lr_img, "dsa": config.gradient_matching.lr_img,
+        "dm": config.distribution_matching.lr_img, "cafe": config.feature_alignment.lr_img,
+        "frepo": config.feature_regression.lr, "tesla": config.distill.lr_img,
+    }  # fmt: skip
+    found = (config.distill.iterations, rates[method], config.evaluate.protocols[1])
+    assert (*found, config.data.preprocess, config.data.statistics) == expected
+    assert config.distill.outer == "sgd"
+    assert method == name.partition("-")[0]
+
+
+def test_flips_of_frepo_and_rows_of_tesla():
+    flips = {
+        name: preset(f"frepo-{name}").feature_regression.flip
+        for name in ("cifar10-ipc50", "cifar100-ipc1", "tiny-ipc1")
+    }
+    assert all(flips.values())
+    assert not preset("frepo-cifar100-ipc10").feature_regression.flip
+    assert row("tesla-cifar10-ipc1")[:4] == (50, 2, 5, 0)
+    assert row("tesla-cifar100-ipc50")[:4] == (80, 2, 40, 125)
+    assert method_config(preset("tesla-cifar10-ipc1"), "tesla").distill.gradient == "direct"
 
 
 def test_disagreements_are_told():
@@ -119,6 +161,8 @@ def test_published_accuracies():
     assert paper_accuracy("cifar100-ipc10") == (44.4, 0.6)
     assert paper_accuracy("mtt-tiny-ipc1") == (8.8, 0.3)
     assert paper_accuracy("ftd-meow-ipc10") == (43.3, 0.6)
+    assert paper_accuracy("dm-tiny-ipc50") == (24.1, 0.3)
+    assert paper_accuracy("frepo-cifar10-ipc1") == (46.8, 0.7)
     assert paper_accuracy("yellow-ipc1") is None
     assert paper_accuracy("digits") is None
 

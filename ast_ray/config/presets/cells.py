@@ -102,16 +102,16 @@ DATM: dict[tuple[str, int], str] = {
 }
 
 EMA = {
-    ("cifar10", 1): ".9999",
-    ("cifar10", 10): ".9995",
-    ("cifar10", 50): ".999",
-    ("cifar100", 1): ".9995",
-    ("cifar100", 10): ".9995",
-    ("cifar100", 50): ".999",
-    ("tiny", 1): ".999",
-    ("tiny", 10): ".999",
+    ("cifar10", 1): 0.9999,
+    ("cifar10", 10): 0.9995,
+    ("cifar10", 50): 0.999,
+    ("cifar100", 1): 0.9995,
+    ("cifar100", 10): 0.9995,
+    ("cifar100", 50): 0.999,
+    ("tiny", 1): 0.999,
+    ("tiny", 10): 0.999,
 }
-"""FTD's decay of the moving average of the synthetic images, by cell: quoted in docstrings, not implemented."""
+"""FTD's decay of the moving average of the synthetic images, by cell."""
 
 # Top-1 accuracy in %, mean and deviation: Table III (CIFAR, Tiny ImageNet) and Table V (subsets) of arXiv 2310.10541v2.
 PAPER: dict[Method, dict[tuple[str, int], tuple[float, float]]] = {

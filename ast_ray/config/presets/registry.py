@@ -9,6 +9,7 @@ from ast_ray.config.identity import trained
 from ast_ray.config.methods import method_info
 from ast_ray.config.own_settings import with_own_settings
 from ast_ray.config.presets.demo import cifar10_cpu, digits
+from ast_ray.config.presets.peers import peer_presets
 from ast_ray.config.presets.published import published_presets
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, suggestion
@@ -17,6 +18,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "digits": digits,
     "cifar10-cpu": cifar10_cpu,
     **published_presets(),
+    **peer_presets(),
 }
 
 
