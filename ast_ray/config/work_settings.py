@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ast_ray.config.field import setting
+from ast_ray.config.methods import METHODS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class TuneConfig:
     """The search of `ast-ray tune`. Decides which configurations are tried, never what one of them computes."""
 
     space: str = setting("ast_core", "search space: a name from tune_spaces, or a path of a Python module")
+    method: str = setting("ast", "method that the search varies", choices=METHODS)
     trials: int = setting(24, "configurations tried (grid: all of them)", low=1)
     searcher: Literal["random", "grid", "optuna"] = setting(
         "random", "where configurations come from; optuna = TPE (extra: optuna)"

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ast_ray.config.loading import apply_overrides, to_yaml
+from ast_ray.config.methods import method_info
 from ast_ray.config.settings import Config
 from ast_ray.config.text_seal import sealed_text
 from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError
 from ast_ray.search.directory import SearchDirectory
-from ast_ray.search.trial import METHOD, canonicalize
+from ast_ray.search.trial import canonicalize
 from ast_ray.stages.distillation.loop import distill, finished
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row
 from ast_ray.stages.executor import Executor
@@ -63,10 +64,13 @@ def final_stage(
         for candidate in candidates
         for seed in seeds
     }
-    experts = [job for plan in plans.values() for job in expert_jobs(plan, [METHOD])]
+    method = base.tune.method
+    matched = [method] if method_info(method).needs_experts else []
+    experts = [job for plan in plans.values() for job in expert_jobs(plan, matched)]
     unique = {job.buffer.path(job.expert_id): _labelled(job) for job in experts}
     _follow(executor.run(train_one_expert, list(unique.values())), len(unique), sink, "final experts")
-    named = {key: plan.distill_job(METHOD) for key, plan in plans.items() if not plan.buffer(METHOD).missing()}
+    whole = [key for key, plan in plans.items() if not any(plan.buffer(name).missing() for name in matched)]
+    named = {key: plans[key].distill_job(method) for key in whole}
     todo = [dataclasses.replace(job, title=_whose(key)) for key, job in named.items() if not finished(job)]
     _follow(executor.run(distill, todo), len(todo), sink, "final distillations")
     jobs = {key: [_FinalEvaluation.of(job, key) for job in evaluation_jobs(plan)] for key, plan in plans.items()}
@@ -104,7 +108,7 @@ def _plan(base: Config, candidate: Candidate, seed: int, data: RealData, directo
     config = dataclasses.replace(
         config,
         seed=config.seed + seed,
-        run=dataclasses.replace(config.run, methods=("ast",), baselines=()),
+        run=dataclasses.replace(config.run, methods=(config.tune.method,), baselines=()),
         compute=dataclasses.replace(config.compute, store=str(directory.experts)),
     )
     folder = RunDirectory(directory.final / candidate.name / f"seed-{config.seed}")
@@ -136,7 +140,8 @@ def _row(
     accuracies = []
     per_seed = []
     for seed in seeds:
-        job = plans[candidate.name, seed].distill_job(METHOD)
+        plan = plans[candidate.name, seed]
+        job = plan.distill_job(plan.config.tune.method)
         outcome = whole_outcome(job.directory.outcome) if finished(job) else None
         if outcome is not None:
             validation.append(outcome["validation_accuracy"])

@@ -148,7 +148,7 @@ def summary(base: Config, directory: SearchDirectory) -> dict[str, Any]:
             "done": sum(record.last().iteration for record in records),
             "without_stopping": budget * len(records),
         },
-        "buffers": len({record.experts for record in records if record.rungs}),
+        "buffers": len({record.experts for record in records if record.rungs and record.experts}),
         "experts_trained": len(costs),
         "seconds": {
             "trials": sum(record.seconds - record.expert_seconds - record.waited_seconds for record in records),

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
 
 from ast_ray.config.checks import problems_of
-from ast_ray.config.identity import expert_identity, fingerprint, method_identity, trained
+from ast_ray.config.identity import expert_identity, fingerprint, method_identity
 from ast_ray.config.loading import apply_overrides
+from ast_ray.config.methods import method_info
+from ast_ray.config.presets import method_config
 from ast_ray.config.settings import Config
 from ast_ray.errors import AstRayError, ConfigError, DivergenceError, StoreError
 from ast_ray.search.directory import SearchDirectory, TrialDirectory
@@ -87,8 +89,6 @@ def expert_costs(search: SearchDirectory) -> list[ExpertRow]:
     return rows
 
 
-METHOD = "ast"
-"""The method that a search varies."""
 _START = "distill.max_start_epoch"
 _AHEAD = "distill.expert_epochs"
 _EPOCHS = "expert.epochs"
@@ -111,8 +111,24 @@ class Trial:
         return self.search.trial(self.name)
 
     @property
+    def method(self) -> str:
+        """The method that the search varies."""
+        return self.config.tune.method
+
+    @property
+    def needs_experts(self) -> bool:
+        """Whether its method matches experts."""
+        return method_info(self.method).needs_experts
+
+    @property
+    def experts_name(self) -> str:
+        """Fingerprint of the experts it matches; empty for a method without experts."""
+        return fingerprint(self.experts) if self.needs_experts else ""
+
+    @property
     def buffer(self) -> Buffer:
-        """The experts it matches, shared with every trial of the same expert settings."""
+        """The experts it matches, shared with every trial of the same expert settings; only where it needs them."""
+        assert self.needs_experts, f"{self.method} matches no experts"
         return Buffer(self.search.experts / fingerprint(self.experts), self.experts, self.config.expert.count)
 
     @property
@@ -120,7 +136,8 @@ class Trial:
         """Its distillation."""
         board = str(self.search.trial_board(self.name))
         folder = str(self.directory.path)
-        return DistillJob(METHOD, self.config, self.buffer, self.identity, folder, board, f"trial {self.name[:8]}")
+        buffer, title = self.buffer if self.needs_experts else None, f"trial {self.name[:8]}"
+        return DistillJob(self.method, self.config, buffer, self.identity, folder, board, title)
 
 
 @dataclass
@@ -172,8 +189,10 @@ def plan_trial(base: Config, overrides: Mapping[str, Any], data_id: str, search:
     budget, _, every = trial_budget(base)
     config = apply_overrides(base, canonicalize(overrides, base))
     distill = dataclasses.replace(config.distill, iterations=budget, validate_every=every)
-    config = trained(dataclasses.replace(config, distill=distill))
-    identity = method_identity(config, data_id)
+    method = base.tune.method
+    run = dataclasses.replace(config.run, methods=(method,)) if method != "ast" else config.run
+    config = method_config(dataclasses.replace(config, distill=distill, run=run), method)
+    identity = method_identity(config, data_id, method)
     return Trial(fingerprint(identity), config, dict(overrides), expert_identity(config, data_id), identity, search)
 
 
@@ -184,7 +203,7 @@ def run_trial(trial: Trial, provide: ExpertProvider, sink: ProgressSink) -> Gene
     wrong with the configuration itself ends the trial with a status and a reason, as its last rung, never as an error.
     """
     with exclusive(trial.directory.lock, wait=True, owner="another trial"):
-        record = TrialRecord.open(trial.directory, trial.name, trial.overrides, fingerprint(trial.experts))
+        record = TrialRecord.open(trial.directory, trial.name, trial.overrides, trial.experts_name)
         if record.status in FINAL:
             yield from record.replay()
             return
@@ -218,12 +237,13 @@ def _work(trial: Trial, record: TrialRecord, provide: ExpertProvider, sink: Prog
         record.seconds += clock.lap()
 
     record.save()
-    if not record.rungs and trial.buffer.missing() and (reason := refusal(trial.config)):
+    if trial.needs_experts and not record.rungs and trial.buffer.missing() and (reason := refusal(trial.config)):
         record.end(INVALID, f"probed before its experts were trained: {reason}")
         yield record.last()
         return
     try:
-        provide(trial, sink, cost)
+        if trial.needs_experts:
+            provide(trial, sink, cost)
     finally:
         spend()
     for iteration in distill_in_slices(trial.job, _Progress(sink), hparams=False):
@@ -250,11 +270,12 @@ def _rungs(trial: Trial, until: int) -> list[Rung]:
     rungs: list[Rung] = []
     loss = 1.0  # nothing covered yet; a row whose segments were not usable has none of its own
     for row in read_metrics(trial.directory.work.metrics):
-        loss = loss if row["relative_loss"] is None else row["relative_loss"]
+        loss = loss if row.get("relative_loss") is None else row["relative_loss"]
         if "validation_accuracy" in row and row["iteration"] <= until:
             accuracy = row["validation_accuracy"]
             best = max([accuracy, *(rung.best_validation_accuracy for rung in rungs[-1:])])
-            rungs.append(Rung(row["iteration"], accuracy, best, loss, row["student_lr"]))
+            alpha = row.get("student_lr", trial.config.evaluate.real_lr)  # published where none is learned
+            rungs.append(Rung(row["iteration"], accuracy, best, loss, alpha))
     return rungs
 
 

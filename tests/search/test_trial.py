@@ -214,3 +214,38 @@ def test_a_space_that_draws_how_far_matching_reaches_shares_experts(base: Config
     assert with_shared_experts(base, ["distill.rho"]) == base
     for name in ("distill.max_start_epoch", "distill.expert_epochs"):
         assert not with_shared_experts(base, [name]).expert.reachable_only
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({}, "f92039415a5f651f"),
+        ({"distill.rho": 0.02}, "6c875bdabc563feb"),
+        ({"expert.clip_schedule": "constant", "expert.clip_start": 0.5}, "3de001ad9ebd010e"),
+    ],
+)
+def test_trials_of_ast_keep_the_names_of_earlier_searches(
+    tmp_path: Path, overrides: dict[str, object], name: str
+) -> None:
+    assert plan_trial(Config(), overrides, DATA, SearchDirectory(tmp_path)).name == name
+
+
+def test_trials_of_a_method_without_experts_train_none_and_repeat_their_bytes(tiny: Make, tmp_path: Path) -> None:
+    base = tiny(tune__method="dm", tune__budget=6, tune__grace=2, tune__report_every=2)
+    names = set()
+    for step in (0.01, 0.02, 0.05, 0.1):
+        one, other = (
+            plan_trial(base, {"distill.step_img": step}, DATA, SearchDirectory(tmp_path / name)) for name in ("a", "b")
+        )
+        names.add(one.name)
+        rungs = list(run_trial(one, must_not_train, Recorder()))
+        assert [rung.iteration for rung in rungs] == [2, 4, 6]
+        assert rungs[-1].status == "finished"
+        assert list(run_trial(other, must_not_train, Recorder())) == rungs
+        assert list(run_trial(one, must_not_train, Recorder())) == rungs
+        assert results(one) == results(other)
+        record = TrialRecord.read(one.directory)
+        assert record is not None
+        assert record.experts == ""
+        assert one.job.buffer is None
+    assert len(names) == 4

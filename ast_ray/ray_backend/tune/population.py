@@ -138,8 +138,8 @@ def adopt(trial: Trial, folder: Path) -> None:
     trial.directory.path.mkdir(parents=True, exist_ok=True)
     shutil.copy(folder / work.metrics.name, work.metrics)
     write_checkpoint(work.checkpoint, Checkpoint(fingerprint(trial.identity), tensors, found.values))
-    record = TrialRecord.open(trial.directory, trial.name, trial.overrides, fingerprint(trial.experts))
-    record.overrides, record.experts = dict(trial.overrides), fingerprint(trial.experts)
+    record = TrialRecord.open(trial.directory, trial.name, trial.overrides, trial.experts_name)
+    record.overrides, record.experts = dict(trial.overrides), trial.experts_name
     record.save()
     row = {"iteration": found.values["iteration"], "from": about["member"], "overrides": dict(trial.overrides)}
     with (trial.directory.path / "lineage.jsonl").open("a", encoding="utf-8") as file:
