@@ -10,6 +10,7 @@ from typing import Any
 
 from ast_ray.config.identity import differences
 from ast_ray.config.loading import to_dict, to_yaml
+from ast_ray.config.methods import method_info
 from ast_ray.config.settings import Config
 from ast_ray.config.text_seal import sealed_text
 from ast_ray.data.real import RealData
@@ -55,7 +56,8 @@ def open_search(
         StoreError: the folder holds another search; ResourceError: it cannot be written or is too small.
     """
     check_against_data(config, data)
-    check_folder(directory.path, config.expert.count * expert_bytes(config, data))
+    matched = method_info(config.tune.method).needs_experts
+    check_folder(directory.path, config.expert.count * expert_bytes(config, data) if matched else 0)
     _refuse_other(config, data.data_id, directory, space_source)
     remove_leftovers(directory.path)
     write_text(directory.config, sealed_text(to_yaml(config)))

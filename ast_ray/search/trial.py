@@ -270,7 +270,7 @@ def _rungs(trial: Trial, until: int) -> list[Rung]:
     rungs: list[Rung] = []
     loss = 1.0  # nothing covered yet; a row whose segments were not usable has none of its own
     for row in read_metrics(trial.directory.work.metrics):
-        loss = loss if row.get("relative_loss") is None else row["relative_loss"]
+        loss = loss if row["relative_loss"] is None else row["relative_loss"]
         if "validation_accuracy" in row and row["iteration"] <= until:
             accuracy = row["validation_accuracy"]
             best = max([accuracy, *(rung.best_validation_accuracy for rung in rungs[-1:])])

@@ -8,6 +8,7 @@ import pytest
 from ray import tune
 
 from ast_ray.config import Config, apply_overrides
+from ast_ray.config.methods import METHODS
 from ast_ray.config.presets import preset
 from ast_ray.errors import ConfigError
 from ast_ray.ray_backend.tune.algorithms import check_algorithms
@@ -242,3 +243,28 @@ def test_a_module_that_is_no_utf_8(tmp_path: Path) -> None:
     (tmp_path / "folder.py").mkdir()
     with pytest.raises(ConfigError, match="a folder, not a file"):
         load_space(str(tmp_path / "folder.py"))
+
+
+def test_a_space_varies_what_its_method_reads_and_nothing_else() -> None:
+    dm = digits(method="dm")
+    allowed = {"distribution_matching.real_batch": tune.choice([8]), "distill.step_img": tune.uniform(0.01, 0.1)}
+    assert set(check_space(Space("mine", "", "", allowed, {}), dm)) == set(allowed)
+    told = problems(
+        {"expert.lr": tune.choice([0.1]), "distill.syn_steps": tune.choice([5]), "feature_alignment.moved": 0.1}, dm
+    )
+    assert "only settings of distill and distribution_matching leave trials of dm comparable" in told[0]
+    assert "a setting of ast, mtt, ftd, tesla (tune.method)" in told[0]
+    assert "dm does not read it; of distill it reads ipc, iterations" in told[1]
+    assert "a setting of cafe (tune.method)" in told[2]
+    assert "only settings of expert and distill" in problems(allowed)[0]
+
+
+@pytest.mark.parametrize("name", [name for name in space_names() if "matching" in name or "_" in name])
+def test_an_installed_space_of_another_method_names_it(name: str) -> None:
+    space = load_space(name)
+    base = apply_overrides(preset("cifar10-cpu"), space.settings)
+    checked = check_space(space, base)
+    assert set(checked) == set(space.param_space)
+    info = METHODS[base.tune.method]
+    if info.section:
+        assert any(path.startswith(f"{info.section}.") for path in checked)

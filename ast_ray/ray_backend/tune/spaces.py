@@ -15,6 +15,7 @@ from ray.tune.search.sample import Function
 from ast_ray.config.checks import problems_of, unused_settings
 from ast_ray.config.files import reason
 from ast_ray.config.loading import apply_overrides
+from ast_ray.config.methods import METHODS, method_info
 from ast_ray.config.schema import aliases, schema
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, suggestion
@@ -33,7 +34,6 @@ _FIXED = {
     "distill.engine": "it changes no more than rounding",
     "expert.expert_engine": "it changes no more than rounding",
 }
-_SECTIONS = ("expert", "distill")
 _TRIES, _FEW = 64, 8
 _KNOWN = ("param_space", "settings")
 
@@ -112,7 +112,7 @@ def check_space(space: Space, config: Config) -> dict[str, Any]:
         path = aliases().get(str(key).replace("-", "_"))
         if path is None:
             problems.append(_unknown(space, key))
-        elif reason := _FIXED.get(path) or _outside(path):
+        elif reason := _FIXED.get(path) or _outside(path, config.tune.method):
             problems.append(Problem(path, _short(domain), f"not for a search: {reason}"))
         elif problem := problem_of(schema()[path], domain, config.tune.searcher):
             problems.append(Problem(path, _short(domain), problem))
@@ -147,11 +147,21 @@ def _short(domain: object) -> str:
     return str(domain)
 
 
-def _outside(path: str) -> str:
-    section = path.partition(".")[0]
-    if "." in path and section in _SECTIONS:
-        return ""
-    return f"only settings of {' and '.join(_SECTIONS)} leave trials comparable"
+def _outside(path: str, method: str) -> str:
+    """Return why a setting is not one that trials of a method differ in; empty where it is."""
+    info = method_info(method)
+    section, _, leaf = path.partition(".")
+    sections = [*(["expert"] if info.needs_experts else []), "distill", *([info.section] if info.section else [])]
+    if leaf and section in sections:
+        read = info.distill is None or section != "distill" or leaf in info.distill
+        return "" if read else f"{method} does not read it; of distill it reads {', '.join(info.distill or ())}"
+    owners = [
+        name
+        for name, other in METHODS.items()
+        if (other.needs_experts if section == "expert" else other.section == section)
+    ]
+    hint = f"; it is a setting of {', '.join(owners)} (tune.method)" if leaf and owners else ""
+    return f"only settings of {' and '.join(sections)} leave trials of {method} comparable{hint}"
 
 
 def _functions(space: Mapping[str, Any]) -> list[Problem]:
