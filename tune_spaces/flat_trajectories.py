@@ -2,8 +2,8 @@
 
 The published radius is 0.01, searched over a decade around it; the coefficient of the orthogonal part is 0.3 or 1 in
 the paper, and hardly matters by the word of a later author. Every pair needs a buffer of its own, by far the larger
-cost; there are six of them, which trials share. The decay of the average follows from the number of iterations (0), or is
-shorter. `distill.step_img` is searched a factor of five each way around its default.
+cost; there are six of them, which trials share. The decay of the average follows from the number of iterations (0), or
+is shorter. `distill.step_img` is searched a factor of five each way around its default.
 """
 
 from ray import tune
