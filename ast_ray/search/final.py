@@ -23,7 +23,7 @@ from ast_ray.search.trial import METHOD, canonicalize
 from ast_ray.stages.distillation.loop import distill, finished
 from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row
 from ast_ray.stages.executor import Executor
-from ast_ray.stages.experts.train import ExpertJob, train_one_expert
+from ast_ray.stages.experts.train import ExpertJob, train_experts
 from ast_ray.stages.run.pipeline import Plan, evaluated, evaluation_jobs, expert_jobs
 from ast_ray.storage.atomic import write_text
 from ast_ray.storage.records.outcome import whole_outcome
@@ -64,8 +64,8 @@ def final_stage(
         for seed in seeds
     }
     experts = [job for plan in plans.values() for job in expert_jobs(plan, [METHOD])]
-    unique = {job.buffer.path(job.expert_id): _labelled(job) for job in experts}
-    _follow(executor.run(train_one_expert, list(unique.values())), len(unique), sink, "final experts")
+    unique = {(job.buffer.folder, job.ids): _labelled(job) for job in experts}
+    _follow(executor.run(train_experts, list(unique.values())), len(unique), sink, "final experts")
     named = {key: plan.distill_job(METHOD) for key, plan in plans.items() if not plan.buffer(METHOD).missing()}
     todo = [dataclasses.replace(job, title=_whose(key)) for key, job in named.items() if not finished(job)]
     _follow(executor.run(distill, todo), len(todo), sink, "final distillations")

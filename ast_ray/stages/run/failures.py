@@ -20,7 +20,6 @@ from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row, jour
 from ast_ray.stages.evaluation.groups import EvaluationGroup
 from ast_ray.stages.evaluation.rows import networks_of
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
-from ast_ray.stages.experts.groups import ExpertGroup
 from ast_ray.stages.experts.train import ExpertJob
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.expert_buffer import Buffer
@@ -30,7 +29,7 @@ from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.provenance import environment
 from ast_ray.telemetry.tensorboard import EVENTS
 
-AnyJob: TypeAlias = ExpertJob | ExpertGroup | DistillJob | EvaluationJob | EvaluationGroup
+AnyJob: TypeAlias = ExpertJob | DistillJob | EvaluationJob | EvaluationGroup
 
 
 class Failures:
@@ -98,7 +97,7 @@ class Failures:
             raise error
         if isinstance(job, DistillJob):
             self._take_method(job, _failure(job.method, "distillation", error), error)
-        elif isinstance(job, ExpertJob | ExpertGroup):
+        elif isinstance(job, ExpertJob):
             self._take_experts(job, error)
         else:
             self._take_networks(job, error)
@@ -114,10 +113,9 @@ class Failures:
         made_with = job.buffer.fingerprint if job.buffer is not None else "", fingerprint(job.identity)
         FailureRecord(failure, message, *made_with, versions=self._versions).write(job.directory)
 
-    def _take_experts(self, job: ExpertJob | ExpertGroup, error: AstRayError) -> None:
-        jobs = job.jobs if isinstance(job, ExpertGroup) else (job,)
-        self._end_bars([one.key for one in jobs])
-        numbers = tuple(one.expert_id for one in jobs if not one.buffer.has(one.expert_id))
+    def _take_experts(self, job: ExpertJob, error: AstRayError) -> None:
+        self._end_bars([job.key_of(number) for number in job.ids])
+        numbers = tuple(number for number in job.ids if not job.buffer.has(number))
         for name, distillation in self._jobs.items():
             if not _matches(distillation, job.buffer):
                 continue

@@ -27,8 +27,8 @@ from ast_ray.stages.evaluation.summary import summarize
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluation.verdicts import run_verdicts
 from ast_ray.stages.executor import Executor
-from ast_ray.stages.experts.groups import ExpertGroup, grouped, train_group
-from ast_ray.stages.experts.train import ExpertJob, train_one_expert
+from ast_ray.stages.experts.groups import grouped
+from ast_ray.stages.experts.train import ExpertJob, train_experts
 from ast_ray.stages.run.failures import Failures
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.expert_buffer import Buffer, ExpertSummary
@@ -106,14 +106,13 @@ def expert_jobs(plan: Plan, methods: Iterable[str], failures: Failures | None = 
         buffer.prepare()
         hopeless = failures.failed_experts(method) if failures else ()
         for expert_id in sorted(set(buffer.missing()).difference(hopeless)):
-            board = plan.directory.tensorboard / "experts" / f"{method}-{expert_id:05d}"
             jobs.setdefault(
                 buffer.path(expert_id),
                 ExpertJob(
                     plan.method(method),
                     buffer,
-                    expert_id,
-                    str(board),
+                    (expert_id,),
+                    str(plan.directory.tensorboard / "experts" / method),
                     f"{method} expert",
                     run_memory(plan.method(method), plan.data).expert,
                 ),
@@ -121,16 +120,13 @@ def expert_jobs(plan: Plan, methods: Iterable[str], failures: Failures | None = 
     return list(jobs.values())
 
 
-def work_on(job: ExpertJob | ExpertGroup | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
-    """Train an expert, or several at once, or distil; return the folder that has more experts now, or nothing."""
-    if isinstance(job, ExpertGroup):
-        train_group(job, sink)
-        return str(job.buffer.folder)
-    if isinstance(job, ExpertJob):
-        train_one_expert(job, sink)
-        return str(job.buffer.folder)
-    distill(job, sink, team)
-    return ""
+def work_on(job: ExpertJob | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
+    """Train experts or distil; return the folder that has more experts now, or nothing."""
+    if isinstance(job, DistillJob):
+        distill(job, sink, team)
+        return ""
+    train_experts(job, sink)
+    return str(job.buffer.folder)
 
 
 def train_and_distill(
@@ -164,12 +160,13 @@ def train_and_distill(
         absent[folder] -= 1
         return possible()
 
-    for _ in executor.run(work_on, [*possible(), *jobs], following=following, failed=failures):
+    work: list[ExpertJob | DistillJob] = [*possible(), *jobs]
+    for _ in executor.run(work_on, work, following=following, failed=failures):
         pass
     return {method: plan.buffer(method).summaries() for method in names}
 
 
-def train_experts(
+def train_buffers(
     plan: Plan, methods: Iterable[str], executor: Executor, failures: Failures | None = None
 ) -> dict[str, list[ExpertSummary]]:
     """Train every expert that is missing, of all methods together; return each method's experts."""

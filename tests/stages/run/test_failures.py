@@ -168,19 +168,16 @@ def test_a_full_disk_ends_the_run_at_once(tiny: Callable[..., Config], broken: B
 def expert_fails(monkeypatch: pytest.MonkeyPatch, *wanted: str) -> list[str]:
     """Let experts diverge by key; list the keys of all that are trained."""
     trained: list[str] = []
-    real = experts.train_one_expert
+    real = experts.train_experts
 
     def train(job: ExpertJob, sink: ProgressSink) -> str:
         trained.append(job.key)
         if job.key in wanted:
-            raise DivergenceError(
-                f"expert {job.expert_id} diverged; lower expert.lr",
-                reason=f"expert {job.expert_id} diverged",
-                advice="lower expert.lr",
-            )
+            reason = f"expert {job.ids[0]} diverged"
+            raise DivergenceError(f"{reason}; lower expert.lr", reason=reason, advice="lower expert.lr")
         return real(job, sink)
 
-    monkeypatch.setattr(pipeline, "train_one_expert", train)
+    monkeypatch.setattr(pipeline, "train_experts", train)
     return trained
 
 
