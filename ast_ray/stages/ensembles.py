@@ -5,8 +5,7 @@ What is trained beside a network may move its last bits, so a range is the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -26,25 +25,6 @@ def in_ranges(numbers: Iterable[int], together: int) -> list[tuple[int, ...]]:
     for number in numbers:
         found.setdefault(number // together, []).append(number)
     return [tuple(members) for members in found.values()]
-
-
-J = TypeVar("J")
-
-
-def ranges(
-    jobs: Sequence[J], together: int, *, count: int, number: Callable[[J], int]
-) -> list[tuple[tuple[J, ...], tuple[int, ...]]]:
-    """Put jobs into ranges of ``together`` numbers, 0..k-1, k..2k-1 and so on; with each, all its numbers below count.
-
-    ``jobs`` are what is missing of the numbers 0..count-1; a range that misses nothing is left out.
-    """
-    found: dict[int, list[J]] = {}
-    for job in jobs:
-        found.setdefault(number(job) // together, []).append(job)
-    return [
-        (tuple(missing), tuple(range(place * together, min((place + 1) * together, count))))
-        for place, missing in found.items()
-    ]
 
 
 def fixed_range(numbers: Sequence[int], together: int, count: int) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError, ResourceError
 from ast_ray.stages.device import prepare_images, real_data, resolve_device
 from ast_ray.stages.distillation.loop import DistillJob, distill, finished
-from ast_ray.stages.evaluation.evaluate import EvaluationJob, evaluate_network
+from ast_ray.stages.evaluation.evaluate import EvaluationJob, evaluate
 from ast_ray.stages.evaluation.rows import cache_key, real_set_identity
 from ast_ray.stages.evaluation.rows import cells as groups
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
@@ -227,9 +227,8 @@ def _evaluated(job: CellJob, data: RealData, sink: ProgressSink) -> Iterator[dic
     wanted = [(index, group) for group in groups(config, source) for index in range(networks)]
     for done, (index, (architecture, protocol)) in enumerate(wanted, start=1):
         token = cache_key(config, data.data_id, architecture, protocol, what)
-        place = str(rows.row(name, architecture or config.network.name, protocol, index))
-        task = EvaluationJob(name, source, config, index, place, token, buffer)
-        yield evaluate_network(dataclasses.replace(task, architecture=architecture, protocol=protocol), sink)
+        task = EvaluationJob(name, source, config, (index,), str(rows.path), token, buffer)
+        yield from evaluate(dataclasses.replace(task, architecture=architecture, protocol=protocol), sink)
         sink.update(Update("evaluate", done, len(wanted)))
 
 

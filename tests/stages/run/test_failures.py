@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 
 from ast_ray.config import Config
-from ast_ray.core.training import TrainingRecipe
 from ast_ray.errors import AstRayError, DivergenceError, ResourceError, StoreError, TaskError
 from ast_ray.stages.distillation.job import DistillJob
 from ast_ray.stages.distillation.loop import distill
@@ -239,16 +239,17 @@ def test_methods_that_share_experts_fail_together(
 
 def networks_fail(monkeypatch: pytest.MonkeyPatch, *numbers: int, name: str = "full") -> list[int]:
     """Let networks on a set diverge by number; list those that are trained."""
-    real, trained = validation.train_and_score, []
+    real, trained = validation.train_fresh, []
 
-    def score(config: Config, data: Any, images: Any, labels: Any, recipe: TrainingRecipe, **named: Any) -> Any:
-        if named["role"] == f"evaluate {name}":
-            trained.append(named["index"])
-            if named["index"] in numbers:
-                raise DivergenceError("training loss nan")
-        return real(config, data, images, labels, recipe, **named)
+    def train(*given: Any, indices: Sequence[int], **named: Any) -> Any:
+        found = real(*given, indices=indices, **named)
+        if named["role"] != f"evaluate {name}":
+            return found
+        trained.extend(indices)
+        losses = [math.nan if index in numbers else loss for index, (_, loss) in zip(indices, found, strict=True)]
+        return [(network, loss) for (network, _), loss in zip(found, losses, strict=True)]
 
-    monkeypatch.setattr("ast_ray.stages.evaluation.evaluate.train_and_score", score)
+    monkeypatch.setattr("ast_ray.stages.evaluation.evaluate.train_fresh", train)
     return trained
 
 

@@ -58,7 +58,7 @@ def test_the_results_hold_every_set_once_with_its_seeds(reference: Plan) -> None
 
 def test_a_finished_run_does_nothing_again(finished_copy: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     before = stamps(finished_copy.directory.path)
-    forbid(monkeypatch, "train_experts", "distill", "evaluate_network")
+    forbid(monkeypatch, "train_experts", "distill", "evaluate")
     results = run_all(finished_copy, SerialExecutor(Recorder()), Recorder())
     assert documents.content(finished_copy.directory.results) == results
     after = stamps(finished_copy.directory.path)
