@@ -109,10 +109,8 @@ def test_a_group_killed_between_epochs_trains_none_twice(
     assert _bytes(plan) == _bytes(whole)
 
 
-def test_one_that_diverges_is_named_and_the_others_are_published(
-    tiny: Callable[..., Config], whole: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = tiny_plan(tiny(**TOGETHER), tmp_path)
+@pytest.fixture
+def _second_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
     real = experts.expert_network
 
     def broken(config: Config, data: object, number: int) -> torch.nn.Module:
@@ -122,6 +120,24 @@ def test_one_that_diverges_is_named_and_the_others_are_published(
         return network
 
     monkeypatch.setattr(experts, "expert_network", broken)
+
+
+@pytest.mark.usefixtures("_second_diverges")
+def test_one_that_diverges_and_is_not_asked_for_fails_nothing(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    plan, sink = tiny_plan(tiny(**TOGETHER), tmp_path), Recorder()
+    (one,) = grouped(expert_jobs(plan, ["ast"]), plan.data)
+    wanted = dataclasses.replace(one, ids=(0, 2))
+    assert wanted.trained == (0, 1, 2)
+    train_experts(wanted, sink)
+    assert plan.buffer("ast").missing() == [1]
+    assert {update.key for update in sink.updates} == {"ast expert 0", "ast expert 2"}
+
+
+@pytest.mark.usefixtures("_second_diverges")
+def test_one_that_diverges_is_named_and_the_others_are_published(
+    tiny: Callable[..., Config], whole: Plan, tmp_path: Path
+) -> None:
+    plan = tiny_plan(tiny(**TOGETHER), tmp_path)
     with pytest.raises(DivergenceError, match="expert 1 diverged in epoch 1"):
         train_buffers(plan, ["ast"], SerialExecutor(Recorder()))
     assert plan.buffer("ast").missing() == [1]

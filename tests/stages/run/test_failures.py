@@ -253,12 +253,19 @@ def networks_fail(monkeypatch: pytest.MonkeyPatch, *numbers: int, name: str = "f
     return trained
 
 
+@pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize(("numbers", "n"), [((1,), 1), ((0, 1), 0)])
 def test_a_network_that_diverges_is_listed_and_not_trained_again(
-    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: Sequence[int], n: int
+    tiny: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    numbers: Sequence[int],
+    n: int,
+    together: int,
 ) -> None:
     networks_fail(monkeypatch, *numbers)
-    plan = tiny_plan(tiny(run__methods="none", run__baselines="random,full"), tmp_path)
+    config = tiny(run__methods="none", run__baselines="random,full", compute__networks_together=together)
+    plan = tiny_plan(config, tmp_path)
     results, sink = run(plan)
     assert [(row["set"], row["n"]) for row in results["rows"]] == [("random", 2), ("full", n)][: 1 + bool(n)]
     (failed,) = results["failed"]
@@ -270,9 +277,11 @@ def test_a_network_that_diverges_is_listed_and_not_trained_again(
     assert trained == []
     assert again == results
     assert f"full: failed, {len(numbers)} of 2 convnet networks" in sink.messages[0]
+    others = plan.directory.row("full", "convnet", "strict", 0).read_bytes()
     plan.directory.row("full", "convnet", "strict", 1).unlink()
     run(plan)
-    assert trained == [1]
+    assert trained == ([1] if together == 1 else [0, 1]), "a group is trained whole"
+    assert plan.directory.row("full", "convnet", "strict", 0).read_bytes() == others
 
 
 def test_a_set_that_no_network_learns_from_may_be_distilled_again_with_other_settings(
