@@ -55,8 +55,8 @@ class Noted:
         """Run the stage."""
         self.note("workers", f"{os.getpid()}")
         result = self.function(job, _Noting(sink, self))
-        if hasattr(job, "row"):
-            self.note("units", f"networks {job.row}")
+        for index in getattr(job, "indices", ()):
+            self.note("units", f"networks {job.row(index)}")
         return result
 
     def note(self, kind: str, line: str) -> None:

@@ -17,7 +17,7 @@ from ast_ray.config.datasets import DATASETS
 from ast_ray.config.settings import DSA_ALL, Config, NetworkConfig
 from ast_ray.core.networks import Network, build
 from ast_ray.core.rng import stream
-from ast_ray.core.training import TrainingRecipe, train_network, train_networks_together
+from ast_ray.core.training import TrainingRecipe, require_finite_loss, train_network, train_networks_together
 
 SHAPE, CLASSES = (3, 32, 32), 10
 
@@ -44,7 +44,7 @@ def main() -> None:
     @as_in_a_run()
     def one_after_the_other() -> None:
         for number, network in zip(numbers, fresh(), strict=True):
-            train_network(network, images, labels, recipe, stream(0, number, "train"))
+            require_finite_loss(train_network(network, images, labels, recipe, stream(0, number, "train")), recipe)
 
     @as_in_a_run()
     def at_once() -> None:

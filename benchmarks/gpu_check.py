@@ -36,7 +36,7 @@ from ast_ray.core.experts.training import train_expert, train_experts_together
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
-from ast_ray.core.training import TrainingRecipe, train_network, train_networks_together
+from ast_ray.core.training import TrainingRecipe, require_finite_loss, train_network, train_networks_together
 from ast_ray.stages.engine import build_expert_step
 
 SHAPE, CLASSES, WIDTH = (3, 32, 32), 10, 64
@@ -166,7 +166,7 @@ def networks(findings: Findings, device: str) -> None:
     """Networks of an evaluation trained at once against one on the CPU."""
     recipe = TrainingRecipe(0.01, 10, 256, 0.9, 5e-4, 0, 1.0, DSA_ALL)
     begin, reference = flatten(fresh("cpu")), fresh("cpu")
-    train_network(reference, *data("cpu", 10), recipe, stream(0, 0, "train"))
+    require_finite_loss(train_network(reference, *data("cpu", 10), recipe, stream(0, 0, "train")), recipe)
 
     @as_in_a_run()
     def at_once() -> Tensor:
@@ -183,7 +183,8 @@ def networks(findings: Findings, device: str) -> None:
             @as_in_a_run()
             def trained(where: str, network: NetworkConfig = network, name: str = name) -> Tensor:
                 trained = build(network, SHAPE, CLASSES, stream(0, name)).to(where)
-                train_network(trained, *data(where, 20), replace(recipe, passes=2), stream(0, "train"))
+                short = replace(recipe, passes=2)
+                require_finite_loss(train_network(trained, *data(where, 20), short, stream(0, "train")), short)
                 return flatten(trained)
 
             begun = flatten(build(network, SHAPE, CLASSES, stream(0, name)))

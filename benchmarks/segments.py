@@ -30,7 +30,7 @@ from ast_ray.stages.device import real_data
 from ast_ray.stages.distillation.job import DistillJob
 from ast_ray.stages.distillation.loop import Distillation, distill
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.run.pipeline import Plan, train_experts
+from ast_ray.stages.run.pipeline import Plan, train_buffers
 from ast_ray.storage.run_directory import RunDirectory
 from ast_ray.telemetry.progress import Silent
 from benchmarks.measure import finish, ratio, spread, told
@@ -132,7 +132,7 @@ def main() -> None:
             seeded = dataclasses.replace(base, seed=seed)
             compute = dataclasses.replace(seeded.compute, store=str(folder / "experts"))
             plan = Plan(dataclasses.replace(seeded, compute=compute), data, RunDirectory(folder / "train"))
-            train_experts(plan, ["ast"], SerialExecutor(Silent()))
+            train_buffers(plan, ["ast"], SerialExecutor(Silent()))
             if not options.seeds:
                 break
             if seed == 0:

@@ -94,11 +94,11 @@ def experts(**options: Any) -> None:
     """Train the experts that are missing (Algorithm 1); print their Avg_Var and accuracy."""
 
     def work(session: Session) -> dict[str, Any]:
-        from ast_ray.stages.run.pipeline import mean_expert, open_failures, train_experts
+        from ast_ray.stages.run.pipeline import mean_expert, open_failures, train_buffers
 
         plan = session.plan
         failures = open_failures(plan, session.display)
-        trained = train_experts(plan, matched_methods(plan.config), session.executor, failures)
+        trained = train_buffers(plan, matched_methods(plan.config), session.executor, failures)
         return {
             "experts": {
                 method: {**mean_expert(rows), "folder": str(plan.buffer(method).directory)}

@@ -203,14 +203,12 @@ def train_network(
     *,
     after_pass: Callable[[int], None] | None = None,
     watch: TrainingAccuracy | None = None,
-) -> None:
+) -> float:
     """Train the network in place on images [n, C, H, W], labels int64 [n] or float [n, K] (`answers_of`).
 
-    ``after_pass`` is called with the number of passes done, after each; it may look at the network, not change it.
-    ``watch`` records the training accuracy.
-
-    Raises:
-        DivergenceError: the last loss is not finite.
+    Returns the last loss: one that is not finite is the network's divergence (`require_finite_loss`). ``after_pass`` is
+    called with the number of passes done, after each; it may look at the network, not change it. ``watch`` records the
+    training accuracy.
     """
     network.train()
     optimizer = recipe.begin(list(network.parameters()))
@@ -235,7 +233,7 @@ def train_network(
         if after_pass is not None:
             after_pass(number + 1)
             network.train()
-    require_finite_loss(loss.item(), recipe)
+    return loss.item()
 
 
 def require_finite_loss(loss: float, recipe: TrainingRecipe, *, network: int | None = None) -> None:
@@ -275,7 +273,7 @@ def train_networks_together(
 
     Equal to one after the other to float tolerance. Networks must be functions of their parameters alone
     (`core.vmapped.is_stateless`). Returns the last loss of each: one that is not finite is that network's divergence
-    (`core.training.require_finite_loss`) and leaves the others as they would have been. ``watches`` record each
+    (`require_finite_loss`) and leaves the others as they would have been. ``watches`` record each
     network's training accuracy; empty for none.
     """
     template, spec = networks[0].train(), FlatSpec.of(networks[0])

@@ -22,9 +22,9 @@ from ast_ray.errors import DivergenceError
 from ast_ray.search.directory import SearchDirectory
 from ast_ray.search.trial import canonicalize
 from ast_ray.stages.distillation.loop import distill, finished
-from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row
+from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_rows, networks_in, unfinished
 from ast_ray.stages.executor import Executor
-from ast_ray.stages.experts.train import ExpertJob, train_one_expert
+from ast_ray.stages.experts.train import ExpertJob, train_experts
 from ast_ray.stages.run.pipeline import Plan, evaluated, evaluation_jobs, expert_jobs
 from ast_ray.storage.atomic import write_text
 from ast_ray.storage.records.outcome import whole_outcome
@@ -67,35 +67,20 @@ def final_stage(
     method = base.tune.method
     matched = [method] if method_info(method).needs_experts else []
     experts = [job for plan in plans.values() for job in expert_jobs(plan, matched)]
-    unique = {job.buffer.path(job.expert_id): _labelled(job) for job in experts}
-    _follow(executor.run(train_one_expert, list(unique.values())), len(unique), sink, "final experts")
+    unique = {(job.buffer.folder, job.ids): _labelled(job) for job in experts}
+    _follow(executor.run(train_experts, list(unique.values())), len(unique), sink, "final experts")
     whole = [key for key, plan in plans.items() if not any(plan.buffer(name).missing() for name in matched)]
     named = {key: plans[key].distill_job(method) for key in whole}
     todo = [dataclasses.replace(job, title=_whose(key)) for key, job in named.items() if not finished(job)]
     _follow(executor.run(distill, todo), len(todo), sink, "final distillations")
-    jobs = {key: [_FinalEvaluation.of(job, key) for job in evaluation_jobs(plan)] for key, plan in plans.items()}
+    jobs = {
+        key: [dataclasses.replace(job, title=_whose(key)) for job in evaluation_jobs(plan)]
+        for key, plan in plans.items()
+    }
     distilled = [key for key, job in named.items() if finished(job)]
-    waiting = [job for key in distilled for job in jobs[key] if finished_row(job) is None]
-    _follow(evaluated(waiting, executor), len(waiting), sink, "final evaluations")
+    waiting = unfinished(job for key in distilled for job in jobs[key])
+    _follow(evaluated(waiting, executor), networks_in(waiting), sink, "final evaluations")
     return [_row(candidate, seeds, plans, jobs) for candidate in candidates]
-
-
-@dataclass(frozen=True)
-class _FinalEvaluation(EvaluationJob):
-    """An evaluation that says whose it is."""
-
-    whose: str = ""
-
-    @classmethod
-    def of(cls, job: EvaluationJob, key: tuple[str, int]) -> _FinalEvaluation:
-        """The same job, named."""
-        values = {item.name: getattr(job, item.name) for item in dataclasses.fields(job)}
-        return cls(**values, whose=_whose(key))
-
-    @property
-    def key(self) -> str:
-        """The job's name: the set's, and the network's."""
-        return f"evaluate {self.whose}, network {self.index}"
 
 
 def _whose(key: tuple[str, int]) -> str:
@@ -145,8 +130,7 @@ def _row(
         outcome = whole_outcome(job.directory.outcome) if finished(job) else None
         if outcome is not None:
             validation.append(outcome["validation_accuracy"])
-        rows = [row for item in jobs[candidate.name, seed] if (row := finished_row(item)) is not None]
-        scores = [row["accuracy"] for row in rows]
+        scores = [row["accuracy"] for row in finished_rows(jobs[candidate.name, seed])]
         accuracies += scores
         per_seed.append(statistics.fmean(scores) if scores else None)
     complete = len(validation) == len(seeds) and bool(accuracies) and None not in per_seed

@@ -26,7 +26,7 @@ from ast_ray.search.record import DIVERGED, FAILED, FINAL, FINISHED, INVALID, Ru
 from ast_ray.search.trial_probe import refusal
 from ast_ray.stages.distillation.job import DistillJob
 from ast_ray.stages.distillation.loop import distill_in_slices
-from ast_ray.stages.experts.train import ExpertJob, train_one_expert
+from ast_ray.stages.experts.train import ExpertJob, train_experts
 from ast_ray.storage.checkpoint import read_checkpoint
 from ast_ray.storage.containers.documents import parsed, sealed_line, unsealed
 from ast_ray.storage.containers.opening import parsing, require_file
@@ -41,9 +41,8 @@ def train_for(trial: Trial, expert_id: int, sink: ProgressSink, cost: ExpertCost
     """Train one expert of a trial's buffer and log what it cost."""
     began = time.monotonic()
     name = fingerprint(trial.experts)
-    board = trial.search.tensorboard / "experts" / f"{name}-{expert_id:05d}"
-    job = ExpertJob(trial.config, trial.buffer, expert_id, str(board), f"experts {name[:8]}")
-    train_one_expert(job, sink)
+    boards = str(trial.search.tensorboard / "experts" / name)
+    train_experts(ExpertJob(trial.config, trial.buffer, (expert_id,), boards, f"experts {name[:8]}"), sink)
     seconds = time.monotonic() - began
     cost.trained += seconds
     _log(trial.search, {"buffer": name, "expert": expert_id, "trial": trial.name, "seconds": round(seconds, 3)})

@@ -5,8 +5,7 @@ What is trained beside a network may move its last bits, so a range is the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -14,23 +13,34 @@ from ast_ray.config.work_settings import ComputeConfig
 
 MOST = 8  # a first choice; what a GPU gains from more or fewer is still to be measured
 _SHARE = 0.5  # of a GPU's memory
-J = TypeVar("J")
 
 
-def ranges(
-    jobs: Sequence[J], together: int, *, count: int, number: Callable[[J], int]
-) -> list[tuple[tuple[J, ...], tuple[int, ...]]]:
-    """Put jobs into ranges of ``together`` numbers, 0..k-1, k..2k-1 and so on; with each, all its numbers below count.
+def in_ranges(numbers: Iterable[int], together: int) -> list[tuple[int, ...]]:
+    """Put numbers into the ranges 0..k-1, k..2k-1 and so on, of k = ``together``; ranges without any are left out.
 
-    ``jobs`` are what is missing of the numbers 0..count-1; a range that misses nothing is left out.
+    >>> in_ranges([0, 1, 4, 7], 3)
+    [(0, 1), (4,), (7,)]
     """
-    found: dict[int, list[J]] = {}
-    for job in jobs:
-        found.setdefault(number(job) // together, []).append(job)
-    return [
-        (tuple(missing), tuple(range(place * together, min((place + 1) * together, count))))
-        for place, missing in found.items()
-    ]
+    found: dict[int, list[int]] = {}
+    for number in numbers:
+        found.setdefault(number // together, []).append(number)
+    return [tuple(members) for members in found.values()]
+
+
+def fixed_range(numbers: Sequence[int], together: int, count: int) -> tuple[int, ...]:
+    """Return all numbers below ``count`` of the one range of ``together`` that holds ``numbers``.
+
+    Raises:
+        ValueError: no number, or numbers of several ranges, or none of the numbers 0..count-1.
+
+    >>> fixed_range([4], 3, count=5)
+    (3, 4)
+    """
+    places = {number // together for number in numbers}
+    if len(places) != 1 or not 0 <= min(numbers) <= max(numbers) < count:
+        raise ValueError(f"numbers {tuple(numbers)} are not those of one range of {together} below {count}")
+    first = places.pop() * together
+    return tuple(range(first, min(first + together, count)))
 
 
 def that_fit(compute: ComputeConfig, network_bytes: int, device: torch.device) -> int:

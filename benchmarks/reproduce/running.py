@@ -23,11 +23,11 @@ from ast_ray.data.real import RealData
 from ast_ray.errors import DivergenceError, ResourceError
 from ast_ray.stages.device import prepare_images, real_data, resolve_device
 from ast_ray.stages.distillation.loop import DistillJob, distill, finished
-from ast_ray.stages.evaluation.evaluate import EvaluationJob, evaluate_network
+from ast_ray.stages.evaluation.evaluate import EvaluationJob, evaluate
 from ast_ray.stages.evaluation.rows import cache_key, real_set_identity
 from ast_ray.stages.evaluation.rows import cells as groups
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
-from ast_ray.stages.experts.train import ExpertJob, train_one_expert
+from ast_ray.stages.experts.train import ExpertJob, train_experts
 from ast_ray.stages.run.pipeline import mean_expert
 from ast_ray.storage.atomic import write_json
 from ast_ray.storage.expert_buffer import Buffer
@@ -111,9 +111,9 @@ def expert_jobs(jobs: Sequence[CellJob]) -> list[ExpertJob]:
         buffer.prepare()
         config = dataclasses.replace(job.config, seed=job.expert_seed)
         for number in [] if _expert_failure(buffer) else buffer.missing():
-            board = buffer.folder.parent / "tensorboard" / f"{buffer.fingerprint}-{number:05d}"
+            boards = buffer.folder.parent / "tensorboard" / buffer.fingerprint
             name = f"experts {buffer.fingerprint}"
-            expert = ExpertJob(config, buffer, number, str(board), name)
+            expert = ExpertJob(config, buffer, (number,), str(boards), name)
             found.setdefault(buffer.path(number), expert)
     return list(found.values())
 
@@ -123,12 +123,13 @@ def train_timed(job: ExpertJob, sink: ProgressSink) -> str:
 
     An expert that diverges is noted too: no other is trained for its cells, and their rows say so.
     """
-    with exclusive(job.buffer.folder / f".lock-{job.expert_id}", wait=True, owner=job.key):
-        if job.buffer.has(job.expert_id):
+    (number,) = job.ids
+    with exclusive(job.buffer.folder / f".lock-{number}", wait=True, owner=job.key):
+        if job.buffer.has(number):
             return job.key
-        with _timed(job.buffer.folder / f"time-{job.expert_id:05d}.json"):
+        with _timed(job.buffer.folder / f"time-{number:05d}.json"):
             try:
-                train_one_expert(job, sink)
+                train_experts(job, sink)
             except DivergenceError as error:
                 write_json(job.buffer.folder / _FAILURE, {"diverged": str(error)})
                 sink.say(f"{job.key}: {error}")
@@ -226,9 +227,8 @@ def _evaluated(job: CellJob, data: RealData, sink: ProgressSink) -> Iterator[dic
     wanted = [(index, group) for group in groups(config, source) for index in range(networks)]
     for done, (index, (architecture, protocol)) in enumerate(wanted, start=1):
         token = cache_key(config, data.data_id, architecture, protocol, what)
-        place = str(rows.row(name, architecture or config.network.name, protocol, index))
-        task = EvaluationJob(name, source, config, index, place, token, buffer)
-        yield evaluate_network(dataclasses.replace(task, architecture=architecture, protocol=protocol), sink)
+        task = EvaluationJob(name, source, config, (index,), str(rows.path), token, buffer)
+        yield from evaluate(dataclasses.replace(task, architecture=architecture, protocol=protocol), sink)
         sink.update(Update("evaluate", done, len(wanted)))
 
 

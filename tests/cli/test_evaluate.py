@@ -63,13 +63,13 @@ def test_rows_that_are_there_are_not_evaluated_again(
 ) -> None:
     words = (str(sets / "distill" / "ast" / "synthetic.safetensors"), "--out", str(tmp_path / "rows"))
     calls: list[str] = []
-    real = pipeline.evaluate_network
+    real = pipeline.evaluate
 
     def counted(job: object, sink: object) -> object:
         calls.append(job.key)  # type: ignore[attr-defined]
         return real(job, sink)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "evaluate_network", counted)
+    monkeypatch.setattr(pipeline, "evaluate", counted)
     first = evaluate(call, *words)
     assert calls == ["evaluate ast 0", "evaluate ast 1"]
     assert evaluate(call, *words) == first

@@ -14,7 +14,7 @@ from ast_ray.config.settings import EvaluateConfig
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import flatten
 from ast_ray.core.rng import stream
-from ast_ray.core.training import TrainingAccuracy, TrainingRecipe, Trend, score, train_network
+from ast_ray.core.training import TrainingAccuracy, TrainingRecipe, Trend, require_finite_loss, score, train_network
 from ast_ray.errors import DivergenceError
 
 RECIPE = TrainingRecipe(
@@ -141,7 +141,7 @@ def test_divergence_is_an_error_that_names_the_rate(make_network, make_images):
     network, (images, labels) = make_network(), make_images()
     recipe = dataclasses.replace(RECIPE, lr=1e200)
     with pytest.raises(DivergenceError, match=r"evaluation diverged: training loss nan with learning rate 1e\+200"):
-        train_network(network, images, labels, recipe, stream(0))
+        require_finite_loss(train_network(network, images, labels, recipe, stream(0)), recipe)
 
 
 def test_recipe_of_the_settings():

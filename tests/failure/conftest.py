@@ -19,7 +19,7 @@ import pytest
 
 from ast_ray.config import Config
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.run.pipeline import Plan, expert_jobs, train_experts
+from ast_ray.stages.run.pipeline import Plan, expert_jobs, train_buffers
 from tests.failure.notes import Notes
 from tests.tiny import Recorder, tiny_config, tiny_plan
 
@@ -84,7 +84,7 @@ def tiny(root: Path) -> Callable[..., Config]:
 def undisturbed(tiny: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Three experts trained in one process."""
     plan = tiny_plan(tiny(expert__count=3), tmp_path_factory.mktemp("undisturbed"))
-    train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+    train_buffers(plan, ["ast"], SerialExecutor(Recorder()))
     return plan
 
 

@@ -15,7 +15,7 @@ from tests.failure.notes import Notes
 
 @dataclass(frozen=True)
 class WatchedExpert:
-    """`train_one_expert` noting every epoch it trains, held when epoch ``at`` is trained and not kept yet."""
+    """`train_experts` noting every epoch it trains, held when epoch ``at`` is trained and not kept yet."""
 
     notes: Notes
     at: int
@@ -31,7 +31,7 @@ class WatchedExpert:
                 yield record
 
         with mock.patch.object(experts, "train_expert", watched):
-            return experts.train_one_expert(job, sink)
+            return experts.train_experts(job, sink)
 
 
 @dataclass(frozen=True)

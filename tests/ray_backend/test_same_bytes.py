@@ -100,7 +100,8 @@ def test_networks_evaluated_together_give_the_rows_of_one_process(
         jobs, sink = evaluation_jobs(tiny_plan(tiny(**settings), tmp_path / name)), Recorder()
         evaluate_sets(jobs, executor, sink)
         assert [update.done for update in sink.updates] == [1, 2, 3]
-        rows[name] = [documents.content(Path(job.row)) | {"seconds": 0} for job in jobs]
+        paths = [job.row(index) for job in jobs for index in job.indices]
+        rows[name] = [documents.content(path) | {"seconds": 0} for path in paths]
     assert rows["ray"] == rows["serial"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ast_ray.config import Config
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.run.pipeline import Plan, run_all, train_experts
+from ast_ray.stages.run.pipeline import Plan, run_all, train_buffers
 from ast_ray.storage import mirror
 from tests.object_store import ObjectStore
 from tests.tiny import Recorder, artefacts, serial_run, tiny_plan
@@ -116,10 +116,10 @@ def test_a_killed_expert_is_gone_on_with_on_another_machine_and_leaves_nothing(
     address, config = object_store.address("runs/epochs"), tiny(**FEWER, compute__checkpoint_seconds=0)
     plan = tiny_plan(config, mirror.place(address))
     with pytest.raises(Stop):
-        train_experts(plan, ["ast"], SerialExecutor(StopAt("ast expert 1", 2)))
+        train_buffers(plan, ["ast"], SerialExecutor(StopAt("ast expert 1", 2)))
     another_machine(monkeypatch, tmp_path / "second")
     sink, plan = Recorder(), tiny_plan(config, mirror.place(address))
-    train_experts(plan, ["ast"], SerialExecutor(sink))
+    train_buffers(plan, ["ast"], SerialExecutor(sink))
     assert [(update.key, update.done) for update in sink.updates] == [("ast expert 1", 3)]
     name = f"experts/{plan.buffer('ast').fingerprint}/expert-00001.parquet"
     assert object_store.content(f"runs/epochs/{name}") == (local.directory.path / name).read_bytes()

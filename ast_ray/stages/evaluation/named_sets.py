@@ -26,7 +26,7 @@ from ast_ray.stages.evaluation.rows import (
 )
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS, check_set
 from ast_ray.stages.executor import Executor
-from ast_ray.stages.experts.train import ExpertJob, train_one_expert
+from ast_ray.stages.experts.train import ExpertJob, train_experts
 from ast_ray.stages.run.preflight import check_folder
 from ast_ray.storage.expert_buffer import Buffer
 from ast_ray.storage.export import load_set, set_file
@@ -185,7 +185,7 @@ def train_embedding(jobs: Sequence[EvaluationJob], executor: Executor) -> None:
     if job is None or job.buffer.has(0):
         return
     job.buffer.prepare()
-    board = job.buffer.folder.parent / "tensorboard"
-    expert = ExpertJob(job.config, job.buffer, 0, str(board), "embedding expert")
-    for _ in executor.run(train_one_expert, [expert]):
+    boards = str(job.buffer.folder.parent / "tensorboard" / "embedding")
+    expert = ExpertJob(job.config, job.buffer, (0,), boards, "embedding expert")
+    for _ in executor.run(train_experts, [expert]):
         pass

@@ -109,11 +109,6 @@ def cells(config: Config, source: str) -> list[tuple[str, str]]:
     return [(name, protocol) for name in config.evaluate.architectures or ("",) for protocol in protocols]
 
 
-def networks_of(config: Config, source: str) -> int:
-    """Return the number of networks of each of these groups."""
-    return (config.evaluate.full_networks if source == "full" else 0) or config.evaluate.networks
-
-
 def with_scored(names: tuple[str, ...], config: Config) -> tuple[str, ...]:
     """Real sets asked for, and those the scores need."""
     needed = ("random", "full") if config.evaluate.scores else ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -25,9 +24,10 @@ from ast_ray.core.training import (
     train_networks_together,
 )
 from ast_ray.data.real import RealData
+from ast_ray.stages.ensembles import in_ranges
 
 
-def train_and_score(
+def train_fresh(
     config: Config,
     data: RealData,
     images: Images,
@@ -35,24 +35,32 @@ def train_and_score(
     recipe: TrainingRecipe,
     *,
     role: str,
-    index: int,
-    test: bool,
+    indices: Sequence[int],
+    together: bool,
     network: NetworkConfig | None = None,
-    watch: TrainingAccuracy | None = None,
-) -> Score:
-    """Train network ``index`` on images [S, C, H, W] and score it; streams derive from (seed, role, index).
+    watches: Sequence[TrainingAccuracy] = (),
+) -> list[tuple[Network, float]]:
+    """Train the networks ``indices`` on images [S, C, H, W]; streams derive from (seed, role, index).
 
-    ``labels`` are int64 [S] or float [S, K], as `core.training.answers_of` gives them.
-    ``network`` is another architecture than the settings'. ``watch`` records the training accuracy for the score's
-    trend.
+    Returns each with its last training loss, finite or not. ``together`` trains all of them at once, each from the
+    streams and to the weights (up to rounding) it has alone.
+
+    Args:
+        labels: int64 [S] or float [S, K], as `core.training.answers_of` gives them.
+        network: another architecture than the settings'.
+        watches: one per network, to record its training accuracy; empty for none.
     """
-    fresh = _fresh(config, data, network, role, index, images.device)
-    train_network(fresh, images, labels, recipe, stream(config.seed, role, index, "train"), watch=watch)
-    if test:
-        found = score(fresh, data.test_images, data.test_labels)
+    networks = [_fresh(config, data, network, role, index, images.device) for index in indices]
+    generators = [stream(config.seed, role, index, "train") for index in indices]
+    watching: Sequence[TrainingAccuracy | None] = watches or [None] * len(networks)
+    if together:
+        losses = train_networks_together(networks, images, labels, recipe, generators, watches)
     else:
-        found = score(fresh, data.validation_images, data.validation_labels)
-    return replace(found, trend=watch.trend()) if watch is not None else found
+        losses = [
+            train_network(fresh, images, labels, recipe, generator, watch=watch)
+            for fresh, generator, watch in zip(networks, generators, watching, strict=True)
+        ]
+    return list(zip(networks, losses, strict=True))
 
 
 def train_and_peek(
@@ -66,9 +74,12 @@ def train_and_peek(
     index: int,
     network: NetworkConfig | None = None,
 ) -> tuple[Score, int]:
-    """Train as `train_and_score`, and return the best test score over every ``peak_every``-th pass, with that pass.
+    """Train as `train_fresh`, and return the best test score over every ``peak_every``-th pass, with that pass.
 
     Chosen on the test set, as published tables are: for comparison with them and nothing else.
+
+    Raises:
+        DivergenceError: the last training loss is not finite.
     """
     fresh = _fresh(config, data, network, role, index, images.device)
     every, seen = config.evaluate.peak_every, list[tuple[Score, int]]()
@@ -77,30 +88,9 @@ def train_and_peek(
         if passes % every == 0 or passes == recipe.passes_over(len(images)):
             seen.append((score(fresh, data.test_images, data.test_labels), passes))
 
-    train_network(fresh, images, labels, recipe, stream(config.seed, role, index, "train"), after_pass=look)
+    loss = train_network(fresh, images, labels, recipe, stream(config.seed, role, index, "train"), after_pass=look)
+    require_finite_loss(loss, recipe)
     return max(seen, key=lambda item: item[0].accuracy)
-
-
-def train_together(
-    config: Config,
-    data: RealData,
-    images: Images,
-    labels: Tensor,
-    recipe: TrainingRecipe,
-    *,
-    role: str,
-    indices: Sequence[int],
-    network: NetworkConfig | None = None,
-    watches: Sequence[TrainingAccuracy] = (),
-) -> list[tuple[Network, float]]:
-    """Train the networks ``indices`` at once, each from the streams and to the weights (up to rounding) it has alone.
-
-    Returns each with its last training loss, finite or not. ``watches`` record their training accuracies.
-    """
-    networks = [_fresh(config, data, network, role, index, images.device) for index in indices]
-    generators = [stream(config.seed, role, index, "train") for index in indices]
-    losses = train_networks_together(networks, images, labels, recipe, generators, watches)
-    return list(zip(networks, losses, strict=True))
 
 
 def _fresh(
@@ -144,14 +134,16 @@ def validation_accuracies(
     recipe = TrainingRecipe.of(
         config.evaluate, lr=student_lr, augmentation=distill.augmentation, siamese=distill.siamese
     )
-    count = distill.validate_networks
-    if networks_together(config, images.device) > 1 and count > 1:
-        scores = _scores_together(config, data, images, labels, recipe)
-    else:
-        scores = [
-            train_and_score(config, data, images, labels, recipe, role="validate", index=index, test=False)
-            for index in range(count)
-        ]
+    size = networks_together(config, images.device)
+    together = min(size, distill.validate_networks) > 1
+    scores = list[Score]()
+    for indices in in_ranges(range(distill.validate_networks), size):
+        networks = train_fresh(
+            config, data, images, labels, recipe, role="validate", indices=indices, together=together
+        )
+        for index, (_, loss) in zip(indices, networks, strict=True):
+            require_finite_loss(loss, recipe, network=index if together else None)
+        scores += [score(network, data.validation_images, data.validation_labels) for network, _ in networks]
     return tuple(item.accuracy for item in scores)
 
 
@@ -161,16 +153,3 @@ def networks_together(config: Config, device: torch.device) -> int:
     A function of settings and device alone, so that a resumed run does as an undisturbed one.
     """
     return config.compute.networks_together or (8 if device.type == "cuda" else 1)
-
-
-def _scores_together(
-    config: Config, data: RealData, images: Tensor, labels: Tensor, recipe: TrainingRecipe
-) -> list[Score]:
-    size, scores = networks_together(config, images.device), list[Score]()
-    for numbers in torch.arange(config.distill.validate_networks).split(size):
-        indices = numbers.tolist()
-        trained = train_together(config, data, images, labels, recipe, role="validate", indices=indices)
-        for number, (_, loss) in zip(indices, trained, strict=True):
-            require_finite_loss(loss, recipe, network=number)
-        scores += [score(network, data.validation_images, data.validation_labels) for network, _ in trained]
-    return scores

@@ -1,23 +1,35 @@
-"""Train one expert and publish its trajectory (Algorithm 1 with its bookkeeping)."""
+"""Train experts, one or several at once, and publish each one's trajectory (Algorithm 1 with its bookkeeping).
+
+Several are a fixed range of expert numbers (`stages.ensembles`): one that lost some of its files is trained whole, and
+only those are written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from ast_ray.config.settings import Config
-from ast_ray.core.experts.training import EpochRecord, ExpertState, train_expert
+from ast_ray.core.experts.training import (
+    EpochRecord,
+    ExpertState,
+    Outcome,
+    train_expert,
+    train_experts_together,
+)
 from ast_ray.core.networks import Network, build
 from ast_ray.core.parameters import FlatSpec, load
 from ast_ray.core.rng import stream
 from ast_ray.core.training import score
 from ast_ray.data.real import RealData
+from ast_ray.errors import DivergenceError
 from ast_ray.stages.device import real_data, resolve_device, torch_threads
 from ast_ray.stages.engine import build_expert_step
+from ast_ray.stages.ensembles import fixed_range
 from ast_ray.stages.executor import Resources
 from ast_ray.stages.experts.recording import Recording
 from ast_ray.storage.expert_buffer import Buffer
@@ -27,79 +39,167 @@ from ast_ray.telemetry.tensorboard import log_expert
 
 @dataclass(frozen=True)
 class ExpertJob:
-    """One expert of one buffer."""
+    """Experts of one buffer that a task is to train: one, or several of one fixed range.
+
+    ``ids`` are the experts to publish. ``together`` is the size of the range: all its experts are trained, also those
+    that are there already. ``tensorboard`` is the folder of an expert's curves but for its number, and ``gpu_memory``
+    an estimate of one expert's bytes.
+    """
 
     config: Config
     buffer: Buffer = field(hash=False)
-    expert_id: int
+    ids: tuple[int, ...]
     tensorboard: str
     label: str = "expert"
     gpu_memory: int = 0
+    together: int = 1
+
+    @property
+    def trained(self) -> tuple[int, ...]:
+        """The numbers of all experts that are trained at once, ``ids`` among them."""
+        return fixed_range(self.ids, self.together, self.config.expert.count)
 
     @property
     def needs(self) -> Resources:
         """One worker, on a GPU that it may share."""
-        return Resources(gpu_memory=self.gpu_memory)
+        return Resources(gpu_memory=len(self.trained) * self.gpu_memory)
 
     @property
     def key(self) -> str:
+        """The only expert's key, or the range."""
+        first, last = self.ids[0], self.ids[-1]
+        return self.key_of(first) if len(self.ids) == 1 else f"{self.key_of(first)} to {last}"
+
+    def key_of(self, expert_id: int) -> str:
         """Method and number."""
-        return f"{self.label} {self.expert_id}"
+        return f"{self.label} {expert_id}"
+
+    def board(self, expert_id: int) -> Path:
+        """The folder of an expert's curves."""
+        return Path(f"{self.tensorboard}-{expert_id:05d}")
 
 
-def train_one_expert(job: ExpertJob, sink: ProgressSink) -> str:
-    """Train the expert unless its file is there already; return the job's key.
+def train_experts(job: ExpertJob, sink: ProgressSink) -> str:
+    """Train the experts of a job whose files are not there; return the job's key.
 
-    The file appears only when it is complete. Until then finished epochs are kept beside it, and a second attempt after
-    a lost worker goes on from them; streams derive from (seed, id, epoch), so it writes the same bytes.
+    A file appears only when it is complete. Until then finished epochs are kept beside it, and a second attempt after
+    a lost worker goes on from them; streams derive from (seed, id, epoch), so it writes the same bytes. An expert that
+    diverges leaves no file and does not keep those beside it from theirs.
 
     Raises:
-        DivergenceError: see `train_expert`; ResourceError: the experts' folder is gone or cannot be written.
+        DivergenceError: of the first expert that diverged, once the others are published; see `train_expert`.
+        ResourceError: the experts' folder is gone or cannot be written.
     """
-    config, buffer = job.config, job.buffer
-    if buffer.has(job.expert_id):
+    config, missing = job.config, [number for number in job.ids if not job.buffer.has(number)]
+    if not missing:
         return job.key
     with torch_threads(config.compute.threads, precision=config.expert.expert_precision):
         data = real_data(config.data, resolve_device(config.compute))
-        network = expert_network(config, data, job.expert_id)
-        spec = FlatSpec.of(network)
-        with recording_of(job, spec.numel) as recording:
-            for record in _records(job, data, network, recording.start):
-                statistics = statistics_of(record, recording.move(record.theta), network, spec, data)
-                recording.add(record, statistics, final=record.epoch == config.expert.epochs)
-                note = f"accuracy {statistics['validation_accuracy']:.1%}"
-                sink.update(Update(job.key, record.epoch, config.expert.epochs, note))
-        log_curves(job, recording)
+        networks = [expert_network(config, data, number) for number in job.trained]
+        # Scoring puts a network into evaluation mode, which the template of several must not be in.
+        scored = networks[0] if len(networks) == 1 else expert_network(config, data, 0)
+        spec = FlatSpec.of(scored)
+        with ExitStack() as opened:
+            recorded = {number: opened.enter_context(_recorded(job, number, spec.numel)) for number in missing}
+            for outcomes in _outcomes(job, data, networks, recorded):
+                _record(job, outcomes, recorded, scored, spec, data, sink)
+    failures = [expert.failure for expert in recorded.values() if expert.failure is not None]
+    if failures:
+        raise failures[0]
     return job.key
 
 
-def recording_of(job: ExpertJob, parameters: int) -> AbstractContextManager[Recording]:
-    """Open the expert's recording; see `Recording.open`."""
-    buffer, seconds = job.buffer, job.config.compute.checkpoint_seconds
-    metadata = {"fingerprint": buffer.fingerprint, "expert_id": job.expert_id, "identity": dict(buffer.identity)}
-    how = job.config.expert.storage
-    return Recording.open(buffer, job.expert_id, metadata, parameters=parameters, seconds=seconds, storage=how)
+@dataclass
+class _Recorded:
+    """An expert's recording, and why it ended early."""
+
+    recording: Recording
+    failure: DivergenceError | None = None
 
 
-def log_curves(job: ExpertJob, recording: Recording) -> None:
-    """Write a finished expert's curves for TensorBoard."""
-    curves = [{f"expert/{name}": value for name, value in row.items()} for row in recording.statistics]
-    log_expert(Path(job.tensorboard), curves)
+@contextmanager
+def _recorded(job: ExpertJob, expert_id: int, parameters: int) -> Iterator[_Recorded]:
+    """A recording that is published with its curves unless its own expert failed."""
+    buffer, expert = job.buffer, None
+    metadata = {"fingerprint": buffer.fingerprint, "expert_id": expert_id, "identity": dict(buffer.identity)}
+    try:
+        with Recording.open(
+            buffer,
+            expert_id,
+            metadata,
+            parameters=parameters,
+            seconds=job.config.compute.checkpoint_seconds,
+            storage=job.config.expert.storage,
+        ) as recording:
+            expert = _Recorded(recording)
+            yield expert
+            if expert.failure is not None:
+                raise expert.failure
+    except DivergenceError as error:
+        if expert is None or expert.failure is not error:
+            raise
+    else:
+        curves = [{f"expert/{name}": value for name, value in row.items()} for row in recording.statistics]
+        log_expert(job.board(expert_id), curves)
 
 
-def _records(job: ExpertJob, data: RealData, network: Network, start: ExpertState | None) -> Iterator[EpochRecord]:
-    """The epochs that are still to be trained."""
-    start = None if start is None else state_on(start, data.train_images.device)
-    return train_expert(
-        network,
-        data.train_images,
-        data.train_labels,
-        job.config.expert,
-        seed=job.config.seed,
-        expert_id=job.expert_id,
-        start=start,
-        step=build_expert_step(network, job.config, data.image_shape, data.classes, len(data.train_labels)),
+def _outcomes(
+    job: ExpertJob, data: RealData, networks: Sequence[Network], recorded: Mapping[int, _Recorded]
+) -> Iterator[Mapping[int, Outcome]]:
+    """The epochs still to be trained: all of them unless every expert was kept at the same epoch."""
+    config, device = job.config, data.train_images.device
+    kept = [recorded[number].recording.start for number in job.trained if number in recorded]
+    found = [state_on(start, device) for start in kept if start is not None]
+    same = len(found) == len(networks) and len({start.epoch for start in found}) == 1
+    images, labels = data.train_images, data.train_labels
+    if len(networks) > 1:
+        yield from train_experts_together(
+            networks,
+            images,
+            labels,
+            config.expert,
+            seed=config.seed,
+            expert_ids=job.trained,
+            starts=found if same else None,
+        )
+        return
+    records = train_expert(
+        networks[0],
+        images,
+        labels,
+        config.expert,
+        seed=config.seed,
+        expert_id=job.trained[0],
+        start=found[0] if same else None,
+        step=build_expert_step(networks[0], config, data.image_shape, data.classes, len(labels)),
     )
+    try:
+        for record in records:
+            yield {job.trained[0]: record}
+    except DivergenceError as error:
+        yield {job.trained[0]: error}
+
+
+def _record(
+    job: ExpertJob,
+    outcomes: Mapping[int, Outcome],
+    recorded: Mapping[int, _Recorded],
+    network: Network,
+    spec: FlatSpec,
+    data: RealData,
+    sink: ProgressSink,
+) -> None:
+    """Add an epoch to every recording that does not have it yet; all are kept at the same epochs."""
+    keep, epochs = any(expert.recording.due for expert in recorded.values()), job.config.expert.epochs
+    for number, expert in recorded.items():
+        outcome, recording = outcomes.get(number), expert.recording
+        if isinstance(outcome, DivergenceError):
+            expert.failure = outcome
+        elif outcome is not None and outcome.epoch >= len(recording.statistics):
+            statistics = statistics_of(outcome, recording.move(outcome.theta), network, spec, data)
+            recording.add(outcome, statistics, final=outcome.epoch == epochs, keep=keep)
+            note = f"accuracy {statistics['validation_accuracy']:.1%}"
+            sink.update(Update(job.key_of(number), outcome.epoch, epochs, note))
 
 
 def state_on(start: ExpertState, device: torch.device) -> ExpertState:

@@ -18,8 +18,8 @@ from ast_ray.config.loading import flatten, to_dict
 from ast_ray.config.ownership import computed
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, StoreError
-from ast_ray.stages.evaluation.evaluate import PROTOCOL
-from ast_ray.stages.evaluation.rows import cells, networks_of, row_identity
+from ast_ray.stages.evaluation.evaluate import PROTOCOL, networks_of
+from ast_ray.stages.evaluation.rows import cells, row_identity
 from ast_ray.stages.run.pipeline import Plan, evaluated_sets, expert_methods, set_identity
 from ast_ray.storage.containers.documents import MARK, read_document
 from ast_ray.storage.records.manifest import whole_manifest

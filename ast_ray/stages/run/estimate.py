@@ -20,7 +20,7 @@ from ast_ray.stages.device import cores, resolve_device, torch_threads
 from ast_ray.stages.distillation.loop import finished
 from ast_ray.stages.distillation.stopwatch import Stopwatch
 from ast_ray.stages.engine import facts_about, machine, matching_choice, run_memory
-from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row
+from ast_ray.stages.evaluation.evaluate import EvaluationJob, unfinished
 from ast_ray.stages.run.pipeline import Plan, evaluation_jobs, expert_methods
 from ast_ray.stages.run.preflight import expert_bytes
 
@@ -97,7 +97,7 @@ class _Todo:
         if "distillation" in stages:
             methods = [name for name in plan.config.run.methods if not finished(plan.distill_job(name))]
         if "evaluation" in stages:
-            rows = [job for job in evaluation_jobs(plan) if finished_row(job) is None]
+            rows = unfinished(evaluation_jobs(plan))
         return cls({name: count for name, count in experts.items() if count}, tuple(methods), tuple(rows))
 
     @property
@@ -108,7 +108,8 @@ class _Todo:
         """Experts and networks are spread over all workers; a distillation has one."""
         watch = Stopwatch(plan.config, plan.data.image_shape, plan.data.classes)
         shared = sum(count * expert_seconds(plan, name, watch) for name, count in self.experts.items())
-        shared += sum(row_seconds(plan, job, watch) for job in self.rows if job.network == job.config.network)
+        usual = [job for job in self.rows if job.network == job.config.network]
+        shared += sum(len(job.indices) * row_seconds(plan, job, watch) for job in usual)
         distilling = sum(distillation_seconds(plan, name, watch) for name in self.methods)
         return shared / workers + distilling / min(workers, max(1, len(self.methods)))
 

@@ -16,11 +16,8 @@ from ast_ray.config.identity import fingerprint
 from ast_ray.errors import AstRayError, ConfigError, DataError, DivergenceError, ResourceError, WorkerLostError
 from ast_ray.stages.distillation.job import DistillJob
 from ast_ray.stages.distillation.loop import finished
-from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row, journal_entry
-from ast_ray.stages.evaluation.groups import EvaluationGroup
-from ast_ray.stages.evaluation.rows import networks_of
+from ast_ray.stages.evaluation.evaluate import EvaluationJob, finished_row, journal_entry, networks_of, unfinished
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
-from ast_ray.stages.experts.groups import ExpertGroup
 from ast_ray.stages.experts.train import ExpertJob
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.expert_buffer import Buffer
@@ -30,7 +27,7 @@ from ast_ray.telemetry.progress import ProgressSink, Update
 from ast_ray.telemetry.provenance import environment
 from ast_ray.telemetry.tensorboard import EVENTS
 
-AnyJob: TypeAlias = ExpertJob | ExpertGroup | DistillJob | EvaluationJob | EvaluationGroup
+AnyJob: TypeAlias = ExpertJob | DistillJob | EvaluationJob
 
 
 class Failures:
@@ -98,7 +95,7 @@ class Failures:
             raise error
         if isinstance(job, DistillJob):
             self._take_method(job, _failure(job.method, "distillation", error), error)
-        elif isinstance(job, ExpertJob | ExpertGroup):
+        elif isinstance(job, ExpertJob):
             self._take_experts(job, error)
         else:
             self._take_networks(job, error)
@@ -114,10 +111,9 @@ class Failures:
         made_with = job.buffer.fingerprint if job.buffer is not None else "", fingerprint(job.identity)
         FailureRecord(failure, message, *made_with, versions=self._versions).write(job.directory)
 
-    def _take_experts(self, job: ExpertJob | ExpertGroup, error: AstRayError) -> None:
-        jobs = job.jobs if isinstance(job, ExpertGroup) else (job,)
-        self._end_bars([one.key for one in jobs])
-        numbers = tuple(one.expert_id for one in jobs if not one.buffer.has(one.expert_id))
+    def _take_experts(self, job: ExpertJob, error: AstRayError) -> None:
+        self._end_bars([job.key_of(number) for number in job.ids])
+        numbers = tuple(number for number in job.ids if not job.buffer.has(number))
         for name, distillation in self._jobs.items():
             if not _matches(distillation, job.buffer):
                 continue
@@ -126,41 +122,42 @@ class Failures:
             failure = replace(failure, stage="experts", numbers=(*failure.numbers, *numbers), count=count)
             self._take_method(distillation, failure, error)
 
-    def _take_networks(self, job: EvaluationJob | EvaluationGroup, error: AstRayError) -> None:
-        jobs = job.jobs if isinstance(job, EvaluationGroup) else (job,)
-        told = _cell(jobs[0]) in self._sets
-        for one in jobs:
-            if finished_row(one) is None:
-                failure = self._add_network(one, _failure(one.set_name, "evaluation", error))
+    def _take_networks(self, job: EvaluationJob, error: AstRayError) -> None:
+        told = _cell(job) in self._sets
+        for index in job.indices:
+            if finished_row(job, index) is None:
+                failure = self._add_network(job, index, _failure(job.set_name, "evaluation", error))
                 if failure.lasting:
-                    entry = {"token": one.token, "failure": failure.row(), "versions": self._versions}
-                    write_document(Path(one.row), entry)
+                    entry = {"token": job.token, "failure": failure.row(), "versions": self._versions}
+                    write_document(job.row(index), entry)
         if not told:
-            self._sink.say(_told(self._sets[_cell(jobs[0])]))
+            self._sink.say(_told(self._sets[_cell(job)]))
 
-    def _add_network(self, job: EvaluationJob, failure: Failure) -> Failure:
+    def _add_network(self, job: EvaluationJob, index: int, failure: Failure) -> Failure:
         """Add a network to the failures of its set, network and protocol; return its own."""
         own = replace(
             failure,
-            numbers=(job.index,),
+            numbers=(index,),
             count=networks_of(job.config, job.source),
             network=job.label,
             protocol=job.protocol,
         )
         earlier = self._sets.get(_cell(job))
-        self._sets[_cell(job)] = replace(earlier, numbers=(*earlier.numbers, job.index)) if earlier else own
+        self._sets[_cell(job)] = replace(earlier, numbers=(*earlier.numbers, index)) if earlier else own
         return own
 
     def evaluable(self, jobs: Sequence[EvaluationJob]) -> list[EvaluationJob]:
         """Return the evaluations that can be: of sets that are there, of networks not known to diverge on them."""
         kept = [job for job in jobs if self._has_set(job) and self._has_expert(job)]
-        known = [job for job in kept if finished_row(job) is None and self._known(job)]
-        for failure in dict.fromkeys(self._sets[_cell(job)] for job in known):
+        known = [(job, index) for job in unfinished(kept) for index in job.indices if self._known(job, index)]
+        for failure in dict.fromkeys(self._sets[_cell(job)] for job, _ in known):
             self._sink.say(
                 f"{failure.set_name}: {failure.what}. The same settings fail in the same way, so they are not tried "
                 f"again; {failure.advice}"
             )
-        return [job for job in kept if job not in known]
+        hopeless = {job.row(index) for job, index in known}
+        left = [(job, tuple(index for index in job.indices if job.row(index) not in hopeless)) for job in kept]
+        return [replace(job, indices=indices) for job, indices in left if indices]
 
     def _has_set(self, job: EvaluationJob) -> bool:
         return job.source in REAL_SETS or job.set_name not in self._methods
@@ -174,13 +171,13 @@ class Failures:
                 self._sets[job.set_name, "", ""] = replace(failure, set_name=job.set_name)
         return False
 
-    def _known(self, job: EvaluationJob) -> bool:
+    def _known(self, job: EvaluationJob, index: int) -> bool:
         """Take up what is known of a network that diverged in an earlier command."""
-        entry = journal_entry(job)
+        entry = journal_entry(job, index)
         if entry is None or entry.get("versions") != self._versions:
             return False
         try:
-            self._add_network(job, Failure.of_row(entry["failure"]))
+            self._add_network(job, index, Failure.of_row(entry["failure"]))
         except (KeyError, TypeError):
             return False
         return True

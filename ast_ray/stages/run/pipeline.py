@@ -19,16 +19,22 @@ from ast_ray.stages.distillation.job import DistillJob
 from ast_ray.stages.distillation.loop import distill, finished
 from ast_ray.stages.distillation.team import ALONE, Team
 from ast_ray.stages.engine import run_memory
-from ast_ray.stages.evaluation.evaluate import EvaluationJob, collapse_warning, evaluate_network, finished_row
-from ast_ray.stages.evaluation.groups import EvaluationGroup, evaluate_group, grouped_networks
+from ast_ray.stages.evaluation.evaluate import (
+    EvaluationJob,
+    collapse_warning,
+    evaluate,
+    finished_rows,
+    networks_in,
+    unfinished,
+)
 from ast_ray.stages.evaluation.jobs import jobs_of_set
 from ast_ray.stages.evaluation.rows import publish_rows, real_set_identity, with_scored
 from ast_ray.stages.evaluation.summary import summarize
 from ast_ray.stages.evaluation.training_sets import NEEDS_EXPERT, REAL_SETS
 from ast_ray.stages.evaluation.verdicts import run_verdicts
 from ast_ray.stages.executor import Executor
-from ast_ray.stages.experts.groups import ExpertGroup, grouped, train_group
-from ast_ray.stages.experts.train import ExpertJob, train_one_expert
+from ast_ray.stages.experts.groups import grouped
+from ast_ray.stages.experts.train import ExpertJob, train_experts
 from ast_ray.stages.run.failures import Failures
 from ast_ray.storage.containers.documents import write_document
 from ast_ray.storage.expert_buffer import Buffer, ExpertSummary
@@ -106,14 +112,13 @@ def expert_jobs(plan: Plan, methods: Iterable[str], failures: Failures | None = 
         buffer.prepare()
         hopeless = failures.failed_experts(method) if failures else ()
         for expert_id in sorted(set(buffer.missing()).difference(hopeless)):
-            board = plan.directory.tensorboard / "experts" / f"{method}-{expert_id:05d}"
             jobs.setdefault(
                 buffer.path(expert_id),
                 ExpertJob(
                     plan.method(method),
                     buffer,
-                    expert_id,
-                    str(board),
+                    (expert_id,),
+                    str(plan.directory.tensorboard / "experts" / method),
                     f"{method} expert",
                     run_memory(plan.method(method), plan.data).expert,
                 ),
@@ -121,16 +126,13 @@ def expert_jobs(plan: Plan, methods: Iterable[str], failures: Failures | None = 
     return list(jobs.values())
 
 
-def work_on(job: ExpertJob | ExpertGroup | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
-    """Train an expert, or several at once, or distil; return the folder that has more experts now, or nothing."""
-    if isinstance(job, ExpertGroup):
-        train_group(job, sink)
-        return str(job.buffer.folder)
-    if isinstance(job, ExpertJob):
-        train_one_expert(job, sink)
-        return str(job.buffer.folder)
-    distill(job, sink, team)
-    return ""
+def work_on(job: ExpertJob | DistillJob, sink: ProgressSink, team: Team = ALONE) -> str:
+    """Train experts or distil; return the folder that has more experts now, or nothing."""
+    if isinstance(job, DistillJob):
+        distill(job, sink, team)
+        return ""
+    train_experts(job, sink)
+    return str(job.buffer.folder)
 
 
 def train_and_distill(
@@ -164,12 +166,13 @@ def train_and_distill(
         absent[folder] -= 1
         return possible()
 
-    for _ in executor.run(work_on, [*possible(), *jobs], following=following, failed=failures):
+    work: list[ExpertJob | DistillJob] = [*possible(), *jobs]
+    for _ in executor.run(work_on, work, following=following, failed=failures):
         pass
     return {method: plan.buffer(method).summaries() for method in names}
 
 
-def train_experts(
+def train_buffers(
     plan: Plan, methods: Iterable[str], executor: Executor, failures: Failures | None = None
 ) -> dict[str, list[ExpertSummary]]:
     """Train every expert that is missing, of all methods together; return each method's experts."""
@@ -182,7 +185,7 @@ def distill_methods(plan: Plan, methods: Iterable[str], executor: Executor) -> N
 
 
 def evaluation_jobs(plan: Plan) -> list[EvaluationJob]:
-    """One job per network of every baseline and method, in the order of the table."""
+    """The jobs of every baseline and method, in the order of the table."""
     return [job for name, source, method in evaluated_sets(plan) for job in _jobs(plan, name, source, method)]
 
 
@@ -220,16 +223,11 @@ def _jobs(plan: Plan, name: str, source: str, method: str) -> list[EvaluationJob
     )
 
 
-def evaluate_some(job: EvaluationJob | EvaluationGroup, sink: ProgressSink) -> list[dict[str, Any]]:
-    """Evaluate one network, or several at once, and return their rows."""
-    return evaluate_group(job, sink) if isinstance(job, EvaluationGroup) else [evaluate_network(job, sink)]
-
-
 def evaluated(
     jobs: Sequence[EvaluationJob], executor: Executor, failures: Failures | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Evaluate networks that have no row yet, together where that was decided; yield their rows as they finish."""
-    for rows in executor.run(evaluate_some, grouped_networks(jobs), long_lived=False, failed=failures):
+    """Evaluate networks and yield their rows as they finish."""
+    for rows in executor.run(evaluate, jobs, long_lived=False, failed=failures):
         yield from rows
 
 
@@ -240,30 +238,30 @@ def evaluate_sets(
 
     ``failures`` takes what fails; without it the first failure is raised once the others are through.
     """
-    folders = {Path(job.row).parent for job in jobs}
+    folders = {Path(job.folder) for job in jobs}
     for folder in folders:
         Folder(folder).pull()
-    todo = [job for job in jobs if finished_row(job) is None]
-    done = len(jobs) - len(todo)
+    todo, total = unfinished(jobs), networks_in(jobs)
+    done = total - networks_in(todo)
     published = time.monotonic()
     pause = PUBLISH_INTERVAL
     try:
         for row in evaluated(todo, executor, failures):
             done += 1
             note = f"{row['set']} on {row['network']} {row['accuracy']:.1%}"
-            sink.update(Update("evaluate", done, len(jobs), note))
+            sink.update(Update("evaluate", done, total, note))
             if warning := collapse_warning(row):
                 sink.say(warning)
             if (began := time.monotonic()) - published > pause:
                 _publish(folders)
                 published = time.monotonic()
                 pause = max(PUBLISH_INTERVAL, PUBLISH_SHARE * (published - began))
-        if done < len(jobs):
-            sink.update(Update("evaluate", len(jobs), len(jobs), f"{len(jobs) - done} failed"))
+        if done < total:
+            sink.update(Update("evaluate", total, total, f"{total - done} failed"))
     finally:
         if todo or not all(EvaluationDirectory(folder).rows.exists() for folder in folders):
             _publish(folders)
-    return summarize(found for job in jobs if (found := finished_row(job)) is not None)
+    return summarize(finished_rows(jobs))
 
 
 def _publish(folders: Iterable[Path]) -> None:

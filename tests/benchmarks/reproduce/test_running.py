@@ -69,7 +69,7 @@ def test_what_two_cells_need_is_made_once(tiny_base: str, place: MakePlace, monk
     here = place()
     assert run(cells(tiny_base, "AST"), here) == 1
     monkeypatch.setattr(running, "distill", _never)
-    monkeypatch.setattr(running, "train_one_expert", _never)
+    monkeypatch.setattr(running, "train_experts", _never)
     assert run(cells(tiny_base, "AST", study="protocols"), here) == 1
     methods, protocols = read_rows(here.results)
     assert methods["accuracy"]["convnet"]["strict"] == protocols["accuracy"]["convnet"]["strict"]
@@ -100,10 +100,10 @@ def test_experts_that_diverge_are_a_row_too(tiny_base: str, place: MakePlace, mo
     trained = []
 
     def diverge(job: Any, _: object) -> None:
-        trained.append(job.expert_id)
+        trained.extend(job.ids)
         raise DivergenceError("expert 0 diverged in epoch 1")
 
-    monkeypatch.setattr(running, "train_one_expert", diverge)
+    monkeypatch.setattr(running, "train_experts", diverge)
     here = place()
     assert run(cells(tiny_base, "AST", "random"), here) == 2
     rows = {row["variant"]: row["diverged"] for row in read_rows(here.results)}

@@ -15,7 +15,7 @@ from ast_ray.errors import StoreError
 from ast_ray.stages.distillation.loop import Distillation
 from ast_ray.stages.distillation.prefetch import Prefetching
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.run.pipeline import train_experts
+from ast_ray.stages.run.pipeline import train_buffers
 from tests.tiny import Recorder, tiny_plan
 
 CONFIG = DistillConfig(expert_epochs=2, max_start_epoch=9)
@@ -47,7 +47,7 @@ def test_a_distillation_finds_every_segment_but_the_first_read(
     """Whatever `iterate` draws, after a start epoch drawn near the last one as well."""
     config = tiny(run__methods="ast", distill__start_epoch_window=window, distill__max_start_epoch=2)
     plan = tiny_plan(config, tmp_path)
-    train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+    train_buffers(plan, ["ast"], SerialExecutor(Recorder()))
     run = Distillation(plan.distill_job("ast"), Recorder())
     for number in range(6):
         run.step()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from ast_ray.config import Config
 from ast_ray.errors import DataError, DivergenceError, StoreError
 from ast_ray.stages.evaluation import evaluate as module
-from ast_ray.stages.evaluation.evaluate import EvaluationJob, evaluate_network, finished_row, row_settings
+from ast_ray.stages.evaluation.evaluate import EvaluationJob, evaluate, finished_row, row_settings
 from ast_ray.stages.evaluation.named_sets import row_names, set_jobs, set_paths
 from ast_ray.stages.evaluation.rows import real_set_identity
 from ast_ray.stages.evaluation.training_sets import REAL_SETS, check_set
@@ -25,24 +26,30 @@ def jobs_in(tiny: Callable[..., Config], path: Path, **overrides: object) -> lis
     return evaluation_jobs(plan)
 
 
+def evaluate_network(job: EvaluationJob) -> dict[str, Any]:
+    """The row of a job of one network."""
+    (row,) = evaluate(job, Recorder())
+    return row
+
+
 def test_a_row_says_what_it_is(tiny: Callable[..., Config], tmp_path: Path) -> None:
     job = jobs_in(tiny, tmp_path)[1]
-    row = evaluate_network(job, Recorder())
-    assert documents.content(Path(job.row)) == row
+    row = evaluate_network(job)
+    assert documents.content(job.row(1)) == row
     assert row["set"] == "random"
     assert row["seed"] == 1
     assert row["images"] == 10
     assert row["lr"] == 0.01
     assert (row["accuracy"] * 500) == pytest.approx(round(row["accuracy"] * 500))  # the whole test set
-    assert finished_row(job) == row
+    assert finished_row(job, 1) == row
 
 
 def test_networks_differ_and_a_repetition_does_not(tiny: Callable[..., Config], tmp_path: Path) -> None:
     one, two = jobs_in(tiny, tmp_path)[:2]
-    first, second = evaluate_network(one, Recorder()), evaluate_network(two, Recorder())
+    first, second = evaluate_network(one), evaluate_network(two)
     assert first["loss"] != second["loss"]
-    Path(one.row).unlink()
-    again = evaluate_network(one, Recorder())
+    one.row(0).unlink()
+    again = evaluate_network(one)
     assert (again["accuracy"], again["loss"]) == (first["accuracy"], first["loss"])
 
 
@@ -50,29 +57,29 @@ def test_a_finished_row_is_not_trained_again(
     tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = jobs_in(tiny, tmp_path)[0]
-    row = evaluate_network(job, Recorder())
+    row = evaluate_network(job)
 
     def never(*_: object, **__: object) -> object:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(module, "train_and_score", never)
-    assert evaluate_network(job, Recorder()) == row
+    monkeypatch.setattr(module, "train_fresh", never)
+    assert evaluate_network(job) == row
     with pytest.raises(AssertionError, match="trained again"):
-        evaluate_network(dataclasses.replace(job, token="another"), Recorder())
+        evaluate_network(dataclasses.replace(job, token="another"))
 
 
 def test_a_damaged_row_counts_as_absent(tiny: Callable[..., Config], tmp_path: Path) -> None:
     job = jobs_in(tiny, tmp_path)[0]
-    Path(job.row).parent.mkdir(parents=True)
+    job.row(0).parent.mkdir(parents=True)
     for content in ("", "{", "[]", "{}"):
-        Path(job.row).write_text(content)
-        assert finished_row(job) is None
+        job.row(0).write_text(content)
+        assert finished_row(job, 0) is None
 
 
 def test_the_full_row_uses_all_training_images(tiny: Callable[..., Config], tmp_path: Path) -> None:
     job = jobs_in(tiny, tmp_path)[-1]
     assert job.source == "full"
-    assert evaluate_network(job, Recorder())["images"] == 100
+    assert evaluate_network(job)["images"] == 100
 
 
 def test_the_full_row_is_trained_until_it_has_taken_its_steps(tiny: Callable[..., Config], tmp_path: Path) -> None:
@@ -80,10 +87,10 @@ def test_the_full_row_is_trained_until_it_has_taken_its_steps(tiny: Callable[...
     job = jobs_in(tiny, tmp_path, evaluate__full_steps=15, evaluate__full_networks=1)[-1]
     recipe = job.training(tiny_plan(job.config, tmp_path).data)[2]
     assert (recipe.passes, recipe.lr_decay_pass) == (8, 4)
-    row = evaluate_network(job, Recorder())
+    row = evaluate_network(job)
     assert (row["passes"], row["steps"], row["images"]) == (8, 16, 100)
     assert 0 <= row["train_accuracy_before"] < row["train_accuracy"] <= 1  # eight passes are far too few
-    small = evaluate_network(jobs_in(tiny, tmp_path)[0], Recorder())
+    small = evaluate_network(jobs_in(tiny, tmp_path)[0])
     assert (small["steps"], small["train_accuracy"], small["train_accuracy_before"]) == (5, None, None)
 
 
@@ -106,8 +113,8 @@ def test_enough_steps_leave_the_full_row_and_its_token_as_they_were(
 def test_divergence_names_set_and_network(tiny: Callable[..., Config], tmp_path: Path) -> None:
     job = jobs_in(tiny, tmp_path, evaluate__real_lr=1e6)[0]
     with pytest.raises(DivergenceError, match="set 'random', network 0: evaluation diverged"):
-        evaluate_network(job, Recorder())
-    assert not Path(job.row).exists()
+        evaluate_network(job)
+    assert not job.row(0).exists()
 
 
 def test_random_images_are_other_ones_for_every_network_representative_ones_are_not(

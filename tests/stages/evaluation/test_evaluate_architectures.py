@@ -68,13 +68,13 @@ def test_more_of_anything_leaves_rows_alone(
 ) -> None:
     evaluate(jobs_for(tiny(architectures="mlp-w8"), reference, tmp_path))
     ran: list[str] = []
-    real = pipeline.evaluate_network
+    real = pipeline.evaluate
 
     def counted(job: EvaluationJob, sink: Recorder) -> dict[str, object]:
         ran.append(job.key)
         return real(job, sink)
 
-    monkeypatch.setattr(pipeline, "evaluate_network", counted)
+    monkeypatch.setattr(pipeline, "evaluate", counted)
     more = tiny(architectures="mlp-w8,mlp-w9", evaluate__networks=3, protocols="strict,no-augmentation")
     evaluate(jobs_for(more, reference, tmp_path))
     assert len(ran) == 12 - 2
@@ -140,7 +140,7 @@ def test_a_run_compares_on_all_architectures(tiny: Tiny, tmp_path: Path) -> None
         run__methods="ast", run__baselines="random", architectures="mlp,vit", protocols="strict,mtt", scores=True
     )
     jobs = evaluation_jobs(tiny_plan(config, tmp_path))
-    keys = [job.key for job in jobs if job.index == 0]
+    keys = [job.key for job in jobs if job.indices == (0,)]
     sets = {name: [key for key in keys if key.startswith(f"evaluate {name} ")] for name in ("random", "ast", "full")}
     assert len(keys) == len(set(keys))
     assert sets["ast"] == [

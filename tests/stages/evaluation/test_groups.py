@@ -13,10 +13,10 @@ from ast_ray.config import Config
 from ast_ray.config.presets import preset
 from ast_ray.core.networks import Network
 from ast_ray.errors import DivergenceError
-from ast_ray.stages.evaluation import groups as evaluate_groups
+from ast_ray.stages.evaluation import evaluate as module
 from ast_ray.stages.evaluation import validation
-from ast_ray.stages.evaluation.evaluate import EvaluationJob
-from ast_ray.stages.evaluation.groups import EvaluationGroup, evaluate_group, grouped_networks, networks_at_once
+from ast_ray.stages.evaluation.evaluate import EvaluationJob, unfinished
+from ast_ray.stages.evaluation.jobs import networks_at_once
 from ast_ray.stages.evaluation.named_sets import set_jobs, set_paths
 from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.run import pipeline
@@ -35,9 +35,14 @@ def jobs_in(tiny: Tiny, folder: Path, **overrides: object) -> list[EvaluationJob
     return evaluation_jobs(tiny_plan(tiny(**{**given, "compute__networks_together": 3, **overrides}), folder))
 
 
+def paths_in(jobs: Sequence[EvaluationJob]) -> list[Path]:
+    """The files of all networks, in order."""
+    return [job.row(index) for job in jobs for index in job.indices]
+
+
 def rows_in(jobs: Sequence[EvaluationJob]) -> list[Row]:
     """What the files say, but for the time it took."""
-    rows = [documents.content(Path(job.row)) for job in jobs if Path(job.row).exists()]
+    rows = [documents.content(path) for path in paths_in(jobs) if path.exists()]
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
@@ -67,13 +72,14 @@ def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> list[Evaluati
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Numbers of the networks that were trained together."""
     found: list[tuple[int, ...]] = []
-    real = evaluate_groups.train_together
+    real = module.train_fresh
 
     def noted(*arguments: object, **options: object) -> object:
-        found.append(tuple(options["indices"]))  # type: ignore[arg-type]
+        if options["together"]:
+            found.append(tuple(options["indices"]))  # type: ignore[arg-type]
         return real(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(evaluate_groups, "train_together", noted)
+    monkeypatch.setattr(module, "train_fresh", noted)
     return found
 
 
@@ -118,7 +124,7 @@ def test_a_synthetic_set_with_several_networks_and_protocols(
 
 
 def test_a_row_takes_an_equal_share_of_the_time(whole: list[EvaluationJob]) -> None:
-    seconds = [documents.content(Path(job.row))["seconds"] for job in whole]
+    seconds = [documents.content(path)["seconds"] for path in paths_in(whole)]
     assert len(set(seconds[:3])) == len(set(seconds[3:])) == 1
     assert min(seconds) > 0
 
@@ -130,24 +136,23 @@ def test_a_group_that_lost_a_row_is_trained_whole_and_writes_the_same_again(
     jobs = jobs_in(tiny, tmp_path)
     evaluate(jobs)
     assert rows_in(jobs) == rows_in(whole)
-    lost = Path(jobs[1].row)
+    lost = jobs[0].row(1)
     lost.unlink()
     if left is not None:
         lost.write_text(left)
-    before = {job.row: Path(job.row).stat().st_mtime_ns for job in jobs if job.index != 1}
+    before = {path: path.stat().st_mtime_ns for path in paths_in(jobs) if path != lost}
     trained.clear()
     sink = evaluate(jobs)
     assert trained == [(0, 1, 2)]
     assert [update.done for update in sink.updates] == [NETWORKS]
-    assert {row: Path(row).stat().st_mtime_ns for row in before} == before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     assert rows_in(jobs) == rows_in(whole)
 
 
 def test_what_another_worker_finished_meanwhile_is_not_trained_again(
     whole: list[EvaluationJob], trained: list[tuple[int, ...]]
 ) -> None:
-    group = EvaluationGroup(tuple(whole[:3]), (0, 1, 2))
-    rows = evaluate_group(group, Recorder())
+    rows = module.evaluate(whole[0], Recorder())
     assert [row["seed"] for row in rows] == [0, 1, 2]
     assert trained == []
 
@@ -167,42 +172,42 @@ def test_one_that_diverges_is_named_and_the_others_are_published(
     jobs = jobs_in(tiny, tmp_path)
     with pytest.raises(DivergenceError, match=r"set 'full', network 1: evaluation diverged: training loss nan with"):
         evaluate(jobs)
-    assert not Path(jobs[1].row).exists()
+    assert not jobs[0].row(1).exists()
     assert_close(rows_in(jobs), [row for row in rows_in(whole) if row["seed"] != 1], images=500)
 
 
 def test_groups_are_ranges_of_numbers_whatever_is_missing(tiny: Tiny, tmp_path: Path) -> None:
     jobs = jobs_in(tiny, tmp_path, evaluate__networks=7)
-    full, rest, last = grouped_networks(jobs)
-    assert isinstance(full, EvaluationGroup)
-    assert isinstance(rest, EvaluationGroup)
-    assert (full.members, rest.members, last) == ((0, 1, 2), (3, 4, 5), jobs[6])
-    assert [unit.key for unit in (full, rest, last)] == [
-        "evaluate full 0 to 2",
-        "evaluate full 3 to 5",
-        "evaluate full 6",
-    ]
-    (late,) = grouped_networks([jobs[4]])
-    assert isinstance(late, EvaluationGroup)
-    assert (late.members, late.jobs, late.key) == ((3, 4, 5), (jobs[4],), "evaluate full 4")
+    assert [job.indices for job in jobs] == [job.trained for job in jobs] == [(0, 1, 2), (3, 4, 5), (6,)]
+    assert [job.key for job in jobs] == ["evaluate full 0 to 2", "evaluate full 3 to 5", "evaluate full 6"]
+    late = dataclasses.replace(jobs[1], indices=(4,))
+    assert (late.trained, late.key) == ((3, 4, 5), "evaluate full 4")
+
+
+def test_what_is_unfinished_of_a_group_keeps_its_range(tiny: Tiny, tmp_path: Path) -> None:
+    jobs = jobs_in(tiny, tmp_path)
+    evaluate(jobs)
+    assert unfinished(jobs) == []
+    for index in (0, 2):
+        jobs[0].row(index).unlink()
+    (left,) = unfinished(jobs)
+    assert (left.indices, left.trained, left.key) == ((0, 2), (0, 1, 2), "evaluate full 0 to 2")
 
 
 def test_a_group_needs_what_its_members_need(tiny: Tiny, tmp_path: Path) -> None:
     jobs = jobs_in(tiny, tmp_path)
-    assert jobs[0].needs.gpu_memory > 0
-    assert [unit.needs.gpu_memory for unit in grouped_networks(jobs)] == [
-        3 * jobs[0].needs.gpu_memory,
-        2 * jobs[0].needs.gpu_memory,
-    ]
+    one = jobs[0].gpu_memory
+    assert one > 0
+    assert [job.needs.gpu_memory for job in jobs] == [3 * one, 2 * one]
 
 
 def test_what_cannot_be_grouped_stays_one_job_per_network(tiny: Tiny, tmp_path: Path) -> None:
     more = {"run__baselines": "random,herding,full", "protocols": "strict,peak", "architectures": "mlp,convnet-bn"}
     jobs = jobs_in(tiny, tmp_path, **more)
-    together = {(job.set_name, job.architecture, job.protocol) for job in jobs if job.together > 1}
-    assert together == {("herding", "mlp", "strict"), ("full", "mlp", "strict")}
-    units = grouped_networks(jobs)
-    assert len(units) == 2 * 2 + (len(jobs) - 2 * NETWORKS)
+    together = {(job.set_name, job.architecture, job.protocol): len(job.indices) for job in jobs if job.together > 1}
+    assert together.keys() == {("herding", "mlp", "strict"), ("full", "mlp", "strict")}
+    assert {len(job.indices) for job in jobs if job.together == 1} == {1}
+    assert len(jobs) == 2 * 2 + (10 - 2) * NETWORKS, "of ten groups two are trained at once, in two jobs each"
 
 
 def test_a_cpu_trains_one_at_a_time_unless_told_otherwise(
@@ -211,9 +216,9 @@ def test_a_cpu_trains_one_at_a_time_unless_told_otherwise(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for together in (0, 1):
         jobs = jobs_in(tiny, tmp_path, compute__networks_together=together)
-        assert grouped_networks(jobs) == jobs
+        assert [job.indices for job in jobs] == [(number,) for number in range(NETWORKS)]
     calls: list[EvaluationJob] = []
-    monkeypatch.setattr(pipeline, "evaluate_network", lambda job, _: calls.append(job) or {})
+    monkeypatch.setattr(pipeline, "evaluate", lambda job, _: calls.append(job) or [])
     list(evaluated(jobs, SerialExecutor(Recorder())))
     assert calls == jobs
 

@@ -18,7 +18,7 @@ from ast_ray.core.training import TrainingRecipe
 from ast_ray.data.real import RealData
 from ast_ray.errors import DataError, DivergenceError
 from ast_ray.stages.evaluation import validation
-from ast_ray.stages.evaluation.evaluate import evaluate_network
+from ast_ray.stages.evaluation.evaluate import evaluate
 from ast_ray.stages.evaluation.named_sets import content_of, set_jobs, set_paths
 from ast_ray.stages.evaluation.rows import publish_rows
 from ast_ray.stages.evaluation.validation import validation_accuracies
@@ -48,7 +48,7 @@ def rows_of(config: Config, folder: Path, **sets: SyntheticSet) -> list[dict[str
         save_synthetic(folder / name / "synthetic.safetensors", synthetic)
     jobs = set_jobs(config, set_paths([str(folder / name) for name in sets]), folder / "rows")
     evaluate_sets(jobs, SerialExecutor(Recorder()), Recorder())
-    rows = [documents.content(Path(job.row)) for job in jobs]
+    rows = [documents.content(job.row(index)) for job in jobs for index in job.indices]
     return [{name: value for name, value in row.items() if name not in ("seconds", "token")} for row in rows]
 
 
@@ -171,7 +171,7 @@ def test_a_divergence_under_a_fixed_rate_says_whose_it_is(
     (job,) = set_jobs(config, set_paths([str(tmp_path / "set")]), tmp_path / "rows")
     monkeypatch.setattr(TrainingRecipe, "rate", lambda *_: 1e30)
     with pytest.raises(DivergenceError, match=r"leave it out of evaluate\.protocols"):
-        evaluate_network(job, Recorder())
+        evaluate(job, Recorder())
 
 
 def test_probabilities_of_others_become_soft_labels(reference: Plan, tmp_path: Path) -> None:

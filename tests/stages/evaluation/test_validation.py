@@ -58,9 +58,9 @@ def test_a_validation_is_in_float32_whatever_is_allowed_around_it(
     seen: list[tuple[bool, bool]] = []
     real = validation.train_network
 
-    def watched(*given: object, **options: object) -> None:
+    def watched(*given: object, **options: object) -> float:
         seen.append(precision._tf32())
-        real(*given, **options)
+        return real(*given, **options)
 
     monkeypatch.setattr(validation, "train_network", watched)
     with precision.tf32_allowed(True):

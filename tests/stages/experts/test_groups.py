@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from ast_ray.config import Config
 from ast_ray.core.experts.training import EpochRecord
 from ast_ray.errors import DivergenceError
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.experts import groups as expert_groups
-from ast_ray.stages.experts.groups import experts_together, group, train_group
-from ast_ray.stages.run.pipeline import Plan, expert_jobs, train_experts
+from ast_ray.stages.experts import train as experts
+from ast_ray.stages.experts.groups import experts_together, grouped
+from ast_ray.stages.experts.train import ExpertJob, train_experts
+from ast_ray.stages.run.pipeline import Plan, expert_jobs, train_buffers
 from ast_ray.storage.trajectory import read_metrics, read_segment
 from ast_ray.telemetry.progress import Update
 from tests.tiny import Recorder, tiny_plan
@@ -35,7 +37,7 @@ class Dies(Recorder):
 @pytest.fixture(scope="module")
 def whole(tiny: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Plan:
     plan = tiny_plan(tiny(**TOGETHER), tmp_path_factory.mktemp("together"))
-    train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+    train_buffers(plan, ["ast"], SerialExecutor(Recorder()))
     return plan
 
 
@@ -46,7 +48,7 @@ def _bytes(plan: Plan) -> dict[str, bytes]:
 def test_the_same_experts_as_one_at_a_time(tiny: Callable[..., Config], whole: Plan, tmp_path: Path) -> None:
     alone = tiny_plan(tiny(**{**TOGETHER, "compute__experts_together": 1}), tmp_path)
     sink = Recorder()
-    train_experts(alone, ["ast"], SerialExecutor(sink))
+    train_buffers(alone, ["ast"], SerialExecutor(sink))
     assert alone.buffer("ast").fingerprint == whole.buffer("ast").fingerprint
     for number in range(3):
         paths = [plan.buffer("ast").path(number) for plan in (alone, whole)]
@@ -62,10 +64,10 @@ def test_a_group_that_lost_a_file_writes_the_same_bytes_again(
     tiny: Callable[..., Config], whole: Plan, tmp_path: Path
 ) -> None:
     plan = tiny_plan(tiny(**TOGETHER), tmp_path)
-    train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+    train_buffers(plan, ["ast"], SerialExecutor(Recorder()))
     plan.buffer("ast").path(1).unlink()
     sink = Recorder()
-    train_experts(plan, ["ast"], SerialExecutor(sink))
+    train_buffers(plan, ["ast"], SerialExecutor(sink))
     assert {update.key for update in sink.updates} == {"ast expert 1"}
     assert _bytes(plan) == _bytes(whole)
 
@@ -74,12 +76,12 @@ def test_a_killed_group_goes_on_and_writes_the_same_bytes(
     tiny: Callable[..., Config], whole: Plan, tmp_path: Path
 ) -> None:
     plan = tiny_plan(tiny(compute__checkpoint_seconds=0, **TOGETHER), tmp_path)
-    (one,) = group(expert_jobs(plan, ["ast"]), 3)
+    (one,) = grouped(expert_jobs(plan, ["ast"]), plan.data)
     with pytest.raises(SystemExit):
-        train_group(one, Dies())
+        train_experts(one, Dies())
     assert _bytes(plan) == {}
     sink = Recorder()
-    train_group(one, sink)
+    train_experts(one, sink)
     # The first expert had told its second epoch, the others not yet: the group begins again, and tells what is new.
     assert sorted({update.done for update in sink.updates}) == [2, 3]
     assert _bytes(plan) == _bytes(whole)
@@ -89,8 +91,8 @@ def test_a_group_killed_between_epochs_trains_none_twice(
     tiny: Callable[..., Config], whole: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = tiny_plan(tiny(compute__checkpoint_seconds=0, **TOGETHER), tmp_path)
-    (one,) = group(expert_jobs(plan, ["ast"]), 3)
-    real, epochs = expert_groups.train_experts_together, list[int]()
+    (one,) = grouped(expert_jobs(plan, ["ast"]), plan.data)
+    real, epochs = experts.train_experts_together, list[int]()
 
     def dying(*arguments: object, **options: object) -> object:
         for outcomes in real(*arguments, **options):  # type: ignore[arg-type]
@@ -99,19 +101,17 @@ def test_a_group_killed_between_epochs_trains_none_twice(
                 raise SystemExit
             yield outcomes
 
-    monkeypatch.setattr(expert_groups, "train_experts_together", dying)
+    monkeypatch.setattr(experts, "train_experts_together", dying)
     with pytest.raises(SystemExit):
-        train_group(one, Recorder())
-    train_group(one, Recorder())
+        train_experts(one, Recorder())
+    train_experts(one, Recorder())
     assert epochs == [0, 1, 2, 2, 3]
     assert _bytes(plan) == _bytes(whole)
 
 
-def test_one_that_diverges_is_named_and_the_others_are_published(
-    tiny: Callable[..., Config], whole: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = tiny_plan(tiny(**TOGETHER), tmp_path)
-    real = expert_groups.expert_network
+@pytest.fixture
+def _second_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = experts.expert_network
 
     def broken(config: Config, data: object, number: int) -> torch.nn.Module:
         network = real(config, data, number)  # type: ignore[arg-type]
@@ -119,9 +119,27 @@ def test_one_that_diverges_is_named_and_the_others_are_published(
             next(network.parameters()).data.fill_(float("nan"))
         return network
 
-    monkeypatch.setattr(expert_groups, "expert_network", broken)
+    monkeypatch.setattr(experts, "expert_network", broken)
+
+
+@pytest.mark.usefixtures("_second_diverges")
+def test_one_that_diverges_and_is_not_asked_for_fails_nothing(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    plan, sink = tiny_plan(tiny(**TOGETHER), tmp_path), Recorder()
+    (one,) = grouped(expert_jobs(plan, ["ast"]), plan.data)
+    wanted = dataclasses.replace(one, ids=(0, 2))
+    assert wanted.trained == (0, 1, 2)
+    train_experts(wanted, sink)
+    assert plan.buffer("ast").missing() == [1]
+    assert {update.key for update in sink.updates} == {"ast expert 0", "ast expert 2"}
+
+
+@pytest.mark.usefixtures("_second_diverges")
+def test_one_that_diverges_is_named_and_the_others_are_published(
+    tiny: Callable[..., Config], whole: Plan, tmp_path: Path
+) -> None:
+    plan = tiny_plan(tiny(**TOGETHER), tmp_path)
     with pytest.raises(DivergenceError, match="expert 1 diverged in epoch 1"):
-        train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+        train_buffers(plan, ["ast"], SerialExecutor(Recorder()))
     assert plan.buffer("ast").missing() == [1]
     for number in (0, 2):
         ours, theirs = (read_segment(p.buffer("ast").path(number), range(4)) for p in (plan, whole))
@@ -129,12 +147,24 @@ def test_one_that_diverges_is_named_and_the_others_are_published(
 
 
 def test_groups_are_ranges_of_numbers_whatever_is_missing(tiny: Callable[..., Config], tmp_path: Path) -> None:
-    plan = tiny_plan(tiny(expert__count=5, run__methods=("ast",)), tmp_path)
-    jobs = expert_jobs(plan, ["ast"])
-    assert [experts.members for experts in group(jobs, 2)] == [(0, 1), (2, 3), (4,)]
-    late = group([jobs[1], jobs[4]], 2)
-    assert [(experts.members, len(experts.jobs)) for experts in late] == [((0, 1), 1), ((4,), 1)]
-    assert [experts.key for experts in group(jobs, 4)] == ["ast expert 0 to 3", "ast expert 4"]
+    def made(together: int, *missing: int) -> list[ExpertJob]:
+        config = tiny(expert__count=5, run__methods=("ast",), compute__experts_together=together)
+        plan = tiny_plan(config, tmp_path)
+        jobs = expert_jobs(plan, ["ast"])
+        return grouped([jobs[number] for number in missing or range(5)], plan.data)
+
+    assert [job.trained for job in made(2)] == [(0, 1), (2, 3), (4,)]
+    assert [(job.trained, job.ids) for job in made(2, 1, 4)] == [((0, 1), (1,)), ((4,), (4,))]
+    assert [job.key for job in made(4)] == ["ast expert 0 to 3", "ast expert 4"]
+    assert [job.key for job in made(4, 1)] == ["ast expert 1"]
+    assert len({job.needs.gpu_memory / len(job.trained) for job in made(4)}) == 1
+
+
+def test_experts_of_several_ranges_are_no_job(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    (job, *_) = expert_jobs(tiny_plan(tiny(expert__count=5), tmp_path), ["ast"])
+    for ids in ((), (1, 2), (5,)):
+        with pytest.raises(ValueError, match="are not those of one range of 2 below 5"):
+            _ = dataclasses.replace(job, ids=ids, together=2).trained
 
 
 def test_how_many_together(tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +197,7 @@ def test_flat_experts_at_once_are_those_one_at_a_time_and_others_than_plain_ones
     plans = []
     for together in (1, 3):
         plan = tiny_plan(tiny(**{**flat, "compute__experts_together": together}), tmp_path / str(together))
-        train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+        train_buffers(plan, ["ast"], SerialExecutor(Recorder()))
         plans.append(plan)
     assert plans[0].buffer("ast").fingerprint == plans[1].buffer("ast").fingerprint
     assert plans[0].buffer("ast").fingerprint != whole.buffer("ast").fingerprint

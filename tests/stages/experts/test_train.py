@@ -12,8 +12,8 @@ from ast_ray.config import Config
 from ast_ray.core.parameters import FlatSpec, flatten, load
 from ast_ray.errors import DivergenceError, ResourceError
 from ast_ray.stages.executor import SerialExecutor
-from ast_ray.stages.experts.train import ExpertJob, expert_network, train_one_expert
-from ast_ray.stages.run.pipeline import Plan, train_experts
+from ast_ray.stages.experts.train import ExpertJob, expert_network, train_experts
+from ast_ray.stages.run.pipeline import Plan, train_buffers
 from ast_ray.storage.trajectory import read_metadata, read_metrics, read_segment
 from ast_ray.telemetry.progress import Update
 from tests.tiny import Recorder, tiny_plan
@@ -22,7 +22,7 @@ from tests.tiny import Recorder, tiny_plan
 def job_in(plan: Plan, expert_id: int = 0) -> ExpertJob:
     buffer = plan.buffer("ast")
     buffer.prepare()
-    return ExpertJob(plan.method("ast"), buffer, expert_id, str(plan.directory.tensorboard))
+    return ExpertJob(plan.method("ast"), buffer, (expert_id,), str(plan.directory.tensorboard))
 
 
 def test_the_file_holds_every_epoch_from_the_initialisation(reference: Plan) -> None:
@@ -65,7 +65,7 @@ def test_a_finished_expert_is_not_trained_again(reference: Plan, monkeypatch: py
 
     monkeypatch.setattr(experts, "train_expert", never)
     before = reference.buffer("ast").path(0).stat().st_mtime_ns
-    assert train_one_expert(job_in(reference), Recorder()) == "expert 0"
+    assert train_experts(job_in(reference), Recorder()) == "expert 0"
     assert reference.buffer("ast").path(0).stat().st_mtime_ns == before
 
 
@@ -93,9 +93,9 @@ def test_a_worker_that_dies_publishes_nothing_and_its_successor_goes_on_and_writ
     plan = tiny_plan(tiny(compute__checkpoint_seconds=0), tmp_path)
     job, sink = job_in(plan, 1), Recorder()
     with pytest.raises(SystemExit):
-        train_one_expert(job, Dies(epoch))
+        train_experts(job, Dies(epoch))
     assert visible(plan) == ["buffer.json"]
-    train_one_expert(job, sink)
+    train_experts(job, sink)
     assert [update.done for update in sink.updates] == list(range(epoch + 1, 4)), "no epoch is trained twice"
     assert plan.buffer("ast").path(1).read_bytes() == reference.buffer("ast").path(1).read_bytes()
     assert sorted(path.name for path in plan.buffer("ast").folder.iterdir()) == ["buffer.json", "expert-00001.parquet"]
@@ -112,8 +112,8 @@ def test_curves_of_an_expert_gone_on_with_start_at_its_first_epoch(
         job = job_in(tiny_plan(tiny(compute__checkpoint_seconds=0), tmp_path / name))
         for epoch in epochs:
             with pytest.raises(SystemExit):
-                train_one_expert(job, Dies(epoch))
-        train_one_expert(job, Recorder())
+                train_experts(job, Dies(epoch))
+        train_experts(job, Recorder())
     assert repr(curves[0]) == repr(curves[1])
     assert len(curves[0]) == 4
 
@@ -124,9 +124,9 @@ def test_epochs_that_end_in_quick_succession_are_kept_together(
     plan = tiny_plan(tiny(compute__checkpoint_seconds=3600), tmp_path)
     job, sink = job_in(plan), Recorder()
     with pytest.raises(SystemExit):
-        train_one_expert(job, Dies(2))
+        train_experts(job, Dies(2))
     assert list(plan.buffer("ast").progress(0).parts()) == []
-    train_one_expert(job, sink)
+    train_experts(job, sink)
     assert [update.done for update in sink.updates] == [0, 1, 2, 3]
     assert plan.buffer("ast").path(0).read_bytes() == reference.buffer("ast").path(0).read_bytes()
 
@@ -143,29 +143,29 @@ def test_an_experts_folder_that_vanishes_is_an_error_not_a_new_folder(
                 (tmp_path / "run").rename(tmp_path / "elsewhere")
 
     with pytest.raises(ResourceError, match="the experts' folder is gone, or is not visible on"):
-        train_one_expert(job, Unmounts())
+        train_experts(job, Unmounts())
     assert not (tmp_path / "run").exists()
     with pytest.raises(ResourceError, match="is gone"):
-        train_one_expert(job, Recorder())
+        train_experts(job, Recorder())
     (tmp_path / "elsewhere").rename(tmp_path / "run")
     sink = Recorder()
-    train_one_expert(job, sink)
+    train_experts(job, sink)
     assert [update.done for update in sink.updates] == [2, 3]
 
 
 def test_the_order_of_training_does_not_matter(tiny: Callable[..., Config], reference: Plan, tmp_path: Path) -> None:
     plan = tiny_plan(tiny(), tmp_path)
     for expert_id in (1, 0):
-        train_one_expert(job_in(plan, expert_id), Recorder())
+        train_experts(job_in(plan, expert_id), Recorder())
         assert plan.buffer("ast").path(expert_id).read_bytes() == reference.buffer("ast").path(expert_id).read_bytes()
 
 
 def test_more_experts_extend_a_buffer(tiny: Callable[..., Config], reference: Plan, tmp_path: Path) -> None:
     plan = tiny_plan(tiny(run__methods="ast", expert__count=1), tmp_path)
-    train_experts(plan, ["ast"], SerialExecutor(Recorder()))
+    train_buffers(plan, ["ast"], SerialExecutor(Recorder()))
     first = plan.buffer("ast").path(0).stat().st_mtime_ns
     more = dataclasses.replace(plan, config=tiny(run__methods="ast"))
-    assert [row.expert_id for row in train_experts(more, ["ast"], SerialExecutor(Recorder()))["ast"]] == [0, 1]
+    assert [row.expert_id for row in train_buffers(more, ["ast"], SerialExecutor(Recorder()))["ast"]] == [0, 1]
     assert more.buffer("ast").path(0).stat().st_mtime_ns == first
     assert more.buffer("ast").path(1).read_bytes() == reference.buffer("ast").path(1).read_bytes()
 
@@ -175,13 +175,13 @@ def test_a_diverged_expert_publishes_nothing_and_says_what_to_lower(
 ) -> None:
     plan = tiny_plan(tiny(expert__lr=1e6), tmp_path)
     with pytest.raises(DivergenceError, match=r"expert 1 diverged in epoch 2 .*lower expert\.lr"):
-        train_one_expert(job_in(plan, 1), Recorder())
+        train_experts(job_in(plan, 1), Recorder())
     assert visible(plan) == ["buffer.json"]
 
 
 def test_progress_is_told_epoch_by_epoch(tiny: Callable[..., Config], tmp_path: Path) -> None:
     sink = Recorder()
-    train_one_expert(job_in(tiny_plan(tiny(), tmp_path)), sink)
+    train_experts(job_in(tiny_plan(tiny(), tmp_path)), sink)
     assert [(update.done, update.total) for update in sink.updates] == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
@@ -195,7 +195,7 @@ def test_threads_are_set_for_the_job_and_put_back(
             seen.append(torch.get_num_threads())
 
     before = torch.get_num_threads()
-    train_one_expert(job_in(tiny_plan(tiny(compute__threads=2), tmp_path)), Looks())
+    train_experts(job_in(tiny_plan(tiny(compute__threads=2), tmp_path)), Looks())
     assert set(seen) == {2}
     assert torch.get_num_threads() == before
 
@@ -205,10 +205,10 @@ def test_an_expert_of_the_compiled_step_is_autograds_but_for_rounding_and_resume
 ) -> None:
     chosen = tiny(expert__expert_engine="compiled", compute__checkpoint_seconds=0)
     plans = [tiny_plan(chosen, tmp_path / name) for name in ("undisturbed", "killed")]
-    train_one_expert(job_in(plans[0]), Recorder())
+    train_experts(job_in(plans[0]), Recorder())
     with pytest.raises(SystemExit):
-        train_one_expert(job_in(plans[1]), Dies(2))
-    train_one_expert(job_in(plans[1]), Recorder())
+        train_experts(job_in(plans[1]), Dies(2))
+    train_experts(job_in(plans[1]), Recorder())
     ours, killed = (plan.buffer("ast").path(0) for plan in plans)
     assert ours.read_bytes() == killed.read_bytes()
     assert plans[0].buffer("ast").folder.name != reference.buffer("ast").folder.name, "rounding is content"
@@ -222,8 +222,8 @@ def test_a_killed_expert_of_adam_goes_on_with_both_moments(tiny: Callable[..., C
         tiny_plan(tiny(expert__optimizer="adam", compute__checkpoint_seconds=0), tmp_path / name)
         for name in ("undisturbed", "killed")
     ]
-    train_one_expert(job_in(plans[0]), Recorder())
+    train_experts(job_in(plans[0]), Recorder())
     with pytest.raises(SystemExit):
-        train_one_expert(job_in(plans[1]), Dies(1))
-    train_one_expert(job_in(plans[1]), Recorder())
+        train_experts(job_in(plans[1]), Dies(1))
+    train_experts(job_in(plans[1]), Recorder())
     assert len({plan.buffer("ast").path(0).read_bytes() for plan in plans}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 
 from ast_ray.config import Config
-from ast_ray.core.training import TrainingRecipe
 from ast_ray.errors import AstRayError, DivergenceError, ResourceError, StoreError, TaskError
 from ast_ray.stages.distillation.job import DistillJob
 from ast_ray.stages.distillation.loop import distill
@@ -168,19 +168,16 @@ def test_a_full_disk_ends_the_run_at_once(tiny: Callable[..., Config], broken: B
 def expert_fails(monkeypatch: pytest.MonkeyPatch, *wanted: str) -> list[str]:
     """Let experts diverge by key; list the keys of all that are trained."""
     trained: list[str] = []
-    real = experts.train_one_expert
+    real = experts.train_experts
 
     def train(job: ExpertJob, sink: ProgressSink) -> str:
         trained.append(job.key)
         if job.key in wanted:
-            raise DivergenceError(
-                f"expert {job.expert_id} diverged; lower expert.lr",
-                reason=f"expert {job.expert_id} diverged",
-                advice="lower expert.lr",
-            )
+            reason = f"expert {job.ids[0]} diverged"
+            raise DivergenceError(f"{reason}; lower expert.lr", reason=reason, advice="lower expert.lr")
         return real(job, sink)
 
-    monkeypatch.setattr(pipeline, "train_one_expert", train)
+    monkeypatch.setattr(pipeline, "train_experts", train)
     return trained
 
 
@@ -242,25 +239,33 @@ def test_methods_that_share_experts_fail_together(
 
 def networks_fail(monkeypatch: pytest.MonkeyPatch, *numbers: int, name: str = "full") -> list[int]:
     """Let networks on a set diverge by number; list those that are trained."""
-    real, trained = validation.train_and_score, []
+    real, trained = validation.train_fresh, []
 
-    def score(config: Config, data: Any, images: Any, labels: Any, recipe: TrainingRecipe, **named: Any) -> Any:
-        if named["role"] == f"evaluate {name}":
-            trained.append(named["index"])
-            if named["index"] in numbers:
-                raise DivergenceError("training loss nan")
-        return real(config, data, images, labels, recipe, **named)
+    def train(*given: Any, indices: Sequence[int], **named: Any) -> Any:
+        found = real(*given, indices=indices, **named)
+        if named["role"] != f"evaluate {name}":
+            return found
+        trained.extend(indices)
+        losses = [math.nan if index in numbers else loss for index, (_, loss) in zip(indices, found, strict=True)]
+        return [(network, loss) for (network, _), loss in zip(found, losses, strict=True)]
 
-    monkeypatch.setattr("ast_ray.stages.evaluation.evaluate.train_and_score", score)
+    monkeypatch.setattr("ast_ray.stages.evaluation.evaluate.train_fresh", train)
     return trained
 
 
+@pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize(("numbers", "n"), [((1,), 1), ((0, 1), 0)])
 def test_a_network_that_diverges_is_listed_and_not_trained_again(
-    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: Sequence[int], n: int
+    tiny: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    numbers: Sequence[int],
+    n: int,
+    together: int,
 ) -> None:
     networks_fail(monkeypatch, *numbers)
-    plan = tiny_plan(tiny(run__methods="none", run__baselines="random,full"), tmp_path)
+    config = tiny(run__methods="none", run__baselines="random,full", compute__networks_together=together)
+    plan = tiny_plan(config, tmp_path)
     results, sink = run(plan)
     assert [(row["set"], row["n"]) for row in results["rows"]] == [("random", 2), ("full", n)][: 1 + bool(n)]
     (failed,) = results["failed"]
@@ -272,9 +277,11 @@ def test_a_network_that_diverges_is_listed_and_not_trained_again(
     assert trained == []
     assert again == results
     assert f"full: failed, {len(numbers)} of 2 convnet networks" in sink.messages[0]
+    others = plan.directory.row("full", "convnet", "strict", 0).read_bytes()
     plan.directory.row("full", "convnet", "strict", 1).unlink()
     run(plan)
-    assert trained == [1]
+    assert trained == ([1] if together == 1 else [0, 1]), "a group is trained whole"
+    assert plan.directory.row("full", "convnet", "strict", 0).read_bytes() == others
 
 
 def test_a_set_that_no_network_learns_from_may_be_distilled_again_with_other_settings(

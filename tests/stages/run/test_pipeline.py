@@ -58,7 +58,7 @@ def test_the_results_hold_every_set_once_with_its_seeds(reference: Plan) -> None
 
 def test_a_finished_run_does_nothing_again(finished_copy: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     before = stamps(finished_copy.directory.path)
-    forbid(monkeypatch, "train_one_expert", "distill", "evaluate_network")
+    forbid(monkeypatch, "train_experts", "distill", "evaluate")
     results = run_all(finished_copy, SerialExecutor(Recorder()), Recorder())
     assert documents.content(finished_copy.directory.results) == results
     after = stamps(finished_copy.directory.path)
@@ -162,14 +162,14 @@ def test_methods_with_the_same_experts_share_them(
     plan = tiny_plan(same, tmp_path)
     assert plan.buffer("ast").folder == plan.buffer("mtt").folder
     trained: list[str] = []
-    real = pipeline.train_one_expert
+    real = pipeline.train_experts
 
     def note(job: ExpertJob, sink: ProgressSink) -> str:
-        trained.append(job.buffer.path(job.expert_id).name)
+        trained.append(job.buffer.path(job.ids[0]).name)
         return real(job, sink)
 
-    monkeypatch.setattr(pipeline, "train_one_expert", note)
-    pipeline.train_experts(plan, ["ast", "mtt"], SerialExecutor(Recorder()))
+    monkeypatch.setattr(pipeline, "train_experts", note)
+    pipeline.train_buffers(plan, ["ast", "mtt"], SerialExecutor(Recorder()))
     assert trained == ["expert-00000.parquet", "expert-00001.parquet"]
 
 
@@ -180,7 +180,7 @@ def test_a_store_folder_is_shared_by_runs(
     one = serial_run(config, tmp_path / "one")
     assert one.buffer("ast").folder.parent == tmp_path / "store"
     assert not one.directory.experts.exists()
-    forbid(monkeypatch, "train_one_expert")
+    forbid(monkeypatch, "train_experts")
     two = serial_run(config, tmp_path / "two")
     assert two.directory.method("ast").last.read_bytes() == one.directory.method("ast").last.read_bytes()
 
@@ -269,7 +269,7 @@ def test_a_method_is_distilled_as_soon_as_its_own_experts_are_complete(
 ) -> None:
     """The first method's distillation goes before the second one's experts; an expert that fails keeps back its own."""
     done: list[str] = []
-    real_train, real_distill = pipeline.train_one_expert, pipeline.distill
+    real_train, real_distill = pipeline.train_experts, pipeline.distill
 
     def train(job: ExpertJob, sink: ProgressSink) -> str:
         if job.key == failing:
@@ -281,7 +281,7 @@ def test_a_method_is_distilled_as_soon_as_its_own_experts_are_complete(
         done.append(job.key)
         return real_distill(job, sink, team)
 
-    monkeypatch.setattr(pipeline, "train_one_expert", train)
+    monkeypatch.setattr(pipeline, "train_experts", train)
     monkeypatch.setattr(pipeline, "distill", distilled)
     failing = "ast expert 1"
     plan = tiny_plan(reference.config, tmp_path)
