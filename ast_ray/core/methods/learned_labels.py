@@ -16,6 +16,7 @@ def centred(labels: Tensor, classes: int) -> Tensor:
 def initial_targets(labels: Tensor, classes: int) -> Tensor:
     """Return Y [S, K] before the first update, in float64: `centred` rows divided by sqrt(K / 10).
 
+    >>> import torch
     >>> [round(value, 6) for value in initial_targets(torch.tensor([1]), 10)[0, :2].tolist()]
     [-0.1, 0.9]
     """
