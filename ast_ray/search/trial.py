@@ -116,7 +116,7 @@ class Trial:
 
     @property
     def needs_experts(self) -> bool:
-        """Whether its method matches experts."""
+        """True where its method matches experts."""
         return method_info(self.method).needs_experts
 
     @property
