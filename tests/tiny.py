@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ast_ray.config import Config, apply_overrides, check
+from ast_ray.config.methods import METHODS
 from ast_ray.config.presets import preset
 from ast_ray.stages.device import real_data
 from ast_ray.stages.executor import SerialExecutor
@@ -38,14 +39,20 @@ SETTINGS: Mapping[str, str] = {
 }
 
 
+_OF_TRAJECTORIES = ("expert.count", "expert.epochs", "distill.syn_steps", "distill.max_start_epoch")
+
+
 def tiny_config(root: Path, overrides: Mapping[str, object] | None = None) -> Config:
     """The digits preset at the size of `SETTINGS`, its image cache in ``root``."""
     return check(apply_overrides(preset("digits"), {**SETTINGS, "data.root": str(root), **(overrides or {})}))
 
 
 def arguments(root: Path, overrides: Mapping[str, object] | None = None) -> list[str]:
-    """The same as command-line words."""
+    """The same as command-line words; without settings of trajectories where no method of the run matches any."""
     values = {**SETTINGS, "data.root": str(root), **(overrides or {})}
+    named = str(values.get("run.methods", "ast")).split(",")
+    if named != ["none"] and not any(name in METHODS and METHODS[name].needs_experts for name in named):
+        values = {name: value for name, value in values.items() if name not in _OF_TRAJECTORIES}
     words = ["--preset", "digits"]
     for name, value in values.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
