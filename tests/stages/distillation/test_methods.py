@@ -127,7 +127,8 @@ def test_methods_on_experts_of_their_own_go_on_with_the_undisturbed_bytes(
 
 
 def test_a_killed_process_is_gone_on_with_by_the_same_command(tmp_path: Path) -> None:
-    settings = {**QUICK, "run.methods": "dm,dsa", "distill.iterations": 40, "distill.checkpoint_every": 2}
+    named = {"run.methods": "dm,dsa", "run.baselines": "random", "gradient_matching.epochs": 2, "distill.ipc": 2}
+    settings = {**named, "distill.iterations": 40, "distill.checkpoint_every": 2}
     command = [sys.executable, "-m", "ast_ray", "run", *arguments(tmp_path, settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
