@@ -156,7 +156,9 @@ def explained_config(
         raise ConfigError([*problems, *error.problems, *unusable(given)]) from None
     try:
         config = check(apply_overrides(base, given))
-        problems += unused_settings(config, given) or (unread_settings(config, given) if by_methods else [])
+        unread = unread_settings(config, given) if by_methods else []
+        told = {problem.setting for problem in unread}
+        problems += [*unread, *unused_settings(config, [path for path in given if path not in told])]
     except ConfigError as error:
         problems += [*error.problems, *_beside(base, given, error)]
     if config is None or problems:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ast_ray.config.address import address_problem, local_problem, secret_problem
 from ast_ray.config.architectures import architecture
 from ast_ray.config.identity import OUTER_SETTINGS
-from ast_ray.config.methods import METHODS
+from ast_ray.config.methods import METHODS, matched_methods
 from ast_ray.config.networks import NETWORKS
 from ast_ray.config.own_settings import own_names, with_own_settings
 from ast_ray.config.schema import schema
@@ -25,10 +25,20 @@ def problems_of(config: Config) -> list[Problem]:
 
 
 def unused_settings(config: Config, named: Iterable[str]) -> list[Problem]:
-    """Return a problem for each setting of ``named`` (full paths) that the settings' outer optimizer does not use."""
+    """Return a problem for each setting of ``named`` (full paths) that the settings' outer optimizer does not use.
+
+    Rates of the pixels in a method's own section, all called ``lr_img``, go by it too.
+    """
     outer = config.distill.outer
+    sections = {info.section for info in METHODS.values()} - {""}
     problems = []
     for path in named:
+        section, _, leaf = path.rpartition(".")
+        if section in sections and leaf == "lr_img" and outer == "normalized":
+            instead = "distill.outer = sgd, or set distill.step_img"
+            problems.append(
+                Problem(path, _value(config, path), f"not used with distill.outer = {outer}; use {instead}")
+            )
         leaf = path.removeprefix("distill.")
         if path.startswith("distill.") and leaf in OUTER_SETTINGS[outer]:
             other = "sgd" if outer == "normalized" else "normalized"
@@ -43,22 +53,28 @@ _LOGGED = ("validate_every", "validate_networks", "checkpoint_every", "log_every
 
 
 def unread_settings(config: Config, named: Iterable[str]) -> list[Problem]:
-    """Return a problem for each setting of ``named`` (full paths) that no method of the run reads."""
+    """Return a problem for each setting of ``named`` (full paths) that no method of the run reads.
+
+    A method does not read what it sets itself, to another value than the given one.
+    """
+    running = dict.fromkeys(config.run.methods)
+    chooses = any(name not in ("random", "full") for name in config.run.baselines)
     problems = []
     for path in named:
         readers = _readers(path)
-        if readers is None or not config.run.methods or readers & set(config.run.methods):
+        if readers is None or not running or any(_takes(name, config, path) for name in running if name in readers):
             continue
-        if path.startswith("expert.") and any(name not in ("random", "full") for name in config.run.baselines):
-            continue  # real images are chosen with an expert
-        others = ", ".join(name for name in METHODS if name in readers)
-        reason = f"not read by {', '.join(config.run.methods)}, the methods of this run; it is a setting of {others}"
-        problems.append(Problem(path, _value(config, path), reason))
+        if path.startswith("expert.") and chooses and not matched_methods(config):
+            continue  # real images are chosen with an expert, by these settings as they are
+        able = [name for name in METHODS if name in readers and name not in running and _takes(name, config, path)]
+        reason = f"not read by {', '.join(running)}, the methods of this run"
+        reason += f"; it is a setting of {', '.join(able)}" if able else ""
+        problems.append(Problem(path, _value(config, path), reason + _own_names(running, path)))
     return problems
 
 
 def _readers(path: str) -> set[str] | None:
-    """Return the methods that read a setting; None where it does not depend on the method."""
+    """Return the methods that have a setting; None where it does not depend on the method."""
     section, _, leaf = path.partition(".")
     if section == "expert":
         return {name for name, info in METHODS.items() if info.needs_experts}
@@ -67,6 +83,22 @@ def _readers(path: str) -> set[str] | None:
     if path in ("run.mtt_settings", "run.mtt_lr_lr"):
         return {"mtt"}
     return {name for name, info in METHODS.items() if info.section == section} or None
+
+
+def _takes(name: str, config: Config, path: str) -> bool:
+    """Return whether a method leaves a setting at the given value."""
+    return _value(METHODS[name].settings(config), path) == _value(config, path)
+
+
+_CALLED = {"lr_img": ("lr_img", "lr"), "step_img": ("lr",), "image_average": ("average",), "init": ("init",)}
+
+
+def _own_names(methods: Iterable[str], path: str) -> str:
+    """Return the settings that methods have in place of one of ``distill``, in words; empty where there are none."""
+    names = _CALLED.get(path.removeprefix("distill."), ())
+    own = (f"{METHODS[method].section}.{name}" for method in methods for name in names)
+    found = list(dict.fromkeys(path for path in own if path in schema()))
+    return f"; use {' and '.join(found)}" if found else ""
 
 
 _INSTEAD = {

@@ -47,5 +47,7 @@ def _by_cell() -> dict[tuple[str, str, int], Figure]:
     return found | {(method, *cell): figure for method, cells in PAPER.items() for cell, figure in cells.items()}
 
 
+LAST_PASS = frozenset({"dc", "dsa", "dm", "cafe"})
+"""Methods whose papers report the last pass of an evaluation; the others report the best one on the test set."""
 PUBLISHED = _by_cell()
 """(mean, deviation) by (method, dataset, images per class)."""

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from ast_ray.config import differences, to_dict
+from ast_ray.config.methods import METHODS
 from ast_ray.config.presets import PRESETS, preset
 from ast_ray.config.titles import set_title, soft_notes
 from ast_ray.errors import counted
@@ -84,13 +85,19 @@ def _state(method: MethodRecord) -> str:
     total = method.config.distill.iterations
     if method.outcome:
         outcome = method.outcome
+        alpha = f", alpha {outcome['student_lr']:.4g}" if _learns_lr(method.name) else ""
         return (
             f"{method.title}: {counted(outcome['iterations'], 'iteration')}; "
             f"published: iteration {outcome['best_iteration']}, "
-            f"validation accuracy {tables.percent(outcome['validation_accuracy'])} %, alpha {outcome['student_lr']:.4g}"
+            f"validation accuracy {tables.percent(outcome['validation_accuracy'])} %{alpha}"
         )
     why = f", {method.damage}" if method.damage else ""
     return f"{method.title}: iteration {method.iterations} of {total}, not finished{why}"
+
+
+def _learns_lr(name: str) -> bool:
+    """Return whether a method's alpha is worth telling; a method that is not known here may have learned it."""
+    return name not in METHODS or METHODS[name].learns_lr
 
 
 def _failed(run: RunRecord, method: MethodRecord) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ast_ray.report.page import LIMIT, render
+from ast_ray.report.page import LIMIT, _state, render
 from ast_ray.report.records import read_run
 from ast_ray.telemetry.failure import Failure
 from tests import documents
@@ -52,6 +52,16 @@ def test_nothing_is_loaded_from_outside(page: str) -> None:
     policy = next(a["content"] for t, a in elements if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'")
+
+
+def test_alpha_is_told_where_it_is_learned(run: Path) -> None:
+    record = read_run(run)
+    for method in record.methods:
+        assert method.outcome
+        told = f"%, alpha {method.outcome['student_lr']:.4g}"
+        assert told in _state(method)
+        assert "alpha" not in _state(dataclasses.replace(method, name="dm"))
+        assert told in _state(dataclasses.replace(method, name="of-another-version"))
 
 
 def test_every_picture_and_control_has_a_name(page: str) -> None:

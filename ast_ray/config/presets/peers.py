@@ -120,7 +120,8 @@ _SOURCES: dict[Peer, str] = {
         ".03; 256 real images and a query of 128 per class; noise as a start, no augmentation. A life has at least ten "
         "updates, so 2,000 lives are 20,000 iterations or more; 20,000 here, halved after 60, 80 and 90 %. The code "
         "carries a part of each watched accuracy into the next, which is left out. "
-        "feature_alignment.augmented = true is CAFE+DSA."
+        "feature_alignment.augmented = true is CAFE+DSA. The published accuracy is that after 600 passes without "
+        "augmentation, which is no protocol here; networks are evaluated as DSA's are."
     ),
     "frepo": (
         "Published: 500,000 iterations of LAMB at 3e-4 falling to a tenth, 1,024 real images, a pool of ten networks "

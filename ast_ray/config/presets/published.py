@@ -130,7 +130,8 @@ def _documentation(method: Method, dataset: str, ipc: int) -> str:
     reported = PAPER[method].get((dataset, ipc))
     paper = f"published: {reported[0]} ± {reported[1]} %" if reported else "the tables have no figure for it"
     ema = EMA.get((dataset, ipc))
-    average = f" (decay {ema})" if ema else " (decay .999, its author's word for the subsets)"
+    source = "its author's word for the subsets" if dataset in SUBSETS else "none is published for this cell"
+    average = f" (decay {ema})" if ema else f" (decay .999, {source})"
     paragraphs = [
         _row_text(method, dataset, ipc),
         _EXPERTS[method].replace("{ema}", average),
