@@ -28,6 +28,7 @@ _ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 130}
 _REACH_SECONDS = 5.0
 _PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.5
+_NO_AGENT_YET = "No available agent"
 _CHATTY = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 # A stopped job gets Ctrl-C and time to write its checkpoint; Ray's own way is SIGTERM and SIGKILL three seconds later.
 _ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
@@ -122,9 +123,15 @@ def submit(client: Any, words: Sequence[str], *, address: str, folder: Path | No
     runtime: dict[str, Any] = {"env_vars": _ENVIRONMENT}
     if folder is not None:
         runtime["working_dir"] = str(folder)
+    entrypoint, until = shlex.join(["python", "-m", "ast_ray", *words]), time.monotonic() + _PATIENCE_SECONDS
     with _explained(address):
-        entrypoint = shlex.join(["python", "-m", "ast_ray", *words])
-        return str(client.submit_job(entrypoint=entrypoint, runtime_env=runtime, submission_id=name))
+        while True:
+            try:
+                return str(client.submit_job(entrypoint=entrypoint, runtime_env=runtime, submission_id=name))
+            except RuntimeError as error:  # a head that has just started answers before its agent does
+                if _NO_AGENT_YET not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(_POLL_SECONDS)
 
 
 def follow(client: Any, name: str, write: Callable[[str], Any], *, address: str) -> Outcome:

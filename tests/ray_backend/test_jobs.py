@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ast_ray.errors import ResourceError
+from ast_ray.ray_backend import jobs
 from tests import documents
 from tests.ray_backend.cluster_head import SUBMIT, Head, running_head
 from tests.tiny import SETTINGS, arguments
@@ -85,3 +87,31 @@ def test_leave_come_back_and_stop(head: Head, tmp_path: Path) -> None:
     assert again.returncode == 130
     assert "stopped" in again.stderr
     assert "interrupted; what finished is kept" in again.stdout
+
+
+class Starting:
+    """A client of a head whose agent comes up after some requests."""
+
+    def __init__(
+        self, refusals: int, text: str = "500: No available agent to submit job, please try again later.."
+    ) -> None:
+        self.asked, self._refusals, self._text = 0, refusals, text
+
+    def submit_job(self, *, submission_id: str, **_: object) -> str:
+        self.asked += 1
+        if self.asked <= self._refusals:
+            raise RuntimeError(self._text)
+        return submission_id
+
+
+def test_a_head_whose_agent_is_not_up_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_POLL_SECONDS", 0.0)
+    client = Starting(3)
+    assert jobs.submit(client, ["run"], address="head").startswith("ast-ray-run-")
+    assert client.asked == 4
+    other = Starting(1, "400: no such directory")
+    with pytest.raises(ResourceError, match="head: 400: no such directory"):
+        jobs.submit(other, ["run"], address="head")
+    monkeypatch.setattr(jobs, "_PATIENCE_SECONDS", 0.0)
+    with pytest.raises(ResourceError, match="No available agent"):
+        jobs.submit(Starting(10**9), ["run"], address="head")
