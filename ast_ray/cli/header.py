@@ -8,7 +8,7 @@ from ast_ray.cli.data import size_text
 from ast_ray.cli.presets import duration_text
 from ast_ray.config.engine import choose_expert_engine
 from ast_ray.config.methods import matched_methods
-from ast_ray.config.networks import automatic_depth
+from ast_ray.config.networks import automatic_depth, padded_side
 from ast_ray.config.settings import NetworkConfig
 from ast_ray.config.titles import set_title
 from ast_ray.errors import counted
@@ -58,7 +58,7 @@ def _size(network: NetworkConfig, side: int) -> str:
     """Width and depth, of networks that have them among their settings."""
     if network.name not in ("convnet", "mlp", "vit"):
         return ""
-    automatic = {"convnet": automatic_depth(side), "mlp": 2, "vit": 4}
+    automatic = {"convnet": automatic_depth(padded_side(side, network.first_padding)), "mlp": 2, "vit": 4}
     return f" of width {network.width}, depth {network.depth or automatic[network.name]}"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ast_ray.config.datasets import DatasetFacts
 from ast_ray.config.full_data import full_epochs
 from ast_ray.config.methods import matched_methods, method_info
-from ast_ray.config.networks import automatic_depth
+from ast_ray.config.networks import automatic_depth, padded_side
 from ast_ray.config.settings import Config
 
 _PLAIN = 3
@@ -112,7 +112,7 @@ def side_of(config: Config, facts: DatasetFacts) -> int:
 
 def network_cost(config: Config, facts: DatasetFacts) -> NetworkCost:
     """Count a ConvNet-D: see `core.networks.convnet`."""
-    side = side_of(config, facts)
+    side = padded_side(side_of(config, facts), config.network.first_padding)
     width = config.network.width
     channels = facts.channels
     depth = config.network.depth or automatic_depth(side)

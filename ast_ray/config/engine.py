@@ -13,7 +13,7 @@ from typing import Literal
 
 from ast_ray.config.architectures import norm_of
 from ast_ray.config.identity import trained
-from ast_ray.config.networks import automatic_depth
+from ast_ray.config.networks import automatic_depth, padded_side
 from ast_ray.config.settings import Config
 from ast_ray.errors import ConfigError, Problem, ResourceError
 
@@ -60,14 +60,15 @@ class Choice:
 
 
 def hand_derived(config: Config) -> bool:
-    """Return whether the compiled engines cover the student's step: a ConvNet with instance norm."""
-    return config.network.name == "convnet" and norm_of(config.network) == "instance"
+    """Return whether the compiled engines cover a step: a ConvNet with instance norm that keeps the image's size."""
+    plain = config.network.first_padding == 1
+    return config.network.name == "convnet" and norm_of(config.network) == "instance" and plain
 
 
 def not_compiled(config: Config, machine: Machine) -> str:
     """Return why this network's steps cannot be compiled on this machine; empty if they can."""
     if not hand_derived(config):
-        return "only ConvNet with instance norm has it; valid here: auto, eager"
+        return "only ConvNet with instance norm and network.first_padding = 1 has it; valid here: auto, eager"
     if not machine.compiler:
         missing = "Triton" if machine.device == "cuda" else "a C++ compiler (g++ or clang++; CXX names another)"
         return f"this machine lacks {missing}; valid here: auto, eager"
@@ -201,9 +202,16 @@ def _too_much(config: Config, image_shape: tuple[int, int, int], classes: int, m
 
 def _blocks(config: Config, image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     """(filters, positions) of every convolution's output."""
-    _, height, width = image_shape
+    height, width = _first_map(config, image_shape)
     depth = config.network.depth or automatic_depth(min(height, width))
     return [(config.network.width, (height >> block) * (width >> block)) for block in range(depth)]
+
+
+def _first_map(config: Config, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return height and width of the first convolution's output."""
+    _, height, width = image_shape
+    padding = config.network.first_padding
+    return padded_side(height, padding), padded_side(width, padding)
 
 
 def _batch(config: Config, classes: int) -> int:
@@ -218,7 +226,7 @@ def _parameters(config: Config, image_shape: tuple[int, int, int], classes: int)
     for filters, _ in blocks:
         count += filters * (9 * inputs + 3)
         inputs = filters
-    _, height, width = image_shape
+    height, width = _first_map(config, image_shape)
     features = config.network.width * (height >> len(blocks)) * (width >> len(blocks))
     return count + (features + 1) * classes
 

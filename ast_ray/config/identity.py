@@ -15,7 +15,7 @@ from typing import Any
 
 from ast_ray.config.loading import flatten, from_dict, to_dict
 from ast_ray.config.methods import MethodInfo, method_info
-from ast_ray.config.settings import Config
+from ast_ray.config.settings import Config, NetworkConfig
 
 FORMAT = 1
 _NOT_CONTENT = {
@@ -40,6 +40,7 @@ _NOTHING_NEW: dict[str, dict[str, object]] = {
         "sharpness_alpha": 0.0,
     },
     "evaluate": {"full_steps": 0},
+    "network": {"first_padding": 1},
 }
 
 
@@ -62,6 +63,14 @@ def _section(config: Config, name: str) -> dict[str, Any]:
 def _another_gradient(name: str, value: object) -> bool:
     """True for ``distill.gradient = direct``; all its other values are ways to one gradient."""
     return name == "gradient" and value == "direct"
+
+
+def network_identity(network: NetworkConfig) -> dict[str, Any]:
+    """Return the settings of a network that decide what it computes."""
+    before = _NOTHING_NEW["network"]
+    return {
+        key: value for key, value in dataclasses.asdict(network).items() if key not in before or before[key] != value
+    }
 
 
 def expert_identity(config: Config, data_id: str) -> dict[str, Any]:

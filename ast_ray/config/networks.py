@@ -26,9 +26,19 @@ NETWORKS: dict[str, NetworkSpec] = {
 }
 
 
+def padded_side(side: int, first_padding: int) -> int:
+    """Return the side of the first maps of a ConvNet on images of ``side`` px: two more per pixel of padding beyond 1.
+
+    >>> padded_side(28, 3), padded_side(32, 1)
+    (32, 32)
+    """
+    return side + 2 * (first_padding - 1)
+
+
 def automatic_depth(side: int) -> int:
     """Return the ConvNet's blocks that leave about 4x4 positions: 3 for 32 px, 4 for 64, 5 for 128 (Sec. V-A).
 
-    The one rule behind ``network.depth = 0``, which fingerprints rely on: 2 for 28 px. Presets of our own name a depth.
+    ``side`` is that of the first maps (`padded_side`). The one rule behind ``network.depth = 0``, which fingerprints
+    rely on: 2 for 28 px without padding, 3 with the literature's. Presets of our own name a depth.
     """
     return max(1, (side // 4).bit_length() - 1)

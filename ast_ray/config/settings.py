@@ -87,6 +87,13 @@ class NetworkConfig:
         low=0,
         high=8,
     )
+    first_padding: int = setting(
+        1,
+        "padding of convnet's first convolution: 1 keeps the image's size; 3 is the literature's for grey images of "
+        "28 px, whose maps are 32x32 then",
+        low=1,
+        high=3,
+    )
     norm: Literal["default", "instance", "batch", "none"] = setting(
         "default",
         "default = the architecture's own (alexnet, mlp: none; vit: layer; else instance); batch: evaluation only",

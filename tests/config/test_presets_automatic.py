@@ -7,7 +7,10 @@ import itertools
 
 import pytest
 
-from ast_ray.config import check
+from ast_ray.config import apply_overrides, check, expert_identity
+from ast_ray.config.cost import network_cost
+from ast_ray.config.engine import Machine, not_compiled
+from ast_ray.config.identity import earlier_config
 from ast_ray.config.presets import DATASETS, DatasetFacts, automatic, preset
 from ast_ray.config.presets.automatic import depth_for
 
@@ -97,3 +100,24 @@ def test_operations_make_sense():
 
 def test_depth():
     assert [depth_for(side) for side in (5, 8, 16, 28, 32, 64, 128, 224)] == [1, 1, 2, 3, 3, 4, 5, 5]
+
+
+@pytest.mark.parametrize("train", [60_000, 2_000])
+def test_grey_images_of_28_px_have_the_literatures_padding(train: int):
+    grey = automatic(DatasetFacts("letters", 10, 1, 28, train, 100), 1)
+    assert (grey.network.first_padding, grey.network.depth) == (3, 3)
+    facts = dataclasses.replace(DATASETS["mnist"], train=train)
+    for other in (dataclasses.replace(facts, channels=3), dataclasses.replace(facts, image_size=32)):
+        assert automatic(other, 1).network.first_padding == 1
+    assert network_cost(grey, DatasetFacts("letters", 10, 1, 28, train, 100)).parameters == {
+        128: 317_706, 32: 1 * 32 * 9 + 32 * 3 + 2 * (32 * 32 * 9 + 32 * 3) + (32 * 16 + 1) * 10
+    }[grey.network.width]  # fmt: skip
+
+
+def test_padding_of_earlier_versions_is_none_and_leaves_their_identities():
+    config = earlier_config({"network": {"width": 8}})
+    assert config.network.first_padding == 1
+    assert "first_padding" not in expert_identity(config, "data")["network"]
+    padded = apply_overrides(config, {"network.first_padding": 3})
+    assert expert_identity(padded, "data")["network"]["first_padding"] == 3
+    assert not_compiled(padded, Machine("cpu", 2**34, compiler=True)).startswith("only ConvNet")

@@ -58,6 +58,11 @@ def depth_for(side: int) -> int:
     return max(1, min(5, round(math.log2(side / 4))))
 
 
+def _network(facts: DatasetFacts, side: int) -> NetworkConfig:
+    """Return the ConvNet for images of ``side`` px; grey ones of 28 px are padded to 32 as in the literature's code."""
+    return NetworkConfig(depth=depth_for(side), first_padding=3 if facts.channels == 1 and side == 28 else 1)
+
+
 def _name(facts: DatasetFacts, ipc: int) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", facts.name.lower()).strip("-")[-40:] or "images"
     return f"{slug}-ipc{ipc}"
@@ -74,7 +79,7 @@ def _nearest_cell(facts: DatasetFacts, ipc: int) -> Config:
     expert = base.expert
     distill = base.distill
     if not facts.cells:
-        data, network = facts.data, NetworkConfig(depth=depth_for(facts.image_size))
+        data, network = facts.data, _network(facts, facts.image_size)
         expert = dataclasses.replace(expert, augmentation=facts.augmentation)
         distill = dataclasses.replace(distill, augmentation=facts.augmentation)
     total = ipc * facts.classes
@@ -114,7 +119,7 @@ def _small(facts: DatasetFacts, ipc: int) -> Config:
     return Config(
         preset=f"{facts.name}-small-ipc{ipc}" if facts.cells else _name(facts, ipc),
         data=dataclasses.replace(facts.data, image_size=0 if side == facts.image_size else side),
-        network=NetworkConfig(width=32, depth=depth_for(side)),
+        network=dataclasses.replace(_network(facts, side), width=32),
         expert=ExpertConfig(
             count=4,
             epochs=epochs,

@@ -6,7 +6,6 @@ gathered into ``rows.parquet``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from ast_ray.config.full_data import full_epochs
-from ast_ray.config.identity import expert_identity, fingerprint
+from ast_ray.config.identity import expert_identity, fingerprint, network_identity
 from ast_ray.config.loading import to_dict
 from ast_ray.config.settings import Config
 from ast_ray.core.networks import build
@@ -69,7 +68,7 @@ def row_identity(
     """
     return {
         "set": dict(what),
-        "network": dataclasses.asdict(network_config(config, architecture)),
+        "network": network_identity(network_config(config, architecture)),
         "protocol": protocol,
         "evaluate": row_settings(config),
         "data": expert_identity(config, data_id)["data"],

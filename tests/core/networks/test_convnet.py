@@ -22,6 +22,19 @@ def test_number_of_parameters_at_width_128_with_automatic_depth(side, classes, p
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
+def test_grey_images_of_28_px_are_padded_to_32_as_in_the_literature():
+    """By hand: 128*9 + 128 + 256, twice 128*128*9 + 128 + 256, and (128*4*4 + 1) * 10."""
+    network = build(NetworkConfig(first_padding=3), (1, 28, 28), 10, stream(0))
+    assert FlatSpec.of(network).numel == 1_536 + 2 * 147_840 + 20_490
+    images = torch.randn(2, 1, 28, 28, generator=stream(1))
+    shapes = [tuple(found.shape[1:]) for found in network.layers(images)]
+    assert shapes == [(128, 32, 32), (128, 16, 16), (128, 8, 8), (128, 4, 4)]
+    plain = build(NetworkConfig(depth=3), (1, 32, 32), 10, stream(0))
+    plain.load_state_dict(network.state_dict())
+    assert torch.allclose(network(images), plain(F.pad(images, (2, 2, 2, 2))), rtol=1e-5, atol=1e-5)
+    assert build(NetworkConfig(), (1, 28, 28), 10, stream(0)).blocks[0].padding == (1, 1)
+
+
 def _normalise(x: torch.Tensor) -> torch.Tensor:
     """Each channel of each image to mean 0 and (biased) variance 1."""
     mean = x.mean((2, 3), keepdim=True)
