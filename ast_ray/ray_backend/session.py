@@ -90,7 +90,8 @@ def ray_session(compute: ComputeConfig) -> Iterator[Capacity]:
             yield capacity(compute, resources, gpu_memory=gpu_memory() if shareable else 0)
         finally:
             if started_here:
-                ray.shutdown()
+                with signals_kept():  # Ray takes away its handler of SIGTERM below Python, and with it Python's own
+                    ray.shutdown()
 
 
 def _connect(compute: ComputeConfig) -> None:

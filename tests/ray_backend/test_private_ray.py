@@ -126,6 +126,32 @@ def test_sigterm_ends_a_session_in_order(short_folder: Path) -> None:
     assert (driver.returncode, output, messages) == (143, "ended by SIGTERM\n", "")
 
 
+_AFTERWARDS = """
+import os, signal
+from ast_ray.config import ComputeConfig
+from ast_ray.ray_backend.session import ray_session
+from ast_ray.signals import Ended, exit_code, listen
+
+listen()
+with ray_session(ComputeConfig(workers=1)):
+    pass
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+except Ended as error:
+    print("ended by", error, flush=True)
+    raise SystemExit(exit_code(error))
+"""
+
+
+@pytest.mark.ray
+def test_a_session_that_is_over_leaves_sigterm_to_us(short_folder: Path) -> None:
+    """Ray's end resets the handler below Python: a SIGTERM while results are shown would end the process at once."""
+    command, environment = [sys.executable, "-c", _AFTERWARDS], {**subprocess_environment(), "RAY_AUTH_MODE": "token"}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (found.returncode, found.stdout) == (143, "ended by SIGTERM\n"), found.stderr
+
+
 _ONCE_CONNECTED = """
 import os, signal
 from ray._private import worker

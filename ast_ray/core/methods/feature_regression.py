@@ -54,8 +54,8 @@ class LambOfSet:
         for name, gradient in mean.learned.items():
             moments = (state.tensors[f"{name}_mean"], state.tensors[f"{name}_square"])
             tensor, (first, second) = rule.update(state.tensors[name], gradient, moments, state.updates + 1)
-            if not bool(torch.isfinite(tensor).all()):
-                error = DivergenceError(f"{name} would stop being finite")
+            if not all(bool(torch.isfinite(one).all()) for one in (tensor, first, second)):
+                error = DivergenceError(f"{name} or their moments would stop being finite")
                 error.add_note("lower feature_regression.lr")
                 raise error
             found |= {name: tensor, f"{name}_mean": first, f"{name}_square": second}

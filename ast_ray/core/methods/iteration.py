@@ -56,7 +56,10 @@ def iterate(problem: Problem, state: State, map_units: Units = one_after_another
             make alpha negative; the given state is still good.
     """
     draws = [problem.draw(state, place) for place in range(problem.units)]
-    results = map_units(problem, state, draws)
+    try:
+        results = map_units(problem, state, draws)
+    except DivergenceError as error:
+        raise _placed(error, draws[0].iteration) from None
     reasons = [_unusable(problem, state, result) for result in results]
     usable = [result for result, reason in zip(results, reasons, strict=True) if not reason]
     mean = average(usable or results)
@@ -78,7 +81,14 @@ def iterate(problem: Problem, state: State, map_units: Units = one_after_another
     try:
         return problem.advance(after, draws), report
     except DivergenceError as error:
-        raise problem.divergence(report, str(error), "; ".join(getattr(error, "__notes__", []))) from None
+        raise _placed(error, report.iteration) from None
+
+
+def _placed(error: DivergenceError, iteration: int) -> DivergenceError:
+    """Return an error of a method's own networks or solves with its iteration, its notes being the advice."""
+    advice = "; ".join(getattr(error, "__notes__", []))
+    text = f"distillation stopped at iteration {iteration}: {error}" + (f"; {advice}" if advice else "")
+    return DivergenceError(text, reason=str(error), advice=advice, iteration=iteration)
 
 
 def _unusable(problem: Problem, state: State, result: Gradients) -> str:

@@ -1,7 +1,7 @@
 """Optimizers of one tensor as init/update pairs: Adam, LAMB, and a cosine decay of the rate.
 
-State is data: ``init`` returns the running quantities by name, ``update`` the new tensor and the new quantities. SGD
-with momentum and the scale-free rule are `outer`, which knows the synthetic set.
+State is data: ``init`` returns the running quantities, ``update`` the new tensor and the new quantities. SGD with
+momentum and the scale-free rule are in `outer`, which knows the synthetic set.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ class Pool:
         step = int(found[AGES][member]) - self._first_age(member, int(found[LIVES][member]))
         moments = (found[MEAN][member].clone(), found[SQUARE][member].clone())
         theta, moments = Adam(self.lr).update(theta.detach(), gradient, moments, step)
-        if not bool(torch.isfinite(theta).all()):
-            error = DivergenceError(f"weights of member {member} of the pool stop being finite")
+        if not all(bool(torch.isfinite(one).all()) for one in (theta, *moments)):
+            error = DivergenceError(f"weights or moments of member {member} of the pool stop being finite")
             error.add_note("lower feature_regression.lr_net")
             raise error
         found[WEIGHTS][member] = theta

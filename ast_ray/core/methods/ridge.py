@@ -22,19 +22,27 @@ def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) 
             diagonal of K_ss, through which the gradient flows as well.
 
     Raises:
-        DivergenceError: features are not finite, or K_reg is not positive definite.
+        DivergenceError: features of the synthetic images are not finite, or K_reg is not positive definite; the note is
+            the advice.
     """
     ours, theirs = synthetic.double(), real.double()
     kernel = ours @ ours.T
     regular = kernel + ridge * torch.trace(kernel) / len(kernel) * torch.eye(len(kernel), device=kernel.device).double()
     factor, failed = torch.linalg.cholesky_ex(regular)
-    if int(failed) or not bool(torch.isfinite(factor).all()):
-        error = DivergenceError("the kernel of the synthetic images is not positive definite, or not finite")
-        error.add_note("raise feature_regression.ridge or lower feature_regression.lr")
-        raise error
+    if not bool(torch.isfinite(kernel).all()):
+        raise _divergence("features of the synthetic images are not finite", "lower feature_regression.lr")
+    if int(failed):
+        cause = "the kernel of the synthetic images is not positive definite"
+        raise _divergence(cause, "raise feature_regression.ridge")
     return theirs @ ours.T @ torch.cholesky_solve(targets.double(), factor)
 
 
 def regression_loss(predicted: Tensor, targets: Tensor) -> Tensor:
     """Return mean_t 1/2 || pred_t - y_t ||^2 of predictions and targets [B, K]; a 0-dim tensor."""
     return 0.5 * (predicted - targets).square().sum(1).mean()
+
+
+def _divergence(cause: str, advice: str) -> DivergenceError:
+    error = DivergenceError(cause)
+    error.add_note(advice)
+    return error

@@ -13,10 +13,11 @@ from torch import Tensor
 from ast_ray.config.settings import Config, DistillConfig
 from ast_ray.core.methods.base import IMAGES, TARGETS, Sources
 from ast_ray.core.methods.feature_regression import FeatureRegression, MemberDraw, open_problem
+from ast_ray.core.methods.fresh import fresh_weights
 from ast_ray.core.methods.iteration import iterate
 from ast_ray.core.methods.learned_labels import centred, initial_targets, margin
 from ast_ray.core.methods.optimizers import Adam, Lamb, init
-from ast_ray.core.methods.pool import AGES, LIVES, MEAN, WEIGHTS, Pool
+from ast_ray.core.methods.pool import AGES, LIVES, MEAN, SQUARE, WEIGHTS, Pool
 from ast_ray.core.methods.ridge import predictions, regression_loss
 from ast_ray.core.rng import stream
 from ast_ray.errors import DivergenceError
@@ -63,8 +64,11 @@ def test_the_gradient_flows_through_the_trace():
 
 
 def test_features_that_are_not_finite_are_an_error_with_advice():
-    with pytest.raises(DivergenceError, match="not finite") as caught:
+    with pytest.raises(DivergenceError, match="features of the synthetic images are not finite") as caught:
         predictions(torch.full((2, 2), math.nan), torch.eye(2), torch.eye(2), 1e-6)
+    assert "feature_regression.lr" in caught.value.__notes__[0]
+    with pytest.raises(DivergenceError, match="not positive definite") as caught:
+        predictions(torch.zeros(2, 2), torch.eye(2), torch.eye(2), 1e-6)
     assert "feature_regression.ridge" in caught.value.__notes__[0]
 
 
@@ -133,6 +137,9 @@ def test_a_member_is_trained_at_the_largest_age_and_replaced_at_the_visit_after_
     assert ages == [(age, 0) for age in range(91, 102)] + [(0, 1), (1, 1)]
     fresh = pool.visit({**state, AGES: torch.full_like(state[AGES], 101)}, 9, images, targets, 99)
     assert not fresh[MEAN][9].any()
+    assert not fresh[SQUARE][9].any()
+    life = int(fresh[LIVES][9])
+    assert torch.equal(fresh[WEIGHTS][9], fresh_weights(pool.network, stream(0, "pool", 9, life)).to(images))
     assert not torch.equal(fresh[WEIGHTS][9], pool.begin(images)[WEIGHTS][9])
 
 
@@ -192,6 +199,70 @@ def test_the_gradient_is_that_of_central_differences(problem, make_images, flip)
         ]
         expected = (losses[0] - losses[1]) / 2e-5
         assert float((found.learned[name] * direction).sum()) == pytest.approx(expected, rel=1e-6, abs=1e-10)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_the_loss_is_the_papers_written_out(problem, make_images, flip):
+    """In numpy: kernel, ridge by its mean diagonal, squared error against one-hot minus 1/K, margin subtracted."""
+    config = problem.sources.config
+    config = dataclasses.replace(config, feature_regression=dataclasses.replace(config.feature_regression, flip=flip))
+    problem = dataclasses.replace(problem, sources=dataclasses.replace(problem.sources, config=config))
+    state = problem.begin(make_images()[0], 0.0)
+    draw = MemberDraw(1, 0, 2)
+    found = problem.gradients(state, draw)
+    theta, place = state.tensors[WEIGHTS][2], 0
+    with torch.no_grad():
+        for parameter in problem.network.parameters():
+            parameter.copy_(theta[place : place + parameter.numel()].view_as(parameter))
+            place += parameter.numel()
+        rows = problem.rows(1)
+        images = state.images
+        joined = torch.cat([images, torch.flip(images, [-1])]) if flip else images
+        ours, theirs = (problem.network.features(one).numpy() for one in (joined, problem.images[rows]))
+    learned = state.tensors[TARGETS].numpy()
+    answers = np.vstack([learned, learned]) if flip else learned
+    kernel = ours @ ours.T
+    regular = kernel + 1e-3 * np.trace(kernel) / len(kernel) * np.eye(len(kernel))
+    predicted = theirs @ ours.T @ np.linalg.solve(regular, answers)
+    wanted = np.eye(3)[problem.real_labels[rows].numpy()] - 1 / 3
+    squared = 0.5 * ((predicted - wanted) ** 2).sum(1).mean()
+    ordered = np.sort(learned, axis=1)
+    margins = np.minimum(ordered[:, -1] - ordered[:, -2], 1 / 3).mean()
+    assert float(found.loss) == pytest.approx(squared - margins, rel=1e-9)
+    assert float(found.parts[2]) == pytest.approx((predicted.argmax(1) == wanted.argmax(1)).mean())
+
+
+def test_the_rate_falls_and_the_pool_learns_the_updated_set(problem, make_images):
+    state = problem.begin(make_images()[0], 0.0)
+    late = state.changed({}, iteration=19)
+    moved = [float((iterate(problem, one)[0].images - one.images).norm() / one.images.norm()) for one in (state, late)]
+    assert moved[0] == pytest.approx(0.05, rel=1e-6)
+    assert moved[1] == pytest.approx(0.05 * (0.1 + 0.45 * (1 + math.cos(math.pi * 0.95))), rel=1e-6)
+    after, report = iterate(problem, state)
+    pool = problem.pool.visit(state.tensors, report.member, after.images, after.tensors[TARGETS], 1)
+    assert torch.equal(after.tensors[WEIGHTS], pool[WEIGHTS])
+    members = {iterate(problem, state.changed({}, iteration=number))[1].member for number in range(12)}
+    assert members == {0, 1, 2}
+
+
+def test_a_solve_that_fails_ends_with_its_iteration_and_advice(problem, make_images):
+    state = problem.begin(make_images()[0], 0.0)
+    broken = state.changed({WEIGHTS: torch.full_like(state.tensors[WEIGHTS], math.nan)})
+    with pytest.raises(
+        DivergenceError, match=r"iteration 1: features .* not finite; lower feature_regression\.lr"
+    ) as caught:
+        iterate(problem, broken)
+    assert (caught.value.iteration, caught.value.advice) == (1, "lower feature_regression.lr")
+
+
+def test_a_visit_takes_at_most_a_thousand_images_and_other_ones_each_time(make_network):
+    pool = Pool(make_network(shape=(3, 4, 4)), 2, 0.01, 100, 0)
+    images = torch.randn(1002, 3, 4, 4, generator=stream(0, "many"), dtype=torch.float64)
+    targets = centred(torch.arange(1002) % 3, 3)
+    state = pool.begin(images)
+    first, again, other = (pool.visit(state, 0, images, targets, number)[WEIGHTS][0] for number in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_the_set_learns_to_predict_the_real_images(problem, make_images):
