@@ -115,7 +115,10 @@ def described(config: Config) -> str:
     data, expert, distill, evaluate = config.data, config.expert, config.distill, config.evaluate
     images = f"{data.train_size:,} training images" if data.train_size else "all training images"
     experts = f"{expert.count} experts" if expert.count > 1 else "1 expert"
-    rates = f"lr_img {distill.lr_img:g}, lr_lr {distill.lr_lr:g}, alpha_0 {distill.student_lr:g}, rho {distill.rho:g}"
+    rates = f"lr_img {distill.lr_img:g}, lr_lr {distill.lr_lr:g}, alpha_0 {distill.student_lr:g}"
+    if distill.outer == "normalized":
+        rates = f"normalized steps of {distill.step_img:g} and {distill.step_lr:g}, alpha_0 chosen"
+    rates += f", rho {distill.rho:g}"
     return (
         f"{data.source}, {images}, width {config.network.width}, ipc {distill.ipc}; {experts} of "
         f"{expert.epochs} epochs at {expert.lr:g}, momentum {expert.momentum:g}, batch {expert.batch_size}; "
