@@ -16,7 +16,7 @@ from ast_ray.stages.executor import SerialExecutor
 from ast_ray.stages.run.pipeline import Plan, evaluate_sets, evaluation_jobs, run_all
 from ast_ray.telemetry.progress import ProgressSink, Update
 from tests import documents
-from tests.tiny import Recorder, assert_same, tiny_plan
+from tests.tiny import Recorder, assert_same, serial_run, tiny_plan
 
 pytestmark = pytest.mark.ray
 
@@ -29,6 +29,19 @@ def test_ray_gives_the_bytes_of_one_process(
     results = run_all(plan, RayExecutor(Capacity(1, 0, slots), Recorder()), Recorder())
     assert_same(tmp_path, serial.directory.path)
     assert results == documents.content(serial.directory.results)
+
+
+def test_ray_gives_the_bytes_of_one_process_for_methods_without_experts(
+    tiny: Callable[..., Config], local_ray: None, tmp_path: Path
+) -> None:
+    config = tiny(
+        run__methods="dm,dc,cafe,frepo", run__baselines="random", feature_alignment__inner_limit=2,
+        feature_regression__pool=2,
+    )  # fmt: skip
+    alone = serial_run(config, tmp_path / "serial")
+    results = run_all(tiny_plan(config, tmp_path / "ray"), RayExecutor(Capacity(1, 0, 2), Recorder()), Recorder())
+    assert_same(tmp_path / "ray", alone.directory.path)
+    assert results == documents.content(alone.directory.results)
 
 
 class KillsItself:

@@ -196,10 +196,11 @@ def test_dsa_gives_real_and_synthetic_images_the_same_operation(make_network, mo
     problem = problem_of("dsa", make_network())
     state = begin(problem)
     problem.gradients(state, problem.draw(state, 0))
+    assert len(seen) == 2 * CLASSES
     for theirs, ours in zip(seen[::2], seen[1::2], strict=True):
         assert theirs.operation == ours.operation
-        assert [value[0] for value in theirs.values] == [value[0] for value in ours.values]
-    assert len({chosen.operation for chosen in seen}) > 1 or len(seen) == 2 * CLASSES
+        assert [set(value.tolist()) for value in theirs.values] == [set(value.tolist()) for value in ours.values]
+        assert all(len(set(value.tolist())) == 1 for value in theirs.values)
 
 
 def test_a_network_of_dc_lives_for_t_updates_and_is_trained_between_them(make_network):
@@ -251,6 +252,37 @@ def test_a_life_of_dc_is_that_of_plain_torch(make_network):
             answers = torch.arange(CLASSES).repeat_interleave(IPC)[rows]
             torch.nn.functional.cross_entropy(twin(mine[rows]), answers).backward()
             optimizer.step()
+
+
+def test_updates_with_network_and_batch_held_bring_dcs_distance_below_half(make_network):
+    problem = problem_of("dc", make_network(), step_img=0.02)
+    state = begin(problem)
+    draw, losses = problem.draw(state, 0), []
+    for _ in range(100):
+        found = problem.gradients(state, draw)
+        losses.append(float(found.loss))
+        state = state.changed(problem.outer.update(state, [found], found), updates=state.updates + 1)
+    assert losses[-1] < losses[0] / 2
+
+
+def test_cafes_augmentation_is_shared_and_switched_on_by_its_setting(make_network, monkeypatch):
+    from ast_ray.core.methods import feature_alignment as module
+
+    seen, real = [], module.apply
+    monkeypatch.setattr(module, "apply", lambda images, chosen: seen.append(chosen) or real(images, chosen))
+    problem = problem_of("cafe", make_network())
+    state = begin(problem)
+    problem.gradients(state, problem.draw(state, 0))
+    assert {chosen.operation for chosen in seen} == {"none"}
+    seen.clear()
+    settings_ = dataclasses.replace(problem.real.config.feature_alignment, augmented=True)
+    config = dataclasses.replace(problem.real.config, feature_alignment=settings_)
+    on = dataclasses.replace(problem, real=dataclasses.replace(problem.real, config=config))
+    on.gradients(state, on.draw(state, 0))
+    ours, theirs = seen[:CLASSES], seen[CLASSES:]
+    assert [chosen.operation for chosen in ours] == [chosen.operation for chosen in theirs] != ["none"] * CLASSES
+    for one, other in zip(ours, theirs, strict=True):
+        assert [value[0] for value in one.values] == [value[0] for value in other.values]
 
 
 def test_dm_costs_nothing_on_the_real_batch_itself(make_network):

@@ -15,8 +15,10 @@ from ast_ray.core.methods.iteration import average
 from ast_ray.core.methods.outer import (
     DECAY,
     OUTLIER_AFTER,
+    LateHalving,
     MomentumSGD,
     Normalized,
+    image_optimizer,
     outer_optimizer,
 )
 from ast_ray.core.rng import stream
@@ -172,3 +174,27 @@ def test_the_settings_choose_and_the_step_is_in_units_of_the_images():
     config = DistillConfig(step_img=0.05, step_lr=0.1, lr_img=7.0, lr_lr=0.1, outer_momentum=0.25)
     assert outer_optimizer(config, 3.0) == Normalized(0.05 * 3.0, 0.1, 2.0)
     assert outer_optimizer(dataclasses.replace(config, outer="sgd"), 3.0) == MomentumSGD(7.0, 0.1, 0.25)
+
+
+@pytest.mark.parametrize(("outer", "name"), [("sgd", "lr_img"), ("normalized", "step_img")])
+def test_a_rate_is_halved_after_sixty_eighty_and_ninety_percent(outer: str, name: str):
+    config = DistillConfig(outer=outer, step_img=0.1, outer_momentum=0.0)
+    rule = LateHalving(image_optimizer(config, 2.0, 0.4, "feature_alignment.lr_img"), 100)
+    first = getattr(rule.at(0), name)
+    assert first == (0.4 if outer == "sgd" else 0.2)
+    factors = [getattr(rule.at(number), name) / first for number in (59, 60, 79, 80, 89, 90, 99)]
+    assert factors == [1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+    learned = {"images": torch.zeros(1, 1, 1, 2, dtype=torch.float64)}
+    gradient = Gradients(_number(1.0), {"images": torch.tensor([[[[3.0, -4.0]]]], dtype=torch.float64)})
+    early = State.begin({**learned, **rule.init(learned)})
+    moves = [rule.update(early.changed({}, iteration=number), [gradient], gradient)["images"] for number in (0, 95)]
+    assert torch.allclose(moves[1], moves[0] / 8, rtol=1e-12)
+
+
+def test_pixels_of_other_methods_name_their_own_rate():
+    rule = image_optimizer(DistillConfig(outer="sgd"), 1.0, 1e300, "distribution_matching.lr_img")
+    learned = {"images": torch.zeros(1, 1, 1, 1, dtype=torch.float64)}
+    huge = Gradients(_number(1.0), {"images": torch.full((1, 1, 1, 1), 1e300, dtype=torch.float64)})
+    with pytest.raises(DivergenceError, match="pixels would stop being finite") as caught:
+        rule.update(State.begin({**learned, **rule.init(learned)}), [huge], huge)
+    assert caught.value.__notes__[0].startswith("lower distribution_matching.lr_img")
