@@ -66,11 +66,11 @@ def _another_gradient(name: str, value: object) -> bool:
 
 
 def network_identity(network: NetworkConfig) -> dict[str, Any]:
-    """Return the settings of a network that decide what it computes."""
-    before = _NOTHING_NEW["network"]
-    return {
-        key: value for key, value in dataclasses.asdict(network).items() if key not in before or before[key] != value
-    }
+    """Return the settings of a network that decide what it computes; padding is ConvNet's alone."""
+    values, before = dataclasses.asdict(network), _NOTHING_NEW["network"]
+    if network.name != "convnet":
+        del values["first_padding"]
+    return {key: value for key, value in values.items() if key not in before or before[key] != value}
 
 
 def expert_identity(config: Config, data_id: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def expert_identity(config: Config, data_id: str) -> dict[str, Any]:
         "format": FORMAT,
         "seed": config.seed,
         "data": {"id": data_id, **_section(config, "data")},
-        "network": _section(config, "network"),
+        "network": network_identity(config.network),
         "expert": _section(config, "expert"),
     }
 

@@ -120,4 +120,6 @@ def test_padding_of_earlier_versions_is_none_and_leaves_their_identities():
     assert "first_padding" not in expert_identity(config, "data")["network"]
     padded = apply_overrides(config, {"network.first_padding": 3})
     assert expert_identity(padded, "data")["network"]["first_padding"] == 3
+    other = apply_overrides(padded, {"network.name": "mlp"})
+    assert "first_padding" not in expert_identity(other, "data")["network"]
     assert not_compiled(padded, Machine("cpu", 2**34, compiler=True)).startswith("only ConvNet")

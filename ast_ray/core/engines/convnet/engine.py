@@ -18,8 +18,8 @@ from ast_ray.core.parameters import FlatSpec
 
 
 def supports(network: Network) -> bool:
-    """Return whether the hand-derived step covers this network: a ConvNet with instance norm."""
-    if not isinstance(network, ConvNet):
+    """Return whether the hand-derived step covers this network: a ConvNet with instance norm, its maps not padded."""
+    if not isinstance(network, ConvNet) or next(iter(network.blocks)).padding != (1, 1):
         return False
     norms = list(network.blocks)[1::4]
     return all(isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels for norm in norms)

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ast_ray.config.settings import DSA_ALL, DistillConfig
+from ast_ray.config.settings import DSA_ALL, DistillConfig, NetworkConfig
 from ast_ray.core.bilevel.hypergradient import Hypergradient, hypergradient
 from ast_ray.core.bilevel.matching_loss import matching_points, targets_of
 from ast_ray.core.bilevel.student import Student, plan_steps
 from ast_ray.core.engines.autograd import AutogradEngine, StepData
 from ast_ray.core.engines.convnet.engine import ManualConvNetEngine, supports
 from ast_ray.core.engines.convnet.kernels import Kernels
+from ast_ray.core.networks import build
 from ast_ray.core.networks.convnet import ConvNet
 from ast_ray.core.parameters import FlatSpec, flatten
 from ast_ray.core.rng import stream
@@ -142,6 +143,8 @@ def test_which_networks_are_written_out():
     assert supports(_network((3, 8, 8), 2))
     assert not supports(_network((3, 8, 8), 1, norm="batch"))
     assert not supports(_network((3, 8, 8), 1, norm="none"))
+    padded = NetworkConfig(width=4, depth=3, first_padding=3)
+    assert not supports(build(padded, (1, 28, 28), 10, stream(0)))
 
 
 def test_results_carry_no_graph():
