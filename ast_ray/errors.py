@@ -77,7 +77,10 @@ class StoreError(AstRayError):
 
 
 class DivergenceError(AstRayError):
-    """A loss, gradient, step size or weight stopped being finite (or alpha stopped being positive)."""
+    """A loss, gradient, step size or weight stopped being finite (or alpha stopped being positive).
+
+    Raised where the iteration is not known, it has the advice as a note (`advised`).
+    """
 
     exit_code = 3
 
@@ -106,6 +109,13 @@ def _worker_lost(text: str, with_node: bool) -> WorkerLostError:
 
 class TaskError(AstRayError):
     """Some tasks of a stage failed for good; what finished is kept."""
+
+
+def advised(cause: str, advice: str) -> DivergenceError:
+    """Return a divergence whose note is the advice."""
+    error = DivergenceError(cause)
+    error.add_note(advice)
+    return error
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:

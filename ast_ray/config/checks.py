@@ -8,7 +8,7 @@ from dataclasses import replace
 from ast_ray.config.address import address_problem, local_problem, secret_problem
 from ast_ray.config.architectures import architecture
 from ast_ray.config.identity import OUTER_SETTINGS
-from ast_ray.config.methods import METHODS, matched_methods
+from ast_ray.config.methods import METHODS, matched_methods, own_sections
 from ast_ray.config.networks import NETWORKS
 from ast_ray.config.own_settings import own_names, with_own_settings
 from ast_ray.config.schema import schema
@@ -30,7 +30,7 @@ def unused_settings(config: Config, named: Iterable[str]) -> list[Problem]:
     Rates of the pixels in a method's own section, all called ``lr_img``, go by it too.
     """
     outer = config.distill.outer
-    sections = {info.section for info in METHODS.values()} - {""}
+    sections = own_sections()
     problems = []
     for path in named:
         section, _, leaf = path.rpartition(".")

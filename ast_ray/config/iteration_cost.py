@@ -17,9 +17,9 @@ _KEPT_LAYERS = 12  # tensors of a ConvNet's three blocks that a graph keeps per 
 
 def gradient_forwards(config: Config, classes: int, per_class: float) -> float:
     """Count DC: real and synthetic gradients, and the network's epochs on the set after all but the last update."""
-    settings, images = config.gradient_matching, config.distill.ipc * classes
-    updates = settings.updates or config.distill.ipc
-    trained = 3 * images * (settings.epochs or max(1, 500 // config.distill.ipc)) * (updates - 1) / updates
+    settings, ipc = config.gradient_matching, config.distill.ipc
+    images, updates = ipc * classes, settings.updates_at(ipc)
+    trained = 3 * images * settings.epochs_at(ipc) * (updates - 1) / updates
     return 3 * min(settings.real_batch, per_class) * classes + 12 * images + trained
 
 
@@ -45,7 +45,7 @@ def regression_forwards(config: Config, classes: int, per_class: float) -> float
 def gradient_held(config: Config, classes: int, per_class: float) -> float:
     """Count DC's images: those of one class, real ones in a backward pass or synthetic ones in a double one."""
     settings, ipc = config.gradient_matching, config.distill.ipc
-    trained = min(256, ipc * classes) if (settings.updates or ipc) > 1 else 0
+    trained = min(256, ipc * classes) if settings.updates_at(ipc) > 1 else 0
     return max(min(settings.real_batch, per_class), 4 * ipc, trained)
 
 

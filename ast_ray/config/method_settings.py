@@ -12,6 +12,8 @@ from typing import Literal
 from ast_ray.config.field import setting
 
 _REAL_BATCH = "real images of each class and iteration; a class with fewer gives all it has"
+# Epochs between two updates by ipc, as published (inner_loop of DC's code); elsewhere ipc * epochs is 500.
+_PUBLISHED_EPOCHS = {1: 1, 10: 50, 20: 25, 30: 20, 40: 15, 50: 10, 100: 2}
 _LR_IMG = "sgd: learning rate of the pixels"
 
 
@@ -54,6 +56,22 @@ class GradientMatchingConfig:
     init: Literal["auto", "random-real", "noise"] = setting(
         "auto", "starting images; auto = noise for dc, random real ones for dsa (papers)"
     )
+
+    def updates_at(self, ipc: int) -> int:
+        """Return T, the updates in a network's life.
+
+        >>> GradientMatchingConfig().updates_at(10), GradientMatchingConfig(updates=3).updates_at(10)
+        (10, 3)
+        """
+        return self.updates or ipc
+
+    def epochs_at(self, ipc: int) -> int:
+        """Return the epochs of the network's training between two updates; 0 stands for the published number.
+
+        >>> GradientMatchingConfig().epochs_at(10), GradientMatchingConfig().epochs_at(5)
+        (50, 100)
+        """
+        return self.epochs or _PUBLISHED_EPOCHS.get(ipc, max(1, 500 // ipc))
 
 
 @dataclass(frozen=True, kw_only=True)

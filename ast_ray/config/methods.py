@@ -171,9 +171,14 @@ def register(info: MethodInfo) -> None:
     METHODS[info.name] = info
 
 
+def own_sections() -> set[str]:
+    """Return the sections of the settings that belong to methods."""
+    return {info.section for info in METHODS.values()} - {""}
+
+
 def others_sections(method: str) -> set[str]:
     """Return the sections of the settings that belong to other methods alone."""
-    return {info.section for info in METHODS.values()} - {"", method_info(method).section}
+    return own_sections() - {method_info(method).section}
 
 
 def matched_methods(config: Config) -> list[str]:

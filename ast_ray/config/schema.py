@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ast_ray.config.field import LARGEST
-from ast_ray.config.methods import METHODS
+from ast_ray.config.methods import own_sections
 from ast_ray.config.settings import Config
 from ast_ray.errors import suggestion
 
@@ -157,7 +157,7 @@ def aliases() -> dict[str, str]:
 
     Settings of a method's own section have their full path alone, so that a new method takes no name away.
     """
-    own = {info.section for info in METHODS.values()} - {""}
+    own = own_sections()
     leaves: dict[str, list[str]] = {}
     for path, item in schema().items():
         if path.partition(".")[0] not in own:

@@ -27,7 +27,7 @@ SUBMIT = (sys.executable, "-c", "from ast_ray.cli.submit import submit; submit()
 
 @dataclass(frozen=True)
 class Head:
-    """Where the dashboard answers and drivers join, and the environment of a client with the right token."""
+    """Addresses of the dashboard and for drivers, and the environment of a client with the right token."""
 
     address: str
     environment: dict[str, str]

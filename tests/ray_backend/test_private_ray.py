@@ -101,7 +101,7 @@ def below(driver: int) -> list[int]:
 
 
 def blocks_sigterm(pid: int) -> bool:
-    """Whether the main thread of a process has SIGTERM blocked."""
+    """True where the main thread of a process has SIGTERM blocked."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     blocked = next(line for line in lines if line.startswith("SigBlk"))
     return bool(int(blocked.split()[1], 16) >> (signal.SIGTERM - 1) & 1)

@@ -33,13 +33,10 @@ from ast_ray.core.methods.feature_losses import (
 )
 from ast_ray.core.methods.fresh import SetTraining, train_epoch
 from ast_ray.core.methods.outer import LateHalving, MomentumSGD, Normalized, image_optimizer
-from ast_ray.core.methods.real_matching import RealImages, RealMatching
+from ast_ray.core.methods.real_matching import NETWORK, RealImages, RealMatching, advising
 from ast_ray.core.methods.watching import LENGTH, pushed, settled, training_end
 from ast_ray.core.parameters import call, load
-from ast_ray.errors import DivergenceError
 
-NETWORK = "network"
-"""The weights theta [P] of the present network, in the state."""
 QUEUE = "queue"
 """The last accuracies of its life [10], of which the state's ``queued`` first ones count."""
 
@@ -161,14 +158,11 @@ class FeatureAlignment(RealMatching):
         theta, epoch = state.tensors[NETWORK], 0
         watched = tuple[float, ...]()
         while (end := training_end(watched, epoch, spread=settings.moved, limit=settings.inner_limit)) is None:
-            try:
+            with advising("lower feature_alignment.lr_net"):
                 theta = train_epoch(
                     real.engine, theta, state.images, real.labels, training,
                     seed=real.config.seed, iteration=iteration, epoch=epoch,
                 )  # fmt: skip
-            except DivergenceError as error:
-                error.add_note("lower feature_alignment.lr_net")
-                raise
             epoch += 1
             watched = pushed(watched, self._accuracy(theta, iteration, epoch))
         return theta, epoch, end == "limit"

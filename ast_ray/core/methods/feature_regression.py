@@ -28,7 +28,7 @@ from ast_ray.core.methods.ridge import predictions, regression_loss
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec, load
 from ast_ray.core.rng import stream
-from ast_ray.errors import DivergenceError
+from ast_ray.errors import advised
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ class LambOfSet:
             moments = (state.tensors[f"{name}_mean"], state.tensors[f"{name}_square"])
             tensor, (first, second) = rule.update(state.tensors[name], gradient, moments, state.updates + 1)
             if not all(bool(torch.isfinite(one).all()) for one in (tensor, first, second)):
-                error = DivergenceError(f"{name} or their moments would stop being finite")
-                error.add_note("lower feature_regression.lr")
-                raise error
+                raise advised(f"{name} or their moments would stop being finite", "lower feature_regression.lr")
             found |= {name: tensor, f"{name}_mean": first, f"{name}_square": second}
         return found
 

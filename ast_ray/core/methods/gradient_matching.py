@@ -25,31 +25,7 @@ from ast_ray.core.methods.class_batches import draw_class_rows, gather_classes
 from ast_ray.core.methods.fresh import SetTraining, train_on_set
 from ast_ray.core.methods.gradient_distance import gradient_distance, number_of_rows
 from ast_ray.core.methods.outer import image_optimizer
-from ast_ray.core.methods.real_matching import RealImages, RealMatching
-from ast_ray.errors import DivergenceError
-
-NETWORK = "network"
-"""The weights theta [P] of the present network, in the state."""
-# Epochs between two updates by ipc, as published (inner_loop of its code); elsewhere ipc * epochs is 500.
-_EPOCHS = {1: 1, 10: 50, 20: 25, 30: 20, 40: 15, 50: 10, 100: 2}
-
-
-def updates_of_a_network(ipc: int, given: int = 0) -> int:
-    """Return T, the updates in a network's life: ``given``, or ipc where that is 0.
-
-    >>> updates_of_a_network(1), updates_of_a_network(10), updates_of_a_network(10, 3)
-    (1, 10, 3)
-    """
-    return given or ipc
-
-
-def epochs_between(ipc: int, given: int = 0) -> int:
-    """Return the epochs of the network's training between two updates: ``given``, or the published number where 0.
-
-    >>> epochs_between(10), epochs_between(5), epochs_between(50, 7)
-    (50, 100, 7)
-    """
-    return given or _EPOCHS.get(ipc, max(1, 500 // ipc))
+from ast_ray.core.methods.real_matching import NETWORK, RealImages, RealMatching, advising
 
 
 @dataclass(frozen=True)
@@ -103,24 +79,21 @@ class GradientMatching(RealMatching):
         real, ipc = self.real, self.real.config.distill.ipc
         settings = real.config.gradient_matching
         step, network = state.numbers["step"] + 1, state.numbers["network"]
-        if step >= updates_of_a_network(ipc, settings.updates):
+        if step >= settings.updates_at(ipc):
             fresh = real.fresh("network", network + 1).to(state.images)
             return state.changed({NETWORK: fresh}, network=network + 1, step=0)
         chosen = operations(real.config.distill.augmentation) if self.augmented else ()
-        try:
+        with advising("lower gradient_matching.lr_net"):
             theta = train_on_set(
                 real.engine,
                 state.tensors[NETWORK],
                 state.images,
                 real.labels,
                 SetTraining(settings.lr_net, operations=chosen),
-                epochs=epochs_between(ipc, settings.epochs),
+                epochs=settings.epochs_at(ipc),
                 seed=real.config.seed,
                 iteration=draws[0].iteration,
             )
-        except DivergenceError as error:
-            error.add_note("lower gradient_matching.lr_net")
-            raise
         return state.changed({NETWORK: theta}, step=step)
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from ast_ray.config.settings import DistillConfig
 from ast_ray.core.bilevel.matching_loss import matching_points
 from ast_ray.core.methods.base import IMAGES, STUDENT_LR, Gradients, OuterOptimizer, State
-from ast_ray.errors import DivergenceError
+from ast_ray.errors import advised
 
 DECAY = 0.9
 """Decay per iteration of the running means of a gradient and of its square."""
@@ -216,12 +216,6 @@ def _running(mean: Tensor, value: Tensor) -> Tensor:
 def _require_usable(learned: Mapping[str, Tensor], images_advice: str, lr_advice: str) -> None:
     student_lr = float(learned.get(STUDENT_LR, 1.0))
     if not 0 < student_lr < float("inf"):
-        raise _divergence(f"alpha would become {student_lr:.3g}", lr_advice)
+        raise advised(f"alpha would become {student_lr:.3g}", lr_advice)
     if not torch.isfinite(learned[IMAGES]).all():
-        raise _divergence("pixels would stop being finite", images_advice)
-
-
-def _divergence(cause: str, advice: str) -> DivergenceError:
-    error = DivergenceError(cause)
-    error.add_note(advice)
-    return error
+        raise advised("pixels would stop being finite", images_advice)

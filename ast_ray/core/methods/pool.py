@@ -19,7 +19,7 @@ from ast_ray.core.methods.ridge import regression_loss
 from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec, call
 from ast_ray.core.rng import stream
-from ast_ray.errors import DivergenceError
+from ast_ray.errors import advised
 
 WEIGHTS = "pool"
 """The members' weights [M, P], in the state."""
@@ -81,9 +81,8 @@ class Pool:
         moments = (found[MEAN][member].clone(), found[SQUARE][member].clone())
         theta, moments = Adam(self.lr).update(theta.detach(), gradient, moments, step)
         if not all(bool(torch.isfinite(one).all()) for one in (theta, *moments)):
-            error = DivergenceError(f"weights or moments of member {member} of the pool stop being finite")
-            error.add_note("lower feature_regression.lr_net")
-            raise error
+            cause = f"weights or moments of member {member} of the pool stop being finite"
+            raise advised(cause, "lower feature_regression.lr_net")
         found[WEIGHTS][member] = theta
         found[MEAN][member], found[SQUARE][member] = moments
         return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,20 @@ from ast_ray.core.networks import Network
 from ast_ray.core.parameters import FlatSpec
 from ast_ray.core.rng import stream
 from ast_ray.core.selection import rows_by_class
+from ast_ray.errors import DivergenceError
+
+NETWORK = "network"
+"""The weights theta [P] of the present network, in the state of methods that train one."""
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Give a divergence in the block the advice that belongs to it."""
+    try:
+        yield
+    except DivergenceError as error:
+        error.add_note(advice)
+        raise
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ast_ray.errors import DivergenceError
+from ast_ray.errors import advised
 
 
 def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) -> Tensor:
@@ -30,19 +30,13 @@ def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) 
     regular = kernel + ridge * torch.trace(kernel) / len(kernel) * torch.eye(len(kernel), device=kernel.device).double()
     factor, failed = torch.linalg.cholesky_ex(regular)
     if not bool(torch.isfinite(kernel).all()):
-        raise _divergence("features of the synthetic images are not finite", "lower feature_regression.lr")
+        raise advised("features of the synthetic images are not finite", "lower feature_regression.lr")
     if int(failed):
         cause = "the kernel of the synthetic images is not positive definite"
-        raise _divergence(cause, "raise feature_regression.ridge")
+        raise advised(cause, "raise feature_regression.ridge")
     return theirs @ ours.T @ torch.cholesky_solve(targets.double(), factor)
 
 
 def regression_loss(predicted: Tensor, targets: Tensor) -> Tensor:
     """Return mean_t 1/2 || pred_t - y_t ||^2 of predictions and targets [B, K]; a 0-dim tensor."""
     return 0.5 * (predicted - targets).square().sum(1).mean()
-
-
-def _divergence(cause: str, advice: str) -> DivergenceError:
-    error = DivergenceError(cause)
-    error.add_note(advice)
-    return error

@@ -85,7 +85,7 @@ def lr_source(source: str, protocol: str, config: Config, network: NetworkConfig
         return "given"
     if source in REAL_SETS:
         return "real_lr"
-    return str(load_set(Path(source)).provenance.get("student_lr", "learned"))
+    return "real_lr" if load_set(Path(source)).provenance.get("student_lr") == "real_lr" else "learned"
 
 
 def _transfer_lr(config: Config, network: NetworkConfig) -> float:
